@@ -1,0 +1,1 @@
+"""Sampling engines, one file each: prompts in, groups of completions out."""

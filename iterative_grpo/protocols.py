@@ -1,0 +1,55 @@
+"""The interfaces of the algorithm, one method each. A plug-in needs to fit one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+from iterative_grpo.types import Completion, Problem, Prompt, Sampling, StepRewards
+
+Group = Sequence[Sequence[float]]
+"""Values of one group: G outputs, each with one value a step. Ragged: outputs differ in steps."""
+
+Normalize = Callable[[Group], list[list[float]]]
+"""Maps a group's values to comparable ones, by the group's (or the batch's) mean and deviation."""
+
+
+class Splitter(Protocol):
+    """Cuts a solution's text into steps (`iterative_grpo/splitters/`, one file each)."""
+
+    def split(self, text: str) -> tuple[int, ...]:
+        """Return the step ends: strictly increasing, the last one `len(text)`.
+
+        A text without a step, the empty one too, is one step.
+        """
+        ...
+
+
+class CreditRule(Protocol):
+    """Turns step rewards into step advantages (`iterative_grpo/advantages/`, one file each)."""
+
+    def credit(self, rewards_GS: Group, normalize: Normalize) -> list[list[float]]:
+        """Return one advantage for each step of each output of a group.
+
+        Every token of step k gets the k-th advantage.
+        """
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Samples a policy (`iterative_grpo/engines/`, one file each)."""
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
+        """Return one group of `sampling.group_size` completions for each prompt, in order."""
+        ...
+
+
+class RewardSource(Protocol):
+    """All that the trainer knows of rewards (`reward_models/sources/`, one file each)."""
+
+    def score(
+        self, problems: Sequence[Problem], completions: Sequence[Completion]
+    ) -> list[StepRewards]:
+        """Return the step rewards of each completion; `problems[i]` belongs to `completions[i]`."""
+        ...

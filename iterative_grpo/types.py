@@ -7,6 +7,7 @@ end gets a number. Outcome supervision is the cut with one end (docs/decisions.m
 from __future__ import annotations
 
 import enum
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,6 +103,7 @@ class Completion:
 
     @property
     def truncated(self) -> bool:
+        """Whether the token limit cut the output off."""
         return self.finish is Finish.LENGTH
 
 
@@ -139,5 +141,5 @@ def check_ends(ends: Sequence[int]) -> None:
     """Refuse ends that are not a cut of a text: none at all, or not strictly increasing."""
     if not ends:
         raise ValueError("a solution needs at least one step end, found none")
-    if ends[0] < 0 or any(a >= b for a, b in zip(ends, ends[1:], strict=False)):
+    if ends[0] < 0 or any(a >= b for a, b in itertools.pairwise(ends)):
         raise ValueError(f"step ends must be strictly increasing offsets >= 0, found {list(ends)}")

@@ -8,10 +8,13 @@ from typing import Protocol, runtime_checkable
 from iterative_grpo.types import Completion, Problem, Prompt, Sampling, StepRewards
 
 Group = Sequence[Sequence[float]]
-"""Values of one group: G outputs, each with one value a step. Ragged: outputs differ in steps."""
+"""Step values of one group, by output and step (G, S). Ragged in S: outputs differ in steps."""
 
-Normalize = Callable[[Group], list[list[float]]]
-"""Maps a group's values to comparable ones, by the group's (or the batch's) mean and deviation."""
+Rewards = Sequence[Group]
+"""Step values by problem, output and step (P, G, S)."""
+
+Normalize = Callable[[Rewards], list[list[list[float]]]]
+"""Maps values to comparable ones, by the mean and deviation of each group (normalize.py)."""
 
 
 class Splitter(Protocol):
@@ -28,11 +31,8 @@ class Splitter(Protocol):
 class CreditRule(Protocol):
     """Turns step rewards into step advantages (`iterative_grpo/advantages/`, one file each)."""
 
-    def credit(self, rewards_GS: Group, normalize: Normalize) -> list[list[float]]:
-        """Return one advantage for each step of each output of a group.
-
-        Every token of step k gets the k-th advantage.
-        """
+    def credit(self, rewards_PGS: Rewards, normalize: Normalize) -> list[list[list[float]]]:
+        """Return one advantage for each step of each output; every token of a step gets it."""
         ...
 
 

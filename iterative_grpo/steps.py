@@ -1,0 +1,103 @@
+"""From step ends in characters to steps in tokens, on the sampled token ids.
+
+The text is never encoded again: another segmentation of the same text could put an end inside a
+token that the policy never sampled. A token belongs to the first step whose end it reaches, and
+everything after the last end, EOS first of all, belongs to the last step: without that, EOS would
+get no advantage and the policy no gradient to stop.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from typing import Protocol
+
+from iterative_grpo.types import check_ends
+
+
+class Decoder(Protocol):
+    """What is needed of a tokenizer."""
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
+        """Return the text of the token ids."""
+        ...
+
+
+class TokenSteps:
+    """Maps step ends to tokens for one tokenizer; remembers the text of single tokens."""
+
+    def __init__(self, tokenizer: Decoder) -> None:
+        self._tokenizer = tokenizer
+        self._pieces: dict[int, str] = {}
+
+    def steps_of_tokens(
+        self, token_ids: Sequence[int], text: str, ends: Sequence[int]
+    ) -> list[int]:
+        """Return, for each token, the index of the step that it belongs to.
+
+        `token_ids` (T,) are the sampled ids, special tokens included; `text` their decoding
+        without special tokens; `ends` (S,) its step ends. The result (T,) is non-decreasing and
+        its last entry is S - 1.
+
+        Raises ValueError if the ends are no cut of the text or there is no token.
+        """
+        check_ends(ends)
+        if ends[-1] != len(text):
+            raise ValueError(
+                f"the last step end is {ends[-1]} but the text has {len(text)} characters; "
+                "a splitter closes the last step at the end of the text"
+            )
+        if not token_ids:
+            raise ValueError("a completion needs at least one sampled token, found none")
+        reached = self._characters_reached(token_ids, text)
+        last = len(ends) - 1
+        steps = [0]
+        for before in reached[:-1]:
+            # A token opens the step after the last end that the tokens before it have reached.
+            steps.append(min(bisect.bisect_right(ends, before), last))
+        # The last sampled token closes the last step even if its text ends elsewhere.
+        steps[-1] = last
+        return steps
+
+    def _characters_reached(self, token_ids: Sequence[int], text: str) -> list[int]:
+        """Return, for each token, how many characters of `text` are complete after it."""
+        pieces = [self._piece(token) for token in token_ids]
+        if "".join(pieces) == text:
+            lengths = [len(piece) for piece in pieces]
+        else:
+            # Byte-level tokens that share a character, or a decoder that looks at neighbours
+            # (SentencePiece's leading space): decode growing prefixes.
+            return self._by_prefixes(token_ids, text)
+        total = 0
+        reached = []
+        for length in lengths:
+            total += length
+            reached.append(total)
+        return reached
+
+    def _by_prefixes(self, token_ids: Sequence[int], text: str) -> list[int]:
+        reached: list[int] = []
+        anchor, base, window = 0, 0, 8
+        for count in range(1, len(token_ids) + 1):
+            piece = self._decode(token_ids[anchor:count])
+            # An unfinished character decodes to U+FFFD: it is complete only with its last byte.
+            whole = len(piece.rstrip("�"))
+            now = base + whole
+            reached.append(min(max(now, reached[-1] if reached else 0), len(text)))
+            if count - anchor >= 4 * window and not piece.endswith("�"):
+                moved = count - window
+                kept = self._decode(token_ids[moved:count])
+                if piece.endswith(kept) and not kept.startswith("�"):
+                    base += len(piece) - len(kept)
+                    anchor = moved
+        reached[-1] = len(text)
+        return reached
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
+
+    def _piece(self, token: int) -> str:
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self._decode([token])
+        return piece

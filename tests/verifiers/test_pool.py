@@ -1,0 +1,347 @@
+"""The pool against real misbehaviour: functions that hang in C, grow, abort and print."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from verifiers import pool
+from verifiers.frames import FrameError
+from verifiers.memory import ENFORCED_BY_SYSTEM, resident_bytes
+
+ROOT = Path(__file__).parents[2]
+BAD = "tests.verifiers.misbehaving"
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals or fork")
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[pool.WorkerPool]:
+    with pool.WorkerPool(3, warm=()) as made:
+        yield made
+
+
+def _gone(pid: int) -> bool:
+    """Whether a process ended; a zombie that nobody has collected yet has."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    if ENFORCED_BY_SYSTEM:
+        try:
+            return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            return True
+    return False
+
+
+def _left_after(pids: list[int], seconds: float) -> list[int]:
+    """Those of the processes that still run after at most so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not all(_gone(pid) for pid in pids):
+        time.sleep(0.02)
+    return [pid for pid in pids if not _gone(pid)]
+
+
+def _wait_for(file: Path, seconds: float = 30) -> str:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if file.exists() and (text := file.read_text()):
+            return text
+        time.sleep(0.02)
+    raise TimeoutError(f"{file} was not written")
+
+
+def test_value_comes_back_as_json_carries_it(workers: pool.WorkerPool) -> None:
+    assert workers.call("operator:add", 2, 3, timeout=5) == 5
+    assert workers.call("builtins:divmod", 7, 2, timeout=5) == [3, 1]
+    value = {"a": ["\ud800", None, 1.5, True]}
+    assert workers.call("builtins:dict", value, timeout=5) == value
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        ("operator:pow", (9, 9**9)),  # holds the interpreter lock for hours
+        ("re:match", (r"(a+)+$", "a" * 60 + "b")),
+        ("time:sleep", (60,)),
+    ],
+)
+def test_deadline_kills_what_no_thread_could_interrupt(
+    workers: pool.WorkerPool, function: str, arguments: tuple[object, ...]
+) -> None:
+    workers.call("operator:add", 1, 1, timeout=5)
+    before = set(workers.process_ids())
+    with pytest.raises(pool.DeadlineExceeded):
+        workers.call(function, *arguments, timeout=0.3)
+    killed = before - set(workers.process_ids())
+    assert len(killed) == 1
+    assert _left_after(list(killed), 10) == []
+    assert workers.call("operator:add", 1, 1, timeout=5) == 2
+
+
+@pytest.mark.skipif(not ENFORCED_BY_SYSTEM, reason="only Linux enforces RLIMIT_AS")
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("operator:mul", ("a", 10**10)), (f"{BAD}:grow", ())]
+)
+def test_memory_is_bounded(name: str, arguments: tuple[object, ...]) -> None:
+    with pool.WorkerPool(2, memory_bytes=400 * 2**20, warm=()) as small:
+        with pytest.raises(pool.WorkerCrashed, match="out of memory"):
+            small.call(name, *arguments, timeout=60)
+        assert small.call("operator:add", 1, 1, timeout=5) == 2
+
+
+def test_resident_size_is_read_without_a_library() -> None:
+    # The way that systems without an enforced limit take; here checked against what Python holds.
+    before = resident_bytes(os.getpid())
+    held = bytearray(b"x") * (64 * 2**20)
+    after = resident_bytes(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert 0.8 * len(held) < after - before < 1.5 * len(held)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        ("builtins:int", "ValueError", "invalid literal"),
+        ("no_such_module:f", "ModuleNotFoundError", "no_such_module"),
+        ("builtins:no_such_function", "AttributeError", "no_such_function"),
+    ],
+)
+def test_what_the_function_raises_is_named(
+    workers: pool.WorkerPool, name: str, kind: str, text: str
+) -> None:
+    with pytest.raises(pool.FunctionRaised, match=text) as caught:
+        workers.call(name, "x", timeout=5)
+    assert caught.value.kind == kind
+
+
+def test_no_reply_is_long_and_none_is_lost(workers: pool.WorkerPool) -> None:
+    pids = set()
+    for name, arguments, kind in (
+        (f"{BAD}:long_message", (), "ArithmeticError"),
+        (f"{BAD}:infinite_structure", (), "FrameError"),
+        (f"{BAD}:recurse", (), "RecursionError"),
+        ("operator:mul", ("a", 2**25), "FrameError"),  # a result too long to send
+        ("operator:pow", (10, 10**5), "FrameError"),  # an integer too long to print
+        ("builtins:object", (), "FrameError"),
+    ):
+        with pytest.raises(pool.FunctionRaised) as caught:
+            workers.call(name, *arguments, timeout=20)
+        assert caught.value.kind == kind
+        assert len(str(caught.value)) < 600
+        pids.update(workers.process_ids())
+    assert len(pids) <= 3, "an exception must not cost a worker"
+
+
+def test_prints_of_the_function_are_no_replies(workers: pool.WorkerPool) -> None:
+    assert workers.call(f"{BAD}:print_loudly", timeout=5) == "read ''"
+    assert workers.call("operator:add", 1, 1, timeout=5) == 2
+
+
+def test_a_crash_costs_one_call(workers: pool.WorkerPool) -> None:
+    with pytest.raises(pool.WorkerCrashed, match="died"):
+        workers.call("os:abort", timeout=5)
+    assert workers.call("operator:add", 1, 1, timeout=5) == 2
+
+
+@posix
+def test_an_idle_worker_killed_from_outside_costs_nothing(workers: pool.WorkerPool) -> None:
+    workers.call("operator:add", 1, 1, timeout=5)
+    pids = workers.process_ids()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    assert _left_after(pids, 10) == []
+    assert workers.call("operator:add", 1, 1, timeout=5) == 2
+
+
+@posix
+def test_a_busy_worker_killed_from_outside_costs_its_call_only(
+    workers: pool.WorkerPool, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(
+            workers.call, f"{BAD}:note_and_sleep", str(tmp_path / "one"), 60, timeout=60
+        )
+        os.kill(int(_wait_for(tmp_path / "one")), signal.SIGKILL)
+        second = threads.submit(workers.call, "time:sleep", 0.1, timeout=5)
+        with pytest.raises(pool.WorkerCrashed):
+            first.result()
+        assert second.result() is None
+
+
+def test_fifty_threads_with_a_hang_among_every_ten(workers: pool.WorkerPool) -> None:
+    def one(index: int) -> object:
+        try:
+            if index % 10 == 0:
+                return workers.call("time:sleep", 30, timeout=0.2)
+            return workers.call("operator:mul", index, index, timeout=20)
+        except pool.DeadlineExceeded:
+            return "late"
+
+    most = 0
+    done = threading.Event()
+
+    def count() -> None:
+        nonlocal most
+        while not done.wait(0.005):
+            most = max(most, len(workers.process_ids()))
+
+    watcher = threading.Thread(target=count)
+    watcher.start()
+    with ThreadPoolExecutor(50) as threads:
+        results = list(threads.map(one, range(50)))
+    done.set()
+    watcher.join()
+    assert results == ["late" if index % 10 == 0 else index * index for index in range(50)]
+    assert 1 <= most <= 3
+
+
+def test_async_code_is_not_blocked(workers: pool.WorkerPool) -> None:
+    async def beat(stop: asyncio.Event) -> int:
+        beats = 0
+        while not stop.is_set():
+            await asyncio.sleep(0.01)
+            beats += 1
+        return beats
+
+    async def both() -> tuple[object, int]:
+        stop = asyncio.Event()
+        heart = asyncio.create_task(beat(stop))
+        try:
+            with pytest.raises(pool.DeadlineExceeded):
+                await asyncio.to_thread(workers.call, "operator:pow", 9, 9**9, timeout=0.5)
+            value = await asyncio.to_thread(workers.call, "operator:add", 1, 2, timeout=5)
+        finally:
+            stop.set()
+        return value, await heart
+
+    value, beats = asyncio.run(both())
+    assert value == 3
+    assert beats > 5
+
+
+def _run(script: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+@posix
+def test_a_forked_child_makes_workers_of_its_own() -> None:
+    script = """
+        import os, json, sys
+        from verifiers import pool
+        assert pool.call("operator:add", 1, 1, timeout=20) == 2
+        mine = pool.shared_pool().process_ids()
+        child = os.fork()
+        if child == 0:
+            assert pool.call("operator:add", 2, 2, timeout=20) == 4
+            theirs = pool.shared_pool().process_ids()
+            assert not set(mine) & set(theirs), (mine, theirs)
+            sys.exit(7)
+        assert pool.call("operator:add", 3, 3, timeout=20) == 6
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert set(mine) <= set(pool.shared_pool().process_ids())
+        assert pool.call("operator:add", 3, 3, timeout=20) == 6
+        print("both")
+    """
+    run = _run(script)
+    out, err = run.communicate(timeout=120)
+    assert (run.returncode, out) == (0, "both\n"), err
+
+
+@posix
+@pytest.mark.parametrize("busy", [False, True])
+def test_no_worker_outlives_a_parent_that_was_killed(busy: bool, tmp_path: Path) -> None:
+    script = f"""
+        import threading
+        from verifiers import pool
+        pool.call("operator:add", 1, 1, timeout=20)
+        if {busy}:
+            threading.Thread(target=pool.call, daemon=True, kwargs={{"timeout": 3}},
+                args=("{BAD}:note_and_hang", {str(tmp_path / "pid")!r})).start()
+        print(*pool.shared_pool().process_ids(), flush=True)
+        threading.Event().wait()
+    """
+    run = _run(script)
+    assert run.stdout is not None
+    pids = [int(pid) for pid in run.stdout.readline().split()]
+    assert pids
+    if busy:
+        assert int(_wait_for(tmp_path / "pid")) in pids
+    run.kill()
+    run.communicate()
+    # A busy worker holds the interpreter lock; it ends itself one second after its deadline.
+    assert _left_after(pids, 30) == []
+
+
+def test_workers_end_with_a_normal_exit_and_main_is_not_imported_again(tmp_path: Path) -> None:
+    script = tmp_path / "user.py"
+    # No `if __name__ == "__main__"`: what starts workers by importing main would recurse here.
+    script.write_text(
+        "print('main')\n"
+        "from verifiers import pool\n"
+        "print(pool.call('operator:add', 1, 1, timeout=20))\n"
+        "print(*pool.shared_pool().process_ids())\n"
+    )
+    (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')\n")
+    shown = subprocess.run(
+        [sys.executable, "-P", str(script)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ).stdout.splitlines()
+    assert shown[:2] == ["main", "2"]
+    assert _left_after([int(pid) for pid in shown[2].split()], 10) == []
+
+
+def test_a_worker_imports_what_it_needs_and_no_torch() -> None:
+    with pool.WorkerPool(1) as fresh:
+        names = fresh.call(f"{BAD}:imported", timeout=5)
+    assert isinstance(names, list)
+    assert "sympy" in names
+    assert not {"torch", "numpy", "transformers"} & set(names)
+
+
+def test_workers_that_cannot_start_are_an_error_and_not_a_wait() -> None:
+    with (
+        pool.WorkerPool(2, warm=("no_such_module",)) as broken,
+        pytest.raises(pool.WorkerCrashed, match=r"cannot start.*no_such_module"),
+    ):
+        broken.call("operator:add", 1, 1, timeout=5)
+
+
+def test_bad_requests_are_refused_before_they_are_sent(workers: pool.WorkerPool) -> None:
+    with pytest.raises(FrameError, match="plain data"):
+        workers.call("operator:add", object(), 1, timeout=5)
+    with pytest.raises(FrameError, match="bytes"):
+        workers.call("builtins:len", "a" * 2**25, timeout=5)
+    for timeout in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="timeout"):
+            workers.call("operator:add", 1, 1, timeout=timeout)
+    with pytest.raises(ValueError, match="at least one"):
+        pool.WorkerPool(0)
+
+
+def test_a_closed_pool_says_so() -> None:
+    closed = pool.WorkerPool(1, warm=())
+    closed.close()
+    with pytest.raises(pool.WorkerCrashed, match="closed"):
+        closed.call("operator:add", 1, 1, timeout=5)

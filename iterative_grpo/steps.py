@@ -18,8 +18,8 @@ from iterative_grpo.types import check_ends
 class Decoder(Protocol):
     """What is needed of a tokenizer."""
 
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
-        """Return the text of the token ids."""
+    def decode(self, token_ids: list[int], *, skip_special_tokens: bool) -> str | list[str]:
+        """Return the text of the token ids (a list only for a list of lists)."""
         ...
 
 
@@ -94,7 +94,7 @@ class TokenSteps:
         return reached
 
     def _decode(self, token_ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
     def _piece(self, token: int) -> str:
         piece = self._pieces.get(token)

@@ -1,0 +1,138 @@
+"""Where completions end: EOS ids, stop strings, the context's limit; ids as sampled become records.
+
+Every engine samples token ids and hands them to `Endings`, so that all of them agree on what ended
+a completion, which ids belong to it and what its text is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from iterative_grpo.types import Completion, Finish, Prompt, Sampling
+
+# A stop string of n characters spans at most n tokens that have text; a few more for those that
+# have none (special tokens, the first bytes of a character).
+_SPARE_TOKENS = 8
+
+
+class PromptTooLong(ValueError):
+    """A prompt leaves no room for `max_tokens` new tokens in the model's context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One row as sampled: ids up to and including the first EOS or the last token allowed.
+
+    `logps` holds one log-probability a token, or nothing where the engine reports none.
+    """
+
+    token_ids: tuple[int, ...]
+    logps: tuple[float, ...] = ()
+
+
+def eos_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Return every id that ends a completion, sorted.
+
+    Chat models list several in their generation configuration, while the tokenizer knows one;
+    a completion ends at any of them.
+    """
+    found: set[int] = set()
+    for holder in (getattr(model, "generation_config", None), model.config, tokenizer):
+        ids = getattr(holder, "eos_token_id", None)
+        if ids is not None:
+            found.update([ids] if isinstance(ids, int) else ids)
+    return tuple(sorted(found))
+
+
+def context_length(model: Any) -> int | None:
+    """Return how many positions the model has, or None where its configuration names no limit."""
+    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return None if length is None else int(length)
+
+
+def check_prompts(prompts: Sequence[Prompt], max_tokens: int, context: int | None) -> None:
+    """Raise `PromptTooLong` for prompts with more than `context - max_tokens` tokens."""
+    if context is None:
+        return
+    room = context - max_tokens
+    long = [prompt for prompt in prompts if len(prompt.token_ids) > room]
+    if long:
+        first = long[0]
+        raise PromptTooLong(
+            f"{first.problem_id}: a prompt of {len(first.token_ids)} tokens and max_tokens "
+            f"{max_tokens} do not fit the model's context of {context} positions "
+            f"({len(long)} of {len(prompts)} prompts are too long); "
+            "lower max_tokens or leave these prompts out"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """Cuts sampled ids at EOS or a stop string and decodes them."""
+
+    tokenizer: Any
+    eos: frozenset[int]
+    stop: tuple[str, ...]
+
+    def stopped(self, token_ids: Sequence[int]) -> bool:
+        """Whether a stop string seems to be complete at the end of these ids.
+
+        Looks at the last few tokens only, since it runs for every row and token. It saves work:
+        `completion` decides on the whole text.
+        """
+        tail = max(map(len, self.stop)) + _SPARE_TOKENS
+        text = self._decode(token_ids[-tail:])
+        return any(stop in text for stop in self.stop)
+
+    def completion(self, prompt: Prompt, sample: int, row: Sampled) -> Completion:
+        """Return the record of one sampled row."""
+        ids = row.token_ids
+        end = next((i + 1 for i, token in enumerate(ids) if token in self.eos), None)
+        finish = Finish.LENGTH if end is None else Finish.STOP
+        ids = ids[:end]
+        text = self._decode(ids)
+        if any(stop in text for stop in self.stop):
+            ids, text = self._cut_at_stop(ids)
+            finish = Finish.STOP
+        return Completion(
+            problem_id=prompt.problem_id,
+            sample=sample,
+            text=text,
+            token_ids=ids,
+            finish=finish,
+            logps=row.logps[: len(ids)],
+        )
+
+    def _cut_at_stop(self, ids: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
+        """Return the fewest ids whose text holds a stop string, and the text up to its end."""
+        low, high = 1, len(ids)
+        while low < high:
+            middle = (low + high) // 2
+            text = self._decode(ids[:middle])
+            if any(stop in text for stop in self.stop):
+                high = middle
+            else:
+                low = middle + 1
+        text = self._decode(ids[:low])
+        end = min(text.index(stop) + len(stop) for stop in self.stop if stop in text)
+        return ids[:low], text[:end]
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
+
+def completions(
+    prompts: Sequence[Prompt],
+    rows: Sequence[Sequence[Sampled]],
+    sampling: Sampling,
+    tokenizer: Any,
+    eos: Sequence[int],
+) -> list[list[Completion]]:
+    """Return the records of all groups, in the order of the prompts."""
+    endings = Endings(tokenizer, frozenset(eos), sampling.stop)
+    return [
+        [endings.completion(prompt, sample, row) for sample, row in enumerate(group)]
+        for prompt, group in zip(prompts, rows, strict=True)
+    ]

@@ -1,0 +1,56 @@
+"""Borrow a live model for sampling and give it back as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def borrowed(model: Any, attention: str | None = None) -> Iterator[None]:
+    """Sample from `model` inside: no gradients, no dropout, no sampling defaults of its own.
+
+    On leaving, each module's training flag, the attention implementation and the generation
+    configuration object are back. The trainer trains this very object between two calls, so its
+    modules are switched one by one: a module that was frozen in evaluation mode stays there.
+
+    Args:
+        model: a transformers causal language model.
+        attention: the name of the attention function to use inside, if not the model's own.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    training = [module for module in model.modules() if module.training]
+    defaults = getattr(model, "generation_config", None)
+    configs = _attention_configs(model) if attention is not None else []
+    implementations = [config._attn_implementation for config in configs]
+    try:
+        for module in training:
+            module.training = False
+        # `generate` fills what a call leaves open from the model's own configuration, which for
+        # many released models holds a repetition penalty or a top-k nobody asked for here.
+        if defaults is not None:
+            model.generation_config = GenerationConfig.from_dict({})
+        for config in configs:
+            config._attn_implementation_internal = attention
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+        if defaults is not None:
+            model.generation_config = defaults
+        for config, implementation in zip(configs, implementations, strict=True):
+            config._attn_implementation_internal = implementation
+
+
+def _attention_configs(model: Any) -> list[Any]:
+    """Return the distinct configurations that the model's modules read their attention from."""
+    found: dict[int, Any] = {}
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if hasattr(config, "_attn_implementation"):
+            found[id(config)] = config
+    return list(found.values())

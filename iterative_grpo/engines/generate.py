@@ -1,0 +1,184 @@
+"""The reference engine: transformers' own `generate`, for every model that has one.
+
+Slow (it copies its cache at every token and carries finished rows to the end) and plain: the other
+engines are tested against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from iterative_grpo.engines import _endings
+from iterative_grpo.engines._endings import Sampled
+from iterative_grpo.engines._quiet import borrowed
+from iterative_grpo.types import Completion, Prompt, Sampling
+
+BATCH_TOKENS = 65_536
+
+
+class Engine:
+    """Samples with `model.generate`, left-padded, in batches bounded by a token budget."""
+
+    def __init__(self, model: Any, tokenizer: Any, batch_tokens: int = BATCH_TOKENS) -> None:
+        if batch_tokens < 1:
+            raise ValueError(f"batch_tokens is {batch_tokens}, must be at least 1")
+        self.model = model
+        self.tokenizer = tokenizer
+        self.batch_tokens = batch_tokens
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
+        """Return one group of `sampling.group_size` completions for each prompt, in order.
+
+        `logps` stay empty: `generate` would have to keep the scores of every step for them.
+
+        Raises:
+            PromptTooLong: before anything is sampled, if a prompt does not fit the context.
+        """
+        _endings.check_prompts(prompts, sampling.max_tokens, _endings.context_length(self.model))
+        eos = _endings.eos_token_ids(self.model, self.tokenizer)
+        rows = sample_ids(
+            self.model,
+            [prompt.token_ids for prompt in prompts],
+            sampling,
+            eos_token_ids=eos,
+            stopped=_endings.Endings(self.tokenizer, frozenset(eos), sampling.stop).stopped
+            if sampling.stop
+            else None,
+            batch_tokens=self.batch_tokens,
+        )
+        return _endings.completions(prompts, rows, sampling, self.tokenizer, eos)
+
+
+def load(model: Any, tokenizer: Any, *, batch_tokens: int = BATCH_TOKENS) -> Engine:
+    """Return the engine for a live model.
+
+    Args:
+        model: a transformers model with `generate`; weights may change between calls.
+        tokenizer: decodes completions.
+        batch_tokens: bound of rows times (prompt + completion) tokens in one call of `generate`.
+    """
+    return Engine(model, tokenizer, batch_tokens)
+
+
+def sample_ids(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    *,
+    eos_token_ids: Sequence[int],
+    stopped: Callable[[Sequence[int]], bool] | None = None,
+    batch_tokens: int = BATCH_TOKENS,
+) -> list[list[Sampled]]:
+    """Sample a group of token ids for each prompt: the layer below records and text.
+
+    The caller's random number generators are as before afterwards: inside, they start from
+    `sampling.seed`.
+
+    Args:
+        model: a transformers model with `generate`.
+        prompts: token ids of each prompt, at least one.
+        sampling: how to sample; its `stop` strings are not read here, see `stopped`.
+        eos_token_ids: a row ends with the first of these.
+        stopped: tells from a row's new ids whether it may end early, for stop strings.
+        batch_tokens: bound of rows times (prompt + completion) tokens in one call.
+    """
+    import torch
+
+    devices = [model.device] if model.device.type == "cuda" else []
+    rows: list[list[Sampled]] = [[] for _ in prompts]
+    with borrowed(model), torch.random.fork_rng(devices=devices):
+        torch.manual_seed(sampling.seed)
+        for batch in _batches(prompts, sampling, batch_tokens):
+            sampled = _call(model, [prompts[i] for i in batch], sampling, eos_token_ids, stopped)
+            for index, ids in zip(batch, sampled, strict=True):
+                rows[index].append(Sampled(_through_eos(ids, eos_token_ids)))
+    return rows
+
+
+def _batches(
+    prompts: Sequence[Sequence[int]], sampling: Sampling, batch_tokens: int
+) -> Iterator[list[int]]:
+    """Yield the prompt index of each row, cut so that a padded batch keeps to the budget."""
+    batch: list[int] = []
+    longest = 0
+    for index, prompt in enumerate(prompts):
+        for _ in range(sampling.group_size):
+            grown = max(longest, len(prompt) + sampling.max_tokens)
+            if batch and grown * (len(batch) + 1) > batch_tokens:
+                yield batch
+                batch, grown = [], len(prompt) + sampling.max_tokens
+            batch.append(index)
+            longest = grown
+    if batch:
+        yield batch
+
+
+def _call(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    eos_token_ids: Sequence[int],
+    stopped: Callable[[Sequence[int]], bool] | None,
+) -> list[list[int]]:
+    """Return the new ids of each row, padding behind EOS included."""
+    import torch
+    from transformers import GenerationConfig, StoppingCriteriaList
+
+    # Any id serves as padding: before a prompt it is masked, behind EOS it is cut off.
+    pad = eos_token_ids[0] if eos_token_ids else 0
+    width = max(map(len, prompts))
+    input_ids = torch.tensor([[pad] * (width - len(ids)) + list(ids) for ids in prompts])
+    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts])
+    settings = GenerationConfig.from_dict(
+        {
+            "max_new_tokens": sampling.max_tokens,
+            "eos_token_id": list(eos_token_ids) or None,
+            "pad_token_id": pad,
+            "use_cache": True,
+            **_distribution(sampling),
+        }
+    )
+    criteria = StoppingCriteriaList()
+    if stopped is not None:
+        criteria.append(_stopping_criteria(stopped, width))
+    output = model.generate(
+        input_ids=input_ids.to(model.device),
+        attention_mask=mask.to(model.device),
+        generation_config=settings,
+        stopping_criteria=criteria,
+    )
+    new_ids: list[list[int]] = output[:, width:].tolist()
+    return new_ids
+
+
+def _distribution(sampling: Sampling) -> dict[str, Any]:
+    if sampling.temperature == 0:
+        return {"do_sample": False}
+    return {
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+    }
+
+
+def _stopping_criteria(stopped: Callable[[Sequence[int]], bool], width: int) -> Any:
+    import torch
+    from transformers import StoppingCriteria
+
+    class StopStrings(StoppingCriteria):
+        """Ends the rows whose new ids say so; made here because transformers loads lazily."""
+
+        def __call__(
+            self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
+        ) -> torch.Tensor:
+            done = [stopped(ids) for ids in input_ids[:, width:].tolist()]
+            return torch.tensor(done, device=input_ids.device)
+
+    return StopStrings()
+
+
+def _through_eos(ids: Sequence[int], eos_token_ids: Sequence[int]) -> tuple[int, ...]:
+    end = next((i + 1 for i, token in enumerate(ids) if token in eos_token_ids), None)
+    return tuple(ids[:end])

@@ -1,0 +1,187 @@
+"""Artifacts: what a phase makes, written whole or not at all, and known by its content.
+
+A phase writes into `NAME.partial/`; when it is done, every file is flushed to disk and hashed, a
+manifest is written, and the folder gets its name in one step. A name without `.partial` therefore
+always holds a finished artifact, however the process that made it ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+
+
+class ArtifactError(RuntimeError):
+    """An artifact that is missing, damaged, or not the one that the settings would make."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A finished artifact: where it lies, and the fingerprint of its content."""
+
+    path: Path
+    fingerprint: str
+
+
+def partial(path: Path) -> Path:
+    """Return where an artifact is written before it is finished."""
+    return path.with_name(f"{path.name}.partial")
+
+
+def finish(
+    path: Path,
+    phase: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    facts: Mapping[str, Any],
+) -> Artifact:
+    """Seal `path`'s partial folder and give it its name.
+
+    Args:
+        path: the artifact's final name.
+        phase: the phase that made it.
+        settings: the settings that the phase depends on.
+        inputs: fingerprints of what it was made from, by name.
+        facts: what else is worth knowing (seconds, versions); not part of the fingerprint.
+    """
+    unfinished = partial(path)
+    files = {}
+    for file in sorted(p for p in unfinished.rglob("*") if p.is_file()):
+        _flush(file)
+        files[file.relative_to(unfinished).as_posix()] = {
+            "bytes": file.stat().st_size,
+            "sha256": sha256(file),
+        }
+    identity = {"phase": phase, "settings": settings, "inputs": inputs, "files": files}
+    fingerprint = fingerprint_of(identity)
+    manifest = {"fingerprint": fingerprint, **identity, "facts": facts}
+    write_json(unfinished / MANIFEST, manifest)
+    _flush(unfinished / MANIFEST)
+    unfinished.rename(path)
+    _flush(path.parent)
+    return Artifact(path, fingerprint)
+
+
+def existing(
+    path: Path, phase: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
+) -> Artifact | None:
+    """Return the artifact at `path` if it is there; refuse one that was made differently.
+
+    Raises ArtifactError, naming the phase and what differs, if the settings or inputs of the
+    finished phase are not today's, or if the artifact is damaged.
+    """
+    if not path.exists():
+        return None
+    manifest = read_manifest(path)
+    known = json.loads(json.dumps(settings))
+    different = [
+        f"{name} was {_short(before)} and is now {_short(now)}"
+        for name, before, now in _differences(manifest["settings"], known, "")
+    ]
+    different += [
+        f"its input {name} has changed"
+        for name in sorted({*manifest["inputs"], *inputs})
+        if manifest["inputs"].get(name) != inputs.get(name)
+    ]
+    if different:
+        raise ArtifactError(
+            f"the finished phase {phase} ({path}) was made with other settings: "
+            + "; ".join(different)
+            + ". Set them back, use another run_dir, or move this folder and the later ones away "
+            "to make them again."
+        )
+    for name, facts in manifest["files"].items():
+        file = path / name
+        if not file.is_file() or file.stat().st_size != facts["bytes"]:
+            raise ArtifactError(
+                f"the finished phase {phase} ({path}) is damaged: {name} is missing or has another "
+                "size than when it was written. Move the folder away to make it again."
+            )
+    return Artifact(path, str(manifest["fingerprint"]))
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return an artifact's manifest; ArtifactError if there is none that can be read."""
+    try:
+        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} is no finished artifact: {error}") from None
+    missing = {"fingerprint", "phase", "settings", "inputs", "files"} - manifest.keys()
+    if missing:
+        raise ArtifactError(f"{path / MANIFEST} lacks {', '.join(sorted(missing))}")
+    return manifest
+
+
+def start(path: Path, *, keep: bool = False) -> Path:
+    """Return an empty partial folder for `path`, or with `keep` the one that is there."""
+    unfinished = partial(path)
+    if unfinished.exists() and not keep:
+        shutil.rmtree(unfinished)
+    unfinished.mkdir(parents=True, exist_ok=True)
+    return unfinished
+
+
+def fingerprint_of(value: object) -> str:
+    """Return the SHA-256 of a JSON value in its canonical spelling."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def write_json(file: Path, value: object) -> None:
+    """Write a JSON file so that a reader sees the old or the new one, never a part."""
+    fresh = file.with_name(f"{file.name}.new")
+    fresh.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _flush(fresh)
+    fresh.replace(file)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Put a folder's files under another name, without a second copy where links are possible."""
+    for file in sorted(p for p in source.rglob("*") if p.is_file()):
+        place = target / file.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file, place)
+        except OSError:
+            shutil.copy2(file, place)
+
+
+def _flush(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no handle for a folder to flush
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _differences(before: Any, now: Any, name: str) -> list[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            difference
+            for key in sorted({*before, *now})
+            for difference in _differences(
+                before.get(key), now.get(key), f"{name}.{key}" if name else key
+            )
+        ]
+    return [] if before == now else [(name, before, now)]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."

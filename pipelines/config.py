@@ -1,0 +1,301 @@
+"""The settings of a run: frozen, typed, with what does not fit together refused.
+
+Every error that can be found without loading a model is found here: wrong types, unknown plug-in
+names (with the known ones), and settings that contradict each other. `settings.py` reads them from
+files and overrides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from iterative_grpo import plugins
+
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Data(Section):
+    """The questions to learn from."""
+
+    name: str = Field("gsm8k", description="data set, a file of pipelines/datasets")
+    path: Path | None = Field(
+        None, description="folder of JSON Lines with the hub's fields; none: from the hub"
+    )
+    limit: Positive | None = Field(None, description="use this many of the training questions")
+    max_bad_golds: Share = Field(
+        0.0, description="share of answers the verifier may be unable to read; they are left out"
+    )
+
+
+class Shape(Section):
+    """A small model made on the spot: Llama's shape, tied embeddings, no dropout."""
+
+    tokenizer: Literal["words", "bpe"] = Field("words", description="how text becomes tokens")
+    vocabulary: Positive = Field(2048, description="tokens of a bpe vocabulary at most")
+    width: Positive = 96
+    layers: Positive = 3
+    heads: Positive = 4
+    context: Positive = Field(128, description="positions: prompt and completion together")
+
+
+class WarmStart(Section):
+    """Supervised training before the first iteration, for policies made on the spot."""
+
+    demonstrations: Positive = Field(20_000, description="at most this many worked solutions")
+    steps: Positive = Field(2_300, description="optimizer steps at most")
+    batch: Positive = 32
+    learning_rate: Rate = Field(3e-3, description="AdamW's, for embeddings, norms and head")
+    muon_learning_rate: Rate = Field(0.02, description="Muon's, for hidden matrices")
+    stop_at: Share = Field(
+        1.0, description="stop when greedy accuracy on validation questions reaches this"
+    )
+
+
+class Lora(Section):
+    """A LoRA adapter (arXiv:2106.09685), merged into the policy at the end of each iteration."""
+
+    rank: Positive = 16
+    alpha: Positive = 32
+    dropout: Share = 0.0
+    targets: str | tuple[str, ...] = "all-linear"
+
+
+class PolicySettings(Section):
+    """The policy to improve: a model by path or hub name, or one made on the spot."""
+
+    model: str | None = Field(None, description="path or hub name of a causal language model")
+    make: Shape | None = Field(None, description="instead of `model`: make a small one")
+    warm_start: WarmStart | None = Field(None, description="supervised steps before iteration 1")
+    prompt: str | None = Field(
+        None, description="prompt format, a file of pipelines/prompts; none: the data set's own"
+    )
+    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+    lora: Lora | None = None
+    trust_remote_code: bool = Field(False, description="run code that comes with the model")
+
+
+class SampleSettings(Section):
+    """Fresh samples of the policy for the reward model to learn from."""
+
+    problems: Positive = Field(375, description="questions sampled in each iteration")
+    first_problems: Positive | None = Field(
+        None, description="questions in iteration 1, where the reward model starts from nothing"
+    )
+    group_size: Positive = Field(8, description="completions of each question")
+    temperature: Rate = 1.0
+
+
+class LabelSettings(Section):
+    """Truth for step ends. The whole solution always gets the verifier's verdict."""
+
+    labeler: str = Field("monte_carlo", description="a file of reward_models/labels")
+    continuations: Positive = Field(8, description="completions of each prefix (monte_carlo)")
+
+
+class Fit(Section):
+    """One training of the reward model."""
+
+    epochs: Positive = 2
+    batch: Positive = 64
+    learning_rate: Rate = Field(5e-4, description="AdamW's")
+    muon_learning_rate: Rate = Field(0.02, description="Muon's, used when `optimizer` is muon")
+
+
+class Replay(Section):
+    """History in the reward model's training (§4.1.4: 10 % historical data)."""
+
+    kind: Literal["mixture", "add", "none"] = Field(
+        "mixture", description="mixture: `share` of the training rows are history"
+    )
+    share: Share = 0.1
+
+
+class RewardModelSettings(Section):
+    """The learned judge."""
+
+    start: Literal["scratch", "policy"] | str = Field(
+        "policy",
+        description="weights before the first training: scratch (the policy's shape), policy (the "
+        "initial policy's weights, as in the paper), or a path or hub name",
+    )
+    retrain: bool = Field(True, description="false: freeze the first reward model, to compare")
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    loss: Literal["bce", "bradley_terry"] = "bce"
+    first: Fit = Fit(epochs=3, learning_rate=1e-3)
+    again: Fit = Fit()
+    replay: Replay = Replay()
+    held_out: Share = Field(0.1, description="share of questions kept for measuring only")
+    verifier_weight: float = Field(0.5, description="the verifier's weight in reward: mixture")
+
+
+class OptimizeSettings(Section):
+    """The policy's GRPO phase. Defaults are the paper's where it gives one."""
+
+    steps: Positive = Field(20, description="optimizer steps an iteration")
+    prompts: Positive = Field(16, description="questions in an optimizer step")
+    group_size: Annotated[int, Field(ge=2)] = Field(8, description="G, outputs of a question")
+    updates: Positive = Field(1, description="optimizer steps on each exploration (mu)")
+    micro_batch: Positive | None = Field(
+        None, description="outputs in one forward pass, whole groups; none: all of the step's"
+    )
+    learning_rate: Rate = 1e-6
+    schedule: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "constant"
+    warmup_steps: NotNegative = 0
+    beta: Annotated[float, Field(ge=0)] = Field(0.04, description="KL coefficient")
+    epsilon: Rate = Field(0.2, description="clip range of the probability ratio")
+    loss: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "grpo"
+    scale: Literal["group", "batch", "none"] = Field("group", description="whose deviation divides")
+    std_floor: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="a group whose rewards deviate less gets zero advantages"
+    )
+    temperature: Rate = 1.0
+    max_grad_norm: Rate = 1.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    mask_truncated: bool = Field(False, description="leave truncated outputs out of the loss")
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    vllm: Literal["off", "colocate", "server"] = Field("off", description="TRL's vLLM modes")
+    checkpoint_every: NotNegative = Field(0, description="steps between checkpoints; 0: none")
+    trl: Mapping[str, Any] = Field(
+        default_factory=dict, description="further fields of trl.GRPOConfig, given as they are"
+    )
+
+
+class EvaluateSettings(Section):
+    """Greedy accuracy of the policy after each iteration, and of the initial one."""
+
+    tasks: tuple[str, ...] = Field(("gsm8k/test",), description="data set/split, or data set")
+    limit: Positive | None = Field(None, description="questions of each task at most")
+    max_tokens: Positive | None = Field(None, description="none: as in training")
+
+
+class Launch(Section):
+    """Where phases run: in this process, or in processes started for each phase."""
+
+    mode: Literal["inline", "accelerate"] = "inline"
+    processes: Positive = 1
+
+
+class Config(Section):
+    """A whole run of Algorithm 1."""
+
+    run_dir: Path = Field(..., description="everything the run makes lies here")
+    seed: NotNegative = 0
+    iterations: Positive = Field(2, description="outer iterations; may be raised later")
+    supervision: Literal["outcome", "process"] = Field(
+        "outcome", description="reward the solution, or each of its steps"
+    )
+    reward: str = Field("model", description="a file of reward_models/sources")
+    splitter: str = Field("lines", description="what a step is: a file of iterative_grpo/splitters")
+    credit: str = Field("sum", description="step rewards to advantages: iterative_grpo/advantages")
+    verifier: str | None = Field(
+        None, description="answer conventions, a file of verifiers/conventions; none: the data's"
+    )
+    engine: str = Field("native", description="sampler, a file of iterative_grpo/engines")
+    max_tokens: Positive = Field(1024, description="tokens of an output at most, EOS included")
+    data: Data = Data()
+    policy: PolicySettings = PolicySettings()
+    sample: SampleSettings = SampleSettings()
+    label: LabelSettings = LabelSettings()
+    reward_model: RewardModelSettings = RewardModelSettings()
+    optimize: OptimizeSettings = OptimizeSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    launch: Launch = Launch()
+    report_to: tuple[str, ...] = Field((), description="TRL's trackers: tensorboard, wandb, ...")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Config:
+        found = list(_conflicts(self))
+        if found:
+            raise ValueError("\n".join(found))
+        return self
+
+    @property
+    def learns_reward(self) -> bool:
+        """Whether a reward model is trained at all."""
+        return self.reward != "verifier"
+
+    @property
+    def micro_batch(self) -> int:
+        """Outputs in one forward pass of one process."""
+        whole = self.optimize.prompts * self.optimize.group_size // self.launch.processes
+        return self.optimize.micro_batch or whole
+
+
+def _conflicts(config: Config) -> Iterator[str]:
+    """Yield every way in which settings do not fit each other."""
+    for package, name, kind in (
+        ("pipelines.datasets", config.data.name, "data set"),
+        ("reward_models.sources", config.reward, "reward"),
+        ("reward_models.labels", config.label.labeler, "labeler"),
+        ("iterative_grpo.splitters", config.splitter, "splitter"),
+        ("iterative_grpo.advantages", config.credit, "credit rule"),
+        ("iterative_grpo.engines", config.engine, "engine"),
+        ("verifiers.conventions", config.verifier, "verifier"),
+        ("pipelines.prompts", config.policy.prompt, "prompt"),
+        *(
+            ("pipelines.datasets", task.partition("/")[0], "evaluation task")
+            for task in config.evaluate.tasks
+        ),
+    ):
+        try:
+            if name is not None:
+                plugins.check(package, name, kind)
+        except plugins.UnknownName as error:
+            yield str(error)
+    policy, optimize = config.policy, config.optimize
+    if (policy.model is None) == (policy.make is None):
+        yield (
+            "policy: give either `policy.model` (a path or hub name) or `policy.make` (a small "
+            "model made on the spot), and not both"
+        )
+    if policy.make is not None and policy.make.width % policy.make.heads:
+        yield (
+            f"policy.make.width {policy.make.width} is no multiple of policy.make.heads "
+            f"{policy.make.heads}"
+        )
+    if policy.make is not None and config.max_tokens >= policy.make.context:
+        yield (
+            f"max_tokens is {config.max_tokens} but the policy's context has "
+            f"{policy.make.context} positions, prompt included; lower max_tokens or raise "
+            "policy.make.context"
+        )
+    outputs = optimize.prompts * optimize.group_size
+    processes = config.launch.processes
+    if outputs % processes:
+        yield f"{outputs} outputs a step cannot be divided over {processes} processes"
+    elif (outputs // processes) % config.micro_batch:
+        yield (
+            f"optimize.micro_batch {config.micro_batch} does not divide the {outputs // processes} "
+            f"outputs a step of a process (prompts {optimize.prompts} x group_size "
+            f"{optimize.group_size} / processes {processes})"
+        )
+    if config.micro_batch % optimize.group_size:
+        yield (
+            f"optimize.group_size {optimize.group_size} does not divide the micro-batch of "
+            f"{config.micro_batch} outputs; a micro-batch holds whole groups"
+        )
+    if processes > 1 and config.launch.mode == "inline":
+        yield f"launch.processes is {processes}: launch.mode must be accelerate"
+    if config.data.path is not None and not config.data.path.is_dir():
+        yield (
+            f"data.path {config.data.path} is no folder (seen from {Path.cwd()}); give one with "
+            "JSON Lines, or leave it out to read from the hub"
+        )
+    if optimize.vllm != "off" and policy.make is not None:
+        yield "optimize.vllm needs a policy.model that vLLM can serve, not policy.make"
+    if config.reward_model.start not in ("scratch", "policy") and policy.trust_remote_code:
+        yield "reward_model.start: a named reward model is never loaded with remote code"

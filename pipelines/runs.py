@@ -1,0 +1,176 @@
+"""A run directory: its lock, its record, its phases' artifacts, its metrics."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from pipelines import artifacts
+from pipelines.artifacts import Artifact
+from pipelines.config import Config
+from pipelines.progress import Progress
+
+PACKAGES = (
+    "iterative-grpo",
+    "torch",
+    "transformers",
+    "trl",
+    "accelerate",
+    "datasets",
+    "sympy",
+    "scikit-learn",
+    "peft",
+    "vllm",
+)
+
+
+class RunError(RuntimeError):
+    """A run directory that cannot be used: in use, not writable, or of another kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One phase of one iteration: what it may read, and the folder it fills."""
+
+    phase: str
+    iteration: int
+    config: Config
+    inputs: Mapping[str, Path]
+    output: Path
+    progress: Progress
+
+    @property
+    def seed(self) -> int:
+        """A seed of the phase's own, so that a resumed phase draws what an unbroken one draws."""
+        text = f"{self.config.seed}/{self.iteration}/{self.phase}"
+        return int(artifacts.fingerprint_of(text)[:8], 16) % 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What the driver needs to know of a phase.
+
+    `settings` picks the part of the configuration that its result depends on; `resumable` says
+    that it can go on in a partial folder.
+    """
+
+    name: str
+    settings: Callable[[Config], Mapping[str, Any]]
+    resumable: bool = False
+
+
+@dataclass
+class Run:
+    """An open run directory. Use as a context: the lock is held inside."""
+
+    config: Config
+    progress: Progress
+    start: Callable[[Job], None]
+    seconds: dict[tuple[int, str], float] = field(default_factory=dict)
+    _lock: IO[str] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.config.run_dir
+
+    def __enter__(self) -> Run:
+        try:
+            (self.path / "metrics").mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.path / "lock")
+            (self.path / "config.yaml").write_text(
+                yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
+                encoding="utf-8",
+            )
+            record = {"started": _now(), "versions": versions(), "command": sys.argv}
+            with (self.path / "run.jsonl").open("a", encoding="utf-8") as starts:
+                starts.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise RunError(f"run_dir {self.path} cannot be written to: {error}") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def do(self, phase: Phase, iteration: int, **inputs: Artifact | None) -> Artifact:
+        """Return the phase's artifact: the finished one that is there, or a new one."""
+        given = {name: artifact for name, artifact in inputs.items() if artifact is not None}
+        place = self.path / "iterations" / f"{iteration:02d}" / phase.name
+        settings = {"seed": self.config.seed, **phase.settings(self.config)}
+        fingerprints = {name: artifact.fingerprint for name, artifact in given.items()}
+        finished = artifacts.existing(
+            place, f"{phase.name} of iteration {iteration}", settings, fingerprints
+        )
+        if finished is not None:
+            self.progress.note(f"{phase.name}: finished before, kept")
+            self.seconds[iteration, phase.name] = artifacts.read_manifest(place)["facts"]["seconds"]
+            return finished
+        output = artifacts.start(place, keep=phase.resumable)
+        started = time.perf_counter()
+        self.start(
+            Job(
+                phase=phase.name,
+                iteration=iteration,
+                config=self.config,
+                inputs={name: artifact.path for name, artifact in given.items()},
+                output=output,
+                progress=self.progress,
+            )
+        )
+        seconds = time.perf_counter() - started
+        self.seconds[iteration, phase.name] = seconds
+        facts = {"seconds": round(seconds, 3), "finished": _now(), "versions": versions()}
+        return artifacts.finish(place, phase.name, settings, fingerprints, facts)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result may depend on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _lock(path: Path) -> IO[str]:
+    """Hold a lock that the operating system drops when the process ends, however it ends."""
+    handle = path.open("a+", encoding="utf-8")
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.seek(0)
+        holder = handle.read().strip()
+        handle.close()
+        raise RunError(
+            f"{path.parent} is in use by another run{f' (process {holder})' if holder else ''}; "
+            "wait for it, stop it, or give another run_dir"
+        ) from None
+    handle.seek(0)
+    handle.truncate()
+    handle.write(str(os.getpid()))
+    handle.flush()
+    return handle

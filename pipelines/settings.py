@@ -1,0 +1,123 @@
+"""Reads settings: a YAML file, then dotted overrides, into a checked `Config`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import ValidationError
+
+from pipelines.config import Config, Section
+
+
+class ConfigError(ValueError):
+    """A configuration that is refused; the message says what was found, expected, and to do."""
+
+
+SHIPPED = Path(__file__).parent / "configs"
+
+
+def load(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration file (or mapping), apply `key.path=value` overrides, and check it all.
+
+    Raises ConfigError with every problem found, one a line.
+    """
+    raw = _read(source) if isinstance(source, Path) else dict(source)
+    for override in overrides:
+        _apply(raw, override)
+    unknown = list(_unknown_keys(raw, Config, ""))
+    if unknown:
+        raise ConfigError("\n".join(unknown))
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_plainly(error))) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file; `iterative-grpo configs` lists the shipped ones"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+    return raw
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    """Set one dotted key to a value, read as YAML reads it."""
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{override!r}: an override is written key.path=value")
+    *parents, last = key.split(".")
+    target = raw
+    for parent in parents:
+        inner = target.setdefault(parent, {})
+        if inner is None:
+            inner = target[parent] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{override!r}: {parent} is a value, not a section")
+        target = inner
+    try:
+        target[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        target[last] = value
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    candidates = [annotation, *get_args(annotation)]
+    for candidate in candidates:
+        if isinstance(candidate, type) and issubclass(candidate, Section):
+            return candidate
+    return None
+
+
+def _unknown_keys(raw: Mapping[str, Any], section: type[Section], prefix: str) -> Iterator[str]:
+    fields = section.model_fields
+    for key, value in raw.items():
+        name = f"{prefix}{key}"
+        if key not in fields:
+            everywhere = dict(_all_keys(Config, ""))
+            near = difflib.get_close_matches(str(key), fields, n=1) or difflib.get_close_matches(
+                str(key), everywhere, n=1
+            )
+            hint = ""
+            if near:
+                known = f"{prefix}{near[0]}" if near[0] in fields else everywhere[near[0]]
+                hint = f" Did you mean {known}?"
+            yield f"unknown key {name}.{hint} Known here: {', '.join(sorted(fields))}."
+            continue
+        inner = _section_of(fields[key].annotation)
+        if inner is not None and isinstance(value, Mapping):
+            yield from _unknown_keys(value, inner, f"{name}.")
+
+
+def _all_keys(section: type[Section], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, field in section.model_fields.items():
+        yield key, f"{prefix}{key}"
+        inner = _section_of(field.annotation)
+        if inner is not None:
+            yield from _all_keys(inner, f"{prefix}{key}.")
+
+
+def _plainly(error: ValidationError) -> Iterator[str]:
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if not where:
+            yield message
+        elif item["type"] == "missing":
+            yield f"{where}: required, but not given"
+        else:
+            yield f"{where}: {message}, found {item['input']!r}"

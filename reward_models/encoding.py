@@ -1,0 +1,128 @@
+"""Questions and solutions as token ids, and the tokens at which the head is read."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_PROBE = "Ann has 18 coins.\n18+5=23\n#### 23 \\boxed{\\frac{1}{2}}"
+
+
+class UnfitTokenizer(ValueError):
+    """A tokenizer that a reward model cannot use, or not the one it was trained with."""
+
+
+class UnreadableSolution(ValueError):
+    """A solution that would lose an end: no token reaches it, or it lies beyond the context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A question and a solution as token ids; `marks[k]` is the token where end k is read."""
+
+    token_ids: tuple[int, ...]
+    marks: tuple[int, ...]
+
+
+def check_tokenizer(tokenizer: Any, embeddings: int) -> None:
+    """Refuse a tokenizer without offsets, or with more tokens than the model has embeddings."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise UnfitTokenizer(
+            f"{type(tokenizer).__name__} gives no character offsets, which place the step ends; "
+            "use a fast tokenizer (one with a tokenizer.json)"
+        )
+    if len(tokenizer) > embeddings:
+        raise UnfitTokenizer(
+            f"the tokenizer has {len(tokenizer)} tokens, the model {embeddings} embeddings; "
+            "they do not belong together"
+        )
+
+
+def fingerprint(tokenizer: Any) -> str:
+    """Return a short hash of the vocabulary and of how a probe text is cut."""
+    digest = hashlib.blake2b(digest_size=8)
+    for token, index in sorted(tokenizer.get_vocab().items()):
+        digest.update(f"{index}\t{token}\n".encode("utf-8", "surrogatepass"))
+    digest.update(repr(tokenizer(_PROBE)["input_ids"]).encode())
+    return digest.hexdigest()
+
+
+def encode(
+    tokenizer: Any,
+    questions: Sequence[str],
+    texts: Sequence[str],
+    ends: Sequence[Sequence[int]],
+    *,
+    separator: str,
+    context: int,
+) -> list[Encoded]:
+    """Tokenise each question and each text once, apart, and place the ends on the text's tokens.
+
+    Apart, because a token that spanned the border would hide the start of the first step. The
+    question keeps the tokenizer's own special tokens (a beginning-of-text token, for one).
+    """
+    if not len(questions) == len(texts) == len(ends):
+        raise ValueError(
+            f"{len(questions)} questions, {len(texts)} texts and {len(ends)} lists of ends; "
+            "expected as many of each"
+        )
+    if not texts:
+        return []
+    # A group asks one question many times.
+    distinct = list(dict.fromkeys(questions))
+    asked = tokenizer([question + separator for question in distinct])["input_ids"]
+    prefixes = dict(zip(distinct, (tuple(ids) for ids in asked), strict=True))
+    answered = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
+    encoded = []
+    for row, (question, text) in enumerate(zip(questions, texts, strict=True)):
+        prefix = prefixes[question]
+        ids = tuple(answered["input_ids"][row])
+        token_ids = prefix + ids
+        if len(token_ids) > context:
+            raise UnreadableSolution(
+                f"row {row} has {len(token_ids)} tokens ({len(prefix)} of the question), the "
+                f"reward model reads {context}; shorten completions or take a model with a "
+                f"longer context: cutting the text would lose labels (text: {text[:60]!r})"
+            )
+        tokens = reach(text, ends[row], answered["offset_mapping"][row], f"row {row}")
+        marks = tuple(len(prefix) + token for token in tokens)
+        if marks[0] < 0:
+            raise UnreadableSolution(
+                f"row {row}: an empty text is read at the question's last token, but this "
+                "tokenizer makes no token of the question"
+            )
+        encoded.append(Encoded(token_ids, marks))
+    return encoded
+
+
+def reach(
+    text: str, ends: Sequence[int], offsets: Sequence[Sequence[int]], where: str
+) -> list[int]:
+    """Return for each end the last token that begins before it, -1 for "none, the one before".
+
+    That token covers the end's last character; a character of several tokens (byte-level BPE) is
+    read at the last of them. A step of which the tokenizer keeps nothing visible (white space,
+    control characters) is read where the step before it is.
+    """
+    if not ends or ends[-1] > len(text) or ends[0] < 0:
+        raise ValueError(
+            f"{where}: ends {list(ends)} are no cut of a text of {len(text)} characters"
+        )
+    starts = [start for start, _ in offsets]
+    tokens = []
+    begin = 0
+    for end in ends:
+        token = bisect_left(starts, end) - 1
+        covered = token >= 0 and offsets[token][1] > begin
+        if not covered and any(c.isprintable() and not c.isspace() for c in text[begin:end]):
+            raise UnreadableSolution(
+                f"{where}: no token reaches the step {text[begin:end][:60]!r} that ends at "
+                f"character {end}; the reward model's tokenizer drops these characters, choose "
+                "another splitter or tokenizer"
+            )
+        tokens.append(token)
+        begin = end
+    return tokens

@@ -1,0 +1,275 @@
+"""`RewardModel`: one scalar head read at marked ends, over any transformers backbone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reward_models.encoding import Encoded, UnfitTokenizer, check_tokenizer, encode, fingerprint
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+NO_LIMIT = 1 << 30
+"""Context of a backbone that states none; also above it, tokenizers mean "unknown"."""
+
+
+class UntrainedHead(ValueError):
+    """A checkpoint whose scalar head is missing: loaded, it would judge at random."""
+
+
+class BrokenScores(ValueError):
+    """A reward model gave NaN or infinite scores."""
+
+
+class RewardModel:
+    """A token classifier with one label: sigmoid(logit) at an end scores the steps up to it.
+
+    Trained with binary cross-entropy on labels in [0, 1]. An outcome and a process model are the
+    same class: the ends differ. The checkpoint is a standard `AutoModelForTokenClassification`
+    one (safetensors and tokenizer), so that it loads elsewhere.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        embeddings: Any = model.get_input_embeddings()
+        check_tokenizer(tokenizer, embeddings.weight.shape[0])
+        if model.config.num_labels != 1:
+            raise UntrainedHead(
+                f"the head has {model.config.num_labels} labels, a reward model has 1; "
+                "make one with RewardModel.from_backbone"
+            )
+        # A cache of keys and values serves generation; a reward model reads each text once.
+        model.config.use_cache = False
+        self.model: Any = model
+        self.tokenizer = tokenizer
+        self.separator: str = getattr(model.config, "reward_separator", "\n")
+        pad = tokenizer.pad_token_id
+        # A pad token is only ever at masked positions, so any valid id will do.
+        self.pad: int = 0 if pad is None else pad
+
+    @classmethod
+    def from_shape(
+        cls,
+        shape: str | Path | PretrainedConfig,
+        tokenizer: str | Path | PreTrainedTokenizerBase | None = None,
+        *,
+        seed: int = 0,
+        separator: str = "\n",
+    ) -> RewardModel:
+        """Make a model of a configuration's shape with fresh weights.
+
+        `shape` is a configuration, or a checkpoint whose configuration is taken (not its weights);
+        then `tokenizer` may be left out and is the checkpoint's.
+        """
+        import torch
+        from transformers import AutoConfig, AutoModelForTokenClassification
+
+        if isinstance(shape, (str, Path)):
+            config = AutoConfig.from_pretrained(str(shape))
+            tokenizer = shape if tokenizer is None else tokenizer
+        else:
+            config = copy.deepcopy(shape)
+        if tokenizer is None:
+            raise UnfitTokenizer("a configuration alone names no tokenizer; give one")
+        _set_head(config, separator)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            auto: Any = AutoModelForTokenClassification
+            model = auto.from_config(config)
+        return cls(model, _tokenizer(tokenizer))
+
+    @classmethod
+    def from_backbone(
+        cls,
+        path_or_name: str | Path,
+        tokenizer: str | Path | PreTrainedTokenizerBase | None = None,
+        *,
+        seed: int = 0,
+        separator: str = "\n",
+        dtype: str | None = None,
+    ) -> RewardModel:
+        """Put a fresh head on a trained backbone, for example a causal language model's."""
+        import torch
+        from transformers import AutoConfig, AutoModelForTokenClassification
+
+        config = AutoConfig.from_pretrained(str(path_or_name))
+        _set_head(config, separator)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = AutoModelForTokenClassification.from_pretrained(
+                str(path_or_name), config=config, dtype=dtype or "auto"
+            )
+        return cls(model, _tokenizer(path_or_name if tokenizer is None else tokenizer))
+
+    @classmethod
+    def load(
+        cls, path_or_name: str | Path, *, device: str | None = None, dtype: str | None = None
+    ) -> RewardModel:
+        """Load a saved reward model; refuse one without its head or with another tokenizer."""
+        from transformers import AutoConfig, AutoModelForTokenClassification
+
+        config = AutoConfig.from_pretrained(str(path_or_name))
+        if config.num_labels != 1:
+            raise UntrainedHead(
+                f"{path_or_name}: not a reward model ({config.num_labels} labels, expected 1); "
+                "RewardModel.from_backbone puts a fresh head on a backbone"
+            )
+        model, info = AutoModelForTokenClassification.from_pretrained(
+            str(path_or_name), config=config, dtype=dtype or "auto", output_loading_info=True
+        )
+        missing = sorted(info["missing_keys"])
+        if missing:
+            raise UntrainedHead(
+                f"{path_or_name}: weights of {', '.join(missing[:4])} are missing, the model would "
+                "judge at random; RewardModel.from_backbone puts a fresh head on a backbone"
+            )
+        tokenizer = _tokenizer(path_or_name)
+        trained_with = getattr(config, "reward_tokenizer", None)
+        if trained_with is not None and trained_with != fingerprint(tokenizer):
+            raise UnfitTokenizer(
+                f"{path_or_name}: its tokenizer ({fingerprint(tokenizer)}) is not the one that "
+                f"the model was trained with ({trained_with}); restore the tokenizer's files"
+            )
+        reward_model = cls(model, tokenizer)
+        if device is not None:
+            reward_model.model.to(device)
+        return reward_model
+
+    def save(self, path: str | Path) -> None:
+        """Write a standard checkpoint, tokenizer included, into the folder `path`."""
+        self.model.config.reward_tokenizer = fingerprint(self.tokenizer)
+        self.model.save_pretrained(str(path))
+        self.tokenizer.save_pretrained(str(path))
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model can read, question included."""
+        limits = [NO_LIMIT, int(self.tokenizer.model_max_length)]
+        text_config = self.model.config.get_text_config()
+        positions = getattr(text_config, "max_position_embeddings", None)
+        if isinstance(positions, int) and positions > 0:
+            limits.append(positions)
+        return min(limits)
+
+    def encode(
+        self, questions: Sequence[str], texts: Sequence[str], ends: Sequence[Sequence[int]]
+    ) -> list[Encoded]:
+        """Return token ids and marked tokens of each question with its solution."""
+        return encode(
+            self.tokenizer,
+            questions,
+            texts,
+            ends,
+            separator=self.separator,
+            context=self.context,
+        )
+
+    def forward(self, rows: Sequence[Encoded]) -> torch.Tensor:
+        """Return the logits at all marks of a batch, row by row, as one vector with gradients."""
+        return read(self.model, rows, self.pad)
+
+    def logits(
+        self,
+        questions: Sequence[str],
+        texts: Sequence[str],
+        ends: Sequence[Sequence[int]],
+        *,
+        tokens_per_batch: int = 16_384,
+    ) -> list[tuple[float, ...]]:
+        """Return one logit an end for each row, in the order given.
+
+        Rows are sorted by length and batched so that rows times longest row stays within
+        `tokens_per_batch`.
+        """
+        import torch
+
+        rows = self.encode(questions, texts, ends)
+        results: list[tuple[float, ...]] = [()] * len(rows)
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                for batch in batches(rows, tokens_per_batch):
+                    values = self.forward([rows[row] for row in batch]).float()
+                    _refuse_broken(values)
+                    flat = iter(values.tolist())
+                    for row in batch:
+                        results[row] = tuple(next(flat) for _ in rows[row].marks)
+        finally:
+            self.model.train(was_training)
+        return results
+
+    def score(
+        self,
+        questions: Sequence[str],
+        texts: Sequence[str],
+        ends: Sequence[Sequence[int]],
+        *,
+        tokens_per_batch: int = 16_384,
+    ) -> list[tuple[float, ...]]:
+        """Return one probability an end for each row: the sigmoid of `logits`."""
+        import torch
+
+        rows = self.logits(questions, texts, ends, tokens_per_batch=tokens_per_batch)
+        return [tuple(torch.tensor(row, dtype=torch.float64).sigmoid().tolist()) for row in rows]
+
+
+def read(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
+    """Run a token classifier on right-padded rows; return its logits at all marks as one vector."""
+    import torch
+
+    longest = max(len(row.token_ids) for row in rows)
+    ids_BT = torch.tensor(
+        [row.token_ids + (pad,) * (longest - len(row.token_ids)) for row in rows],
+        device=model.device if hasattr(model, "device") else None,
+    )
+    mask_BT = None
+    if any(len(row.token_ids) < longest for row in rows):
+        lengths_B = torch.tensor([len(row.token_ids) for row in rows], device=ids_BT.device)
+        positions_T = torch.arange(longest, device=ids_BT.device)
+        mask_BT = (positions_T[None, :] < lengths_B[:, None]).long()
+    logits_BT: torch.Tensor = model(input_ids=ids_BT, attention_mask=mask_BT).logits.squeeze(-1)
+    flat = [b * longest + mark for b, row in enumerate(rows) for mark in row.marks]
+    return logits_BT.reshape(-1)[torch.tensor(flat, device=logits_BT.device)]
+
+
+def batches(rows: Sequence[Encoded], tokens_per_batch: int) -> Iterator[list[int]]:
+    """Yield row numbers, longest first, each batch within the budget (one row at least)."""
+    order = sorted(range(len(rows)), key=lambda row: (-len(rows[row].token_ids), row))
+    begin = 0
+    while begin < len(order):
+        longest = len(rows[order[begin]].token_ids)
+        size = max(1, tokens_per_batch // longest)
+        yield order[begin : begin + size]
+        begin += size
+
+
+def _set_head(config: Any, separator: str) -> None:
+    config.num_labels = 1
+    config.id2label = {0: "reward"}
+    config.label2id = {"reward": 0}
+    # Dropout before the head would make two scores of one text differ in training mode.
+    config.classifier_dropout = 0.0
+    config.reward_separator = separator
+
+
+def _tokenizer(source: str | Path | PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    if isinstance(source, (str, Path)):
+        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(source))
+        return loaded
+    return source
+
+
+def _refuse_broken(values: torch.Tensor) -> None:
+    broken = int((~values.isfinite()).sum())
+    if broken:
+        raise BrokenScores(
+            f"the reward model gave {broken} of {values.numel()} scores as NaN or infinite; its "
+            "weights are broken: go back to an earlier checkpoint, lower the learning rate or "
+            "train in float32"
+        )

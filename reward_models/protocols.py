@@ -1,0 +1,69 @@
+"""The interfaces of this package, one method each, and the tools that labelers are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from iterative_grpo.protocols import Engine
+from iterative_grpo.steps import Decoder
+from iterative_grpo.types import Completion, Problem, Prompt, Sampling
+from reward_models.types import LabeledSolution
+
+
+class Judged(Protocol):
+    """What is needed of a verdict."""
+
+    @property
+    def correct(self) -> bool:
+        """Whether the response states the gold answer."""
+        ...
+
+
+Judge = Callable[[Sequence[tuple[str, str]]], Sequence[Judged]]
+"""Maps (response, gold answer) pairs to verdicts: `verifiers.verify_many` with its convention."""
+
+CheckSteps = Callable[[Problem, str, Sequence[int]], Sequence[bool]]
+"""A data set's own step check: for each step of a text cut at ends, whether it is right."""
+
+
+class Labeler(Protocol):
+    """Labels completions at their ends (`reward_models/labels/`, one file each)."""
+
+    def label(
+        self,
+        problems: Sequence[Problem],
+        completions: Sequence[Completion],
+        ends: Sequence[Sequence[int]],
+    ) -> list[LabeledSolution]:
+        """Return one labeled solution a completion; `problems[i]` belongs to `completions[i]`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Continuing:
+    """What is needed to continue prefixes with the current policy.
+
+    `prompts` holds the rendered question of each problem id. `sampling.group_size` is the number of
+    continuations of a prefix; `sampling.max_tokens` limits the whole completion, prefix included.
+    """
+
+    engine: Engine
+    prompts: Mapping[str, Prompt]
+    sampling: Sampling
+    tokenizer: Decoder
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """All that a labeler may be made of; `labels.NAME.build` takes what it needs.
+
+    `completer` is the fingerprint of the policy that `continuing` samples.
+    """
+
+    judge: Judge
+    iteration: int
+    completer: str = ""
+    check_steps: CheckSteps | None = None
+    continuing: Continuing | None = None

@@ -1,0 +1,361 @@
+"""One training loop for outcome and process reward models."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from iterative_grpo import plugins
+from reward_models.encoding import Encoded
+from reward_models.model import read
+from reward_models.types import LabeledSolution
+
+if TYPE_CHECKING:
+    import torch
+
+    from reward_models.model import RewardModel
+
+LOSSES = "reward_models.losses"
+_BUCKET = 64
+"""Batches that are sorted by length together: enough to pad little, few enough to stay mixed."""
+
+
+class OneClass(ValueError):
+    """Labels that are all right or all wrong: there is nothing to tell apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """How a reward model is trained.
+
+    `learning_rate` warms up over the first `warmup` of the steps and falls linearly to zero over
+    the last `decay` of them. With held-out rows, their loss is measured `evaluations` times an
+    epoch; training stops after `patience` measurements without a new best, and the best weights are
+    kept. `balance` "classes" lets right and wrong ends weigh the same, "none" leaves them as found.
+    """
+
+    learning_rate: float = 1e-3
+    optimizer: str = "adamw"
+    epochs: int = 1
+    batch_size: int = 32
+    loss: str = "bce"
+    warmup: float = 0.05
+    decay: float = 0.5
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    evaluations: int = 1
+    patience: int = 2
+    balance: str = "none"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if not self.learning_rate > 0:
+            wrong.append(f"learning_rate is {self.learning_rate}, must be above 0")
+        for name in ("epochs", "batch_size", "evaluations", "patience"):
+            if getattr(self, name) < 1:
+                wrong.append(f"{name} is {getattr(self, name)}, must be at least 1")
+        if not (0 <= self.warmup <= 1 and 0 <= self.decay <= 1 and self.warmup + self.decay <= 1):
+            wrong.append(
+                f"warmup {self.warmup} and decay {self.decay} are shares of the steps and must "
+                "add up to at most 1"
+            )
+        if self.balance not in ("none", "classes"):
+            wrong.append(f"balance is {self.balance!r}, must be 'none' or 'classes'")
+        if wrong:
+            raise ValueError("reward-model training: " + "; ".join(wrong))
+        plugins.check(LOSSES, self.loss, "reward-model loss")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """What the progress callback gets after each step; `loss` is this process's."""
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What was trained on and how it went.
+
+    `positive_share` is the share of solutions whose last label is at least one half, `mean_label`
+    the mean over all ends. `losses` are the epochs' mean training losses, this process's;
+    `heldout_losses` the measurements, the first before any step. `kept_step` is the step whose
+    weights were kept. `padding` is the share of positions computed that were padding.
+    """
+
+    rows: int
+    ends: int
+    positive_share: float
+    mean_label: float
+    steps: int
+    kept_step: int
+    stopped_early: bool
+    losses: tuple[float, ...]
+    heldout_losses: tuple[float, ...]
+    padding: float
+    seconds: float
+
+
+def train(
+    model: RewardModel,
+    rows: Sequence[LabeledSolution],
+    *,
+    settings: TrainingSettings,
+    heldout: Sequence[LabeledSolution] = (),
+    accelerator: Any | None = None,
+    progress: Callable[[TrainingProgress], None] | None = None,
+) -> TrainingReport:
+    """Train `model` in place, with an optimizer of its own, and report.
+
+    With an accelerate `Accelerator`, each process takes its share of every batch. Raises `OneClass`
+    when there is nothing to tell apart; what cannot be encoded is refused before the first step.
+    """
+    data = _Data(model, rows, settings)
+    held = _Data(model, heldout, settings) if heldout else None
+    data.require_two_classes()
+    return _Fit(model, data, held, settings, accelerator, progress).run()
+
+
+class _Data:
+    """Rows encoded once, and the batches of an epoch."""
+
+    def __init__(
+        self, model: RewardModel, rows: Sequence[LabeledSolution], settings: TrainingSettings
+    ) -> None:
+        self.rows = rows
+        self.settings = settings
+        self.loss = plugins.find(LOSSES, settings.loss, "reward-model loss")
+        self.encoded = model.encode(
+            [row.question for row in rows], [row.text for row in rows], [row.ends for row in rows]
+        )
+        self.labels = [row.labels for row in rows]
+        self.problem_ids = [row.problem_id for row in rows]
+
+    def require_two_classes(self) -> None:
+        """Refuse rows whose labels are all on one side of one half, or of which no pair exists."""
+        right = sum(label >= 0.5 for labels in self.labels for label in labels)
+        total = sum(len(labels) for labels in self.labels)
+        if right in (0, total):
+            side = "at least" if right else "below"
+            raise OneClass(
+                f"{len(self.rows)} labeled solutions with {total} labels, all {side} 0.5; a reward "
+                "model needs right and wrong ones: sample more, or from easier or harder questions"
+            )
+        if not self.loss.items(self.labels, self.problem_ids, np.random.default_rng(0)):
+            raise OneClass(
+                f"none of {len(set(self.problem_ids))} problems has a right and a wrong solution, "
+                f"loss {self.settings.loss!r} needs such pairs: sample more solutions of each "
+                "problem, or take loss 'bce'"
+            )
+
+    def positive_weight(self) -> float:
+        """Return the weight of right labels against wrong ones."""
+        if self.settings.balance == "none":
+            return 1.0
+        right = math.fsum(label for labels in self.labels for label in labels)
+        return (sum(len(labels) for labels in self.labels) - right) / right
+
+    def batches(self, generator: np.random.Generator) -> list[list[int]]:
+        """Return one epoch's batches of row numbers: near equal lengths, in random order."""
+        items = self.loss.items(self.labels, self.problem_ids, generator)
+        length = [max(len(self.encoded[row].token_ids) for row in item) for item in items]
+        order = generator.permutation(len(items))
+        size = self.settings.batch_size
+        batches: list[list[int]] = []
+        for begin in range(0, len(order), size * _BUCKET):
+            bucket = sorted(order[begin : begin + size * _BUCKET], key=lambda i: length[i])
+            for first in range(0, len(bucket), size):
+                batches.append([row for i in bucket[first : first + size] for row in items[i]])
+        shuffled = generator.permutation(len(batches))
+        return [batches[index] for index in shuffled]
+
+
+class _Fit:
+    """One run of the loop: model, optimizer, schedule, and the best weights so far."""
+
+    def __init__(
+        self,
+        model: RewardModel,
+        data: _Data,
+        held: _Data | None,
+        settings: TrainingSettings,
+        accelerator: Any | None,
+        progress: Callable[[TrainingProgress], None] | None,
+    ) -> None:
+        import torch
+
+        self.owner = model
+        self.data, self.held, self.settings = data, held, settings
+        self.accelerator, self.progress = accelerator, progress
+        self.rank = accelerator.process_index if accelerator else 0
+        self.world = accelerator.num_processes if accelerator else 1
+        # Pairs stay on one process: items, not rows, are shared out.
+        self.arity = len(
+            data.loss.items(data.labels, data.problem_ids, np.random.default_rng(0))[0]
+        )
+        self.model: Any = model.model
+        self.optimizer: Any = torch.optim.AdamW(
+            model.model.parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+        )
+        if accelerator:
+            self.model, self.optimizer = accelerator.prepare(self.model, self.optimizer)
+        self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.weight = data.positive_weight()
+        self.real = self.computed = 0
+        self.heldout_losses: list[float] = []
+        self.kept: dict[str, Any] = {}
+        self.kept_step = 0
+
+    def run(self) -> TrainingReport:
+        """Train all epochs, or until the held-out loss stops falling."""
+        started = time.perf_counter()
+        generator = np.random.default_rng(self.settings.seed)
+        epochs = [self.data.batches(generator) for _ in range(self.settings.epochs)]
+        steps = sum(len(batches) for batches in epochs)
+        self.measure(step=0)
+        losses = []
+        step = 0
+        stopped = False
+        self.model.train()
+        for epoch, batches in enumerate(epochs, start=1):
+            gap = math.ceil(len(batches) / self.settings.evaluations)
+            sums = 0.0
+            for number, batch in enumerate(batches, start=1):
+                rate = self.set_rate(step, steps)
+                loss = self.step(batch)
+                sums += loss
+                step += 1
+                if self.progress and self.rank == 0:
+                    seconds = time.perf_counter() - started
+                    self.progress(TrainingProgress(step, steps, epoch, loss, rate, seconds))
+                if number % gap == 0 or number == len(batches):
+                    stopped = self.measure(step)
+                    if stopped:
+                        break
+            losses.append(sums / number)
+            if stopped:
+                break
+        if self.held:
+            self.owner.model.load_state_dict(self.kept)
+        else:
+            self.kept_step = step
+        self.owner.model.eval()
+        return self.report(step, stopped, losses, time.perf_counter() - started)
+
+    def set_rate(self, step: int, steps: int) -> float:
+        """Set the learning rate of this step: linear warm-up, constant, linear decay."""
+        warm, cool = self.settings.warmup * steps, self.settings.decay * steps
+        factor = min(1.0, (step + 1) / max(warm, 1.0), (steps - step) / max(cool, 1.0))
+        for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+            group["lr"] = rate * factor
+        return self.settings.learning_rate * factor
+
+    def step(self, batch: list[int]) -> float:
+        """Take one optimizer step; return this process's share of the batch's loss."""
+        total, weight = self.forward(self.data, batch)
+        # Processes' gradients are averaged: times the world they are a sum over the whole batch.
+        loss: Any = total * (self.world / weight)
+        if self.accelerator:
+            self.accelerator.backward(loss)
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
+        else:
+            import torch
+
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"the reward model's training loss is {value}; lower learning_rate "
+                f"({self.settings.learning_rate}) or train in float32"
+            )
+        return value
+
+    def forward(self, data: _Data, batch: list[int]) -> tuple[torch.Tensor, float]:
+        """Return this process's loss sum on its rows, and the weight of the whole batch."""
+        import torch
+
+        items = [batch[at : at + self.arity] for at in range(0, len(batch), self.arity)]
+        # A process without an item still takes part in the gradient's sum, with nothing.
+        mine = items[self.rank :: self.world] or [items[0]]
+        share = 1.0 if self.rank < len(items) else 0.0
+        rows = [row for item in mine for row in item]
+        encoded = [data.encoded[row] for row in rows]
+        self.count(encoded)
+        logits_N = read(self.model, encoded, self.owner.pad).float()
+        flat = [label for row in rows for label in data.labels[row]]
+        labels_N = torch.tensor(flat, device=logits_N.device)
+        sizes = [len(data.labels[row]) for row in rows]
+        total = data.loss.total(logits_N, labels_N, sizes, self.weight) * share
+        whole_N = torch.tensor([label for row in batch for label in data.labels[row]])
+        whole_sizes = [len(data.labels[row]) for row in batch]
+        return total, data.loss.weight(whole_N, whole_sizes, self.weight)
+
+    def count(self, encoded: list[Encoded]) -> None:
+        """Keep the tokens read and the positions computed."""
+        lengths = [len(row.token_ids) for row in encoded]
+        self.real += sum(lengths)
+        self.computed += max(lengths) * len(lengths)
+
+    def measure(self, step: int) -> bool:
+        """Measure the held-out loss, keep the best weights; return whether it is time to stop."""
+        import torch
+
+        if not self.held:
+            return False
+        batches = self.held.batches(np.random.default_rng(self.settings.seed))
+        if not batches:
+            raise OneClass(
+                f"the {len(self.held.rows)} held-out rows hold no pair of a right and a wrong "
+                "solution; hold out more problems or take loss 'bce'"
+            )
+        self.model.eval()
+        total, weight = 0.0, 0.0
+        with torch.no_grad():
+            for batch in batches:
+                part, batch_weight = self.forward(self.held, batch)
+                total, weight = total + float(part), weight + batch_weight
+        self.model.train()
+        if self.accelerator:
+            total = float(self.accelerator.reduce(torch.tensor(total), reduction="sum"))
+        self.heldout_losses.append(total / weight)
+        if self.heldout_losses[-1] <= min(self.heldout_losses):
+            self.kept_step = step
+            state = self.owner.model.state_dict()
+            self.kept = {name: value.detach().clone() for name, value in state.items()}
+        best = self.heldout_losses.index(min(self.heldout_losses))
+        return len(self.heldout_losses) - 1 - best >= self.settings.patience
+
+    def report(
+        self, steps: int, stopped: bool, losses: list[float], seconds: float
+    ) -> TrainingReport:
+        """Sum up."""
+        ends = sum(len(labels) for labels in self.data.labels)
+        return TrainingReport(
+            rows=len(self.data.rows),
+            ends=ends,
+            positive_share=sum(row.positive for row in self.data.rows) / len(self.data.rows),
+            mean_label=math.fsum(label for labels in self.data.labels for label in labels) / ends,
+            steps=steps,
+            kept_step=self.kept_step,
+            stopped_early=stopped,
+            losses=tuple(losses),
+            heldout_losses=tuple(self.heldout_losses),
+            padding=1 - self.real / self.computed,
+            seconds=seconds,
+        )

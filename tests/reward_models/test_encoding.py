@@ -1,0 +1,127 @@
+"""Where the head is read: the token that covers each end's last character."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from reward_models.encoding import (
+    UnfitTokenizer,
+    UnreadableSolution,
+    check_tokenizer,
+    encode,
+    fingerprint,
+)
+from tests.reward_models.making import byte_bpe, words
+
+BPE = byte_bpe()
+WORDS = words()
+
+
+def decoded(tokenizer: PreTrainedTokenizerFast, ids: tuple[int, ...]) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False))
+
+
+def test_marks_are_the_tokens_that_cover_the_last_characters() -> None:
+    text = "18+5=23\n#### 23"
+    (row,) = encode(BPE, ["How many?"], [text], [(8, 15)], separator="\n", context=99)
+    question = tuple(BPE("How many?\n")["input_ids"])
+    assert row.token_ids[: len(question)] == question
+    for end, mark in zip((8, 15), row.marks, strict=True):
+        # By decoding, which knows nothing of offsets: the end lies inside the marked token.
+        assert len(decoded(BPE, row.token_ids[len(question) : mark])) < end
+        assert len(decoded(BPE, row.token_ids[len(question) : mark + 1])) >= end
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(min_size=1, max_size=30), st.data())
+def test_byte_level_marks_complete_each_step(text: str, data: st.DataObject) -> None:
+    text = text.replace("<pad>", "").replace("<eos>", "") or "a"
+    if not text.isprintable():
+        text = "héé→😀 a\n" + "x" * len(text)
+    cuts = data.draw(st.sets(st.integers(1, len(text)), max_size=4))
+    ends = tuple(sorted(cuts | {len(text)}))
+    (row,) = encode(BPE, ["q"], [text], [ends], separator="\n", context=999)
+    begin = len(BPE("q\n")["input_ids"])
+    assert row.marks[-1] == len(row.token_ids) - 1
+    assert list(row.marks) == sorted(row.marks)
+    for end, mark in zip(ends, row.marks, strict=True):
+        shown = BPE.backend_tokenizer.decode(list(row.token_ids[begin : mark + 1]))
+        assert shown[:end] == text[:end]
+        before = BPE.backend_tokenizer.decode(list(row.token_ids[begin:mark]))
+        assert before[:end] != text[:end]
+
+
+def test_the_border_never_merges() -> None:
+    # "is" + "18": one text would cut "\n" and digits otherwise in some vocabularies.
+    for question in ("How many", "How many?", ""):
+        (row,) = encode(BPE, [question], ["many?"], [(5,)], separator="", context=99)
+        assert row.token_ids[-len(BPE("many?")["input_ids"]) :] == tuple(BPE("many?")["input_ids"])
+
+
+def test_empty_text_is_read_at_the_last_question_token() -> None:
+    (row,) = encode(WORDS, ["How many?"], [""], [(0,)], separator="\n", context=99)
+    assert row.marks == (len(WORDS("How many?\n")["input_ids"]) - 1,)
+
+
+def test_empty_text_without_a_question_token_is_refused() -> None:
+    with pytest.raises(UnreadableSolution, match="question's last token"):
+        encode(BPE, [""], [""], [(0,)], separator="", context=99)
+
+
+def test_spaces_that_the_tokenizer_drops_are_read_before() -> None:
+    # WORDS removes spaces: the second "step" is white space alone.
+    (row,) = encode(WORDS, ["How many?"], ["18   "], [(2, 5)], separator="\n", context=99)
+    assert row.marks[0] == row.marks[1] == len(row.token_ids) - 1
+
+
+def test_a_step_that_no_token_reaches_is_refused() -> None:
+    backend = Tokenizer(models.WordLevel({"<unk>": 0, "a": 1, "b": 2}, unk_token="<unk>"))
+    backend.normalizer = normalizers.Replace("@", "")
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    blind = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    with pytest.raises(UnreadableSolution, match=r"row 1: no token reaches the step '@@'"):
+        encode(blind, ["a", "a"], ["a b", "a @@ b"], [(1, 3), (2, 4, 6)], separator="", context=99)
+
+
+def test_text_beyond_the_context_is_refused_not_cut() -> None:
+    with pytest.raises(UnreadableSolution, match=r"row 1 has .* reads 12"):
+        encode(
+            WORDS,
+            ["How many?"] * 2,
+            ["1", "1+1=2\n" * 9],
+            [(1,), (54,)],
+            separator="\n",
+            context=12,
+        )
+
+
+def test_ends_beyond_the_text_are_refused() -> None:
+    with pytest.raises(ValueError, match="no cut of a text of 3 characters"):
+        encode(WORDS, ["How many?"], ["1+1"], [(4,)], separator="\n", context=99)
+
+
+def test_unequal_lists_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 questions, 1 texts and 1 lists of ends"):
+        encode(WORDS, ["a", "b"], ["1"], [(1,)], separator="\n", context=99)
+
+
+def test_tokenizers_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UnfitTokenizer, match="the model 5 embeddings"):
+        check_tokenizer(WORDS, 5)
+
+    from transformers import CanineTokenizer
+
+    with pytest.raises(UnfitTokenizer, match="no character offsets"):
+        check_tokenizer(CanineTokenizer(), 10**9)
+
+
+def test_fingerprint_tells_tokenizers_apart() -> None:
+    assert fingerprint(words()) == fingerprint(WORDS)
+    assert fingerprint(WORDS) != fingerprint(BPE)
+    renamed = words()
+    renamed.add_tokens(["new"])
+    assert fingerprint(renamed) != fingerprint(WORDS)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 
 @contextmanager
-def borrowed(model: Any, attention: str | None = None) -> Iterator[None]:
+def borrowed(
+    model: Any, attention: str | None = None, dtype: torch.dtype | None = None
+) -> Iterator[None]:
     """Sample from `model` inside: no gradients, no dropout, no sampling defaults of its own.
 
-    On leaving, each module's training flag, the attention implementation and the generation
-    configuration object are back. The trainer trains this very object between two calls, so its
-    modules are switched one by one: a module that was frozen in evaluation mode stays there.
+    On leaving, each module's training flag, the attention implementation, the generation
+    configuration object and the weights are back. The trainer trains this very object between two
+    calls, so its modules are switched one by one: what was in evaluation mode stays there.
 
     Args:
         model: a transformers causal language model.
         attention: the name of the attention function to use inside, if not the model's own.
+        dtype: the precision of the weights inside, if not the model's own. Parameters stay the
+            same objects and get their very data back, so an optimizer does not notice.
     """
     import torch
     from transformers import GenerationConfig
@@ -26,6 +33,8 @@ def borrowed(model: Any, attention: str | None = None) -> Iterator[None]:
     defaults = getattr(model, "generation_config", None)
     configs = _attention_configs(model) if attention is not None else []
     implementations = [config._attn_implementation for config in configs]
+    cast = [p for p in model.parameters() if dtype not in (None, p.dtype) and p.is_floating_point()]
+    weights = [parameter.data for parameter in cast]
     try:
         for module in training:
             module.training = False
@@ -35,6 +44,8 @@ def borrowed(model: Any, attention: str | None = None) -> Iterator[None]:
             model.generation_config = GenerationConfig.from_dict({})
         for config in configs:
             config._attn_implementation_internal = attention
+        for parameter in cast:
+            parameter.data = parameter.data.to(dtype)
         with torch.no_grad():
             yield
     finally:
@@ -42,6 +53,8 @@ def borrowed(model: Any, attention: str | None = None) -> Iterator[None]:
             module.training = True
         if defaults is not None:
             model.generation_config = defaults
+        for parameter, data in zip(cast, weights, strict=True):
+            parameter.data = data
         for config, implementation in zip(configs, implementations, strict=True):
             config._attn_implementation_internal = implementation
 

@@ -1,0 +1,308 @@
+"""The native engine's loop: prefill the stems of a batch, then one token a row and step.
+
+Dimensions: as in `_shared_cache`; V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from iterative_grpo.engines import _prefixes
+from iterative_grpo.engines._draws import Picker
+from iterative_grpo.engines._endings import Sampled
+from iterative_grpo.engines._shared_cache import Rows, SharedCache, UnsupportedModel
+from iterative_grpo.types import Sampling
+
+Stopped = Callable[[Sequence[int]], bool]
+"""Tells from a row's new ids whether a stop string ends it."""
+
+# Tokens of one prefill pass: enough to fill the products, few enough to bound activations.
+_PREFILL_TOKENS = 8_192
+# Rows move when this share of them has finished: moving costs, and so does carrying them.
+_FINISHED_SHARE = 1 / 16
+# Looking at results makes a GPU wait, so it happens every few tokens there.
+_GPU_LOOK = 8
+
+
+def check_model(model: Any) -> None:
+    """Raise `UnsupportedModel` for what the configuration already tells."""
+    config = model.config.get_text_config()
+    name = type(model).__name__
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise UnsupportedModel(f"{name} is an encoder-decoder")
+    if not getattr(model, "_supports_attention_backend", False):
+        raise UnsupportedModel(f"{name} does not take attention functions from outside")
+    if getattr(config, "add_cross_attention", False):
+        raise UnsupportedModel(f"{name} has cross-attention")
+    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    if kinds:
+        raise UnsupportedModel(f"{name} has layers of {', '.join(sorted(kinds))}")
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") in ("dynamic", "longrope"):
+        # Their angles depend on the longest row of a batch, so rows could not be batched freely.
+        raise UnsupportedModel(f"{name} has {rope['rope_type']} rotary positions")
+    if model.get_output_embeddings() is None:
+        raise UnsupportedModel(f"{name} has no output embeddings")
+
+
+def token_bytes(model: Any) -> int:
+    """Return the bytes of one token's keys and values in all layers, by the configuration."""
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    # The cache keeps float32 on a CPU; two bytes less on a GPU only make turns smaller.
+    return int(config.num_hidden_layers * key_heads * size * 2 * 4)
+
+
+def batches(
+    prompts: Sequence[Sequence[int]], sampling: Sampling, cache_tokens: int
+) -> Iterator[list[int]]:
+    """Yield indices of prompts, similar ones together, whose cache keeps to the budget.
+
+    Prompts of similar length waste least; in lexicographic order within, those that share stems
+    stay together.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: tuple(prompts[i]))
+    batch: list[int] = []
+    longest = 0
+    for index in order:
+        grown = max(longest, len(prompts[index]))
+        tokens = (len(batch) + 1) * (grown + sampling.group_size * sampling.max_tokens)
+        if batch and tokens > cache_tokens:
+            yield batch
+            batch, grown = [], len(prompts[index])
+        batch.append(index)
+        longest = grown
+    if batch:
+        yield batch
+
+
+class Decoder:
+    """Samples batches from a model that is borrowed with this decoder's attention function."""
+
+    def __init__(
+        self,
+        model: Any,
+        sampling: Sampling,
+        eos_token_ids: Sequence[int],
+        stopped: Stopped | None,
+    ) -> None:
+        self.model = model
+        self.sampling = sampling
+        self.stopped = stopped
+        self.device = model.device
+        self.layers = int(model.config.get_text_config().num_hidden_layers)
+        self.eos = torch.tensor(sorted(eos_token_ids), dtype=torch.long, device=self.device)
+        self.picker = Picker(sampling.temperature, sampling.top_p, sampling.top_k)
+        self.cache: SharedCache | None = None
+
+    @contextmanager
+    def registered(self) -> Iterator[str]:
+        """Make this decoder's attention known to transformers and yield its name."""
+        name = f"iterative_grpo_native_{id(self)}"
+        ALL_ATTENTION_FUNCTIONS[name] = self._attend
+        try:
+            yield name
+        finally:
+            ALL_ATTENTION_FUNCTIONS.pop(name)
+            self.cache = None
+
+    def _attend(self, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, None]:
+        if self.cache is None:
+            raise RuntimeError("the native engine's attention was called outside of sampling")
+        return self.cache.attend(*args, **kwargs)
+
+    def sample(
+        self, prompts: Sequence[Sequence[int]], uniform_TB: torch.Tensor
+    ) -> list[list[Sampled]]:
+        """Return a group of rows for each prompt; `uniform_TB` holds their random numbers."""
+        group, length = self.sampling.group_size, self.sampling.max_tokens
+        plan = _prefixes.plan(prompts)
+        lengths_P = [len(prompt) for prompt in prompts]
+        cache = self.cache = SharedCache(
+            layers=self.layers,
+            stems=len(plan.stems),
+            longest=max(lengths_P),
+            capacity=len(prompts) * group,
+            max_tokens=length,
+        )
+        first_PV = self._prefill(cache, plan, lengths_P)
+        stem_B = torch.tensor(plan.stem_of, device=self.device).repeat_interleave(group)
+        prompt_length_B = torch.tensor(lengths_P, device=self.device).repeat_interleave(group)
+        alive = _Alive(cache, stem_B, prompt_length_B)
+        tokens_BT, logps_BT, count = self._decode(
+            cache, alive, first_PV.repeat_interleave(group, 0), uniform_TB
+        )
+        self.cache = None
+        rows = self._rows(tokens_BT[:, :count], logps_BT[:, :count])
+        return [rows[i * group : (i + 1) * group] for i in range(len(prompts))]
+
+    def _prefill(
+        self, cache: SharedCache, plan: _prefixes.PrefixPlan, lengths_P: Sequence[int]
+    ) -> torch.Tensor:
+        """Fill the cache with the stems; return the logits (P, V) behind each prompt."""
+        found: dict[int, torch.Tensor] = {}
+        for start, stop in _passes([len(stem) for stem in plan.stems]):
+            width = len(plan.stems[stop - 1])
+            members = [p for p, stem in enumerate(plan.stem_of) if start <= stem < stop]
+            last = [(plan.stem_of[p] - start) * width + lengths_P[p] - 1 for p in members]
+            # Padding sees the tokens before it and nothing sees the padding. It repeats a token of
+            # the stem, since some models warn of padding ids.
+            ids = [stem + stem[-1:] * (width - len(stem)) for stem in plan.stems[start:stop]]
+            cache.prefilling = slice(start, stop)
+            with _only_positions(self.model, torch.tensor(last, device=self.device)):
+                logits = self._forward(
+                    cache,
+                    torch.tensor(ids, device=self.device),
+                    torch.arange(width, device=self.device).expand(stop - start, width),
+                )
+            found.update(zip(members, logits.flatten(0, -2), strict=True))
+        cache.prefilling = None
+        return torch.stack([found[p] for p in range(len(lengths_P))])
+
+    def _decode(
+        self,
+        cache: SharedCache,
+        alive: _Alive,
+        logits_BV: torch.Tensor,
+        uniform_TB: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """Return tokens and log-probabilities (B, T), and how many positions were reached."""
+        length = self.sampling.max_tokens
+        look = 1 if self.device.type == "cpu" else _GPU_LOOK
+        tokens_BT = torch.zeros(len(alive.row_A), length, dtype=torch.long, device=self.device)
+        logps_BT = torch.zeros(len(alive.row_A), length, device=self.device)
+        for t in range(length):
+            token_A, logp_A = self.picker.pick(logits_BV, uniform_TB[t, alive.row_A])
+            tokens_BT[alive.row_A, t] = token_A
+            logps_BT[alive.row_A, t] = logp_A
+            if t + 1 == length:
+                break
+            alive.done_A |= torch.isin(token_A, self.eos)
+            if (t + 1) % look == 0:
+                if self.stopped is not None:
+                    new_ids = tokens_BT[alive.row_A, : t + 1].tolist()
+                    done = [self.stopped(ids) for ids in new_ids]
+                    alive.done_A |= torch.tensor(done, device=self.device)
+                kept_A = alive.drop_finished()
+                if kept_A is not None:
+                    if not len(kept_A):
+                        return tokens_BT, logps_BT, t + 1
+                    token_A = token_A[kept_A]
+            positions_A = alive.prompt_length_A + t
+            logits_BV = self._forward(cache, token_A[:, None], positions_A[:, None])[:, -1]
+            cache.length = t + 1
+        return tokens_BT, logps_BT, length
+
+    def _forward(
+        self, cache: SharedCache, ids: torch.Tensor, positions: torch.Tensor
+    ) -> torch.Tensor:
+        cache.updated.clear()
+        output = self.model(
+            input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True
+        )
+        if len(cache.updated) != self.layers:
+            raise UnsupportedModel(
+                f"{type(self.model).__name__} used the cache {len(cache.updated)} times "
+                f"for {self.layers} layers"
+            )
+        logits: torch.Tensor = output.logits
+        return logits
+
+    def _rows(self, tokens_BT: torch.Tensor, logps_BT: torch.Tensor) -> list[Sampled]:
+        """Cut each row behind its first EOS."""
+        ended_BT = torch.isin(tokens_BT, self.eos)
+        until_B = torch.where(ended_BT.any(1), ended_BT.int().argmax(1) + 1, tokens_BT.shape[1])
+        return [
+            Sampled(tuple(ids[:until]), tuple(logps[:until]))
+            for ids, logps, until in zip(
+                tokens_BT.tolist(), logps_BT.tolist(), until_B.tolist(), strict=True
+            )
+        ]
+
+
+class _Alive:
+    """The rows still sampled, A of them, kept at the front of the cache."""
+
+    def __init__(
+        self, cache: SharedCache, stem_A: torch.Tensor, prompt_length_A: torch.Tensor
+    ) -> None:
+        self.cache = cache
+        self.row_A = torch.arange(len(stem_A), device=stem_A.device)
+        self.stem_A = stem_A
+        self.prompt_length_A = prompt_length_A
+        self.done_A = torch.zeros(len(stem_A), dtype=torch.bool, device=stem_A.device)
+        cache.rows = Rows(stem_A, prompt_length_A, cache.stems, cache.longest)
+
+    def drop_finished(self) -> torch.Tensor | None:
+        """Move rows to the front if enough have finished; return the places kept, in new order.
+
+        None means that nothing moved. Unfinished rows from the end take the places of finished
+        ones, so that only they are copied.
+        """
+        finished = int(self.done_A.sum())
+        rows = len(self.done_A)
+        if finished == 0 or (finished < rows and finished < rows * _FINISHED_SHARE):
+            return None
+        kept = rows - finished
+        place_A = torch.arange(kept, device=self.done_A.device)
+        hole = self.done_A[:kept].nonzero()[:, 0]
+        source = kept + (~self.done_A[kept:]).nonzero()[:, 0]
+        place_A[hole] = source
+        if len(hole):
+            for layer in self.cache.shared:
+                layer.move_rows(source, hole, self.cache.length)
+        self.row_A = self.row_A[place_A]
+        self.stem_A = self.stem_A[place_A]
+        self.prompt_length_A = self.prompt_length_A[place_A]
+        self.done_A = self.done_A[place_A]
+        if kept:
+            self._drop_stems()
+        return place_A
+
+    def _drop_stems(self) -> None:
+        cache = self.cache
+        used_N = torch.zeros(cache.stems, dtype=torch.bool, device=self.stem_A.device)
+        used_N[self.stem_A] = True
+        kept = int(used_N.sum())
+        if kept < cache.stems:
+            hole = (~used_N[:kept]).nonzero()[:, 0]
+            source = kept + used_N[kept:].nonzero()[:, 0]
+            if len(hole):
+                for layer in cache.shared:
+                    layer.move_stems(source, hole)
+                renamed_N = torch.arange(cache.stems, device=self.stem_A.device)
+                renamed_N[source] = hole
+                self.stem_A = renamed_N[self.stem_A]
+            cache.stems = kept
+        cache.rows = Rows(self.stem_A, self.prompt_length_A, cache.stems, cache.longest)
+
+
+def _passes(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield slices of ascending lengths whose padded tokens keep to the prefill's budget."""
+    start = 0
+    for stop in range(1, len(lengths) + 1):
+        following = lengths[stop] if stop < len(lengths) else None
+        if following is None or following * (stop + 1 - start) > _PREFILL_TOKENS:
+            yield start, stop
+            start = stop
+
+
+@contextmanager
+def _only_positions(model: Any, flat_index: torch.Tensor) -> Iterator[None]:
+    """Let only these positions of the flattened batch reach the output embeddings."""
+
+    def select(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (args[0].flatten(0, 1)[None, flat_index], *args[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        handle.remove()

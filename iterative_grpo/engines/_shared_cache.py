@@ -1,0 +1,251 @@
+"""Keys and values that a group shares: a transformers cache, and the attention that reads it.
+
+A prompt's keys and values are stored once, however many rows continue it; each row adds its own
+behind them. Everything is allocated before the first token, so decoding copies nothing.
+
+Dimensions: N stems (stored prompts), B rows, R rows of a stem, H heads, K key heads, Q = H / K
+queries a key head, L longest stem, T tokens of a row, D head size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache
+
+# What a model may hand to an attention function without changing what it computes here.
+_HARMLESS = frozenset(
+    {
+        "cache_position",
+        "is_causal",
+        "output_attentions",
+        "output_hidden_states",
+        "past_key_values",
+        "position_embeddings",
+        "position_ids",
+        "return_dict",
+        "use_cache",
+    }
+)
+
+
+class UnsupportedModel(ValueError):
+    """A model whose attention the native engine does not compute; the message says what to use."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"the native engine serves decoders with full causal attention, but {found}; "
+            "use the 'generate' engine for this model"
+        )
+
+
+class Rows:
+    """Which rows continue which stems, laid out for batched products.
+
+    Prompts are attended to in slots: R to each stem, so that one product serves a whole group.
+    While all stems have R rows in order, slots are the rows themselves; else they are gathered.
+    """
+
+    def __init__(
+        self, stem_B: torch.Tensor, visible_B: torch.Tensor, stems: int, longest: int
+    ) -> None:
+        self.stem_B = stem_B
+        self.visible_B = visible_B
+        self.stems = stems
+        rows = len(stem_B)
+        counts_N = torch.bincount(stem_B, minlength=stems)
+        self.slots = int(counts_N.max())
+        order_B = stem_B.argsort(stable=True)
+        first_N = counts_N.cumsum(0) - counts_N
+        rank_B = torch.arange(rows, device=stem_B.device) - first_N[stem_B[order_B]]
+        slot_B = torch.empty_like(order_B)
+        slot_B[order_B] = stem_B[order_B] * self.slots + rank_B
+        self.slot_B = slot_B
+        self.in_order = rows == stems * self.slots and bool(
+            (slot_B == torch.arange(rows, device=slot_B.device)).all()
+        )
+        # An empty slot repeats row 0; nobody reads its result.
+        self.row_of_slot = torch.zeros(stems * self.slots, dtype=torch.long, device=slot_B.device)
+        self.row_of_slot[slot_B] = torch.arange(rows, device=slot_B.device)
+        self.hidden_BL: torch.Tensor | None = None
+        if bool((visible_B < longest).any()):
+            positions_L = torch.arange(longest, device=visible_B.device)
+            self.hidden_BL = positions_L[None, :] >= visible_B[:, None]
+
+    def to_slots(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (B, K, Q, X) as (N * K, R * Q, X)."""
+        if not self.in_order:
+            x = x.index_select(0, self.row_of_slot)
+        _, K, Q, X = x.shape
+        x = x.view(self.stems, self.slots, K, Q, X).transpose(1, 2)
+        return x.reshape(self.stems * K, self.slots * Q, X)
+
+    def from_slots(self, x: torch.Tensor, K: int, Q: int) -> torch.Tensor:
+        """Return (N * K, R * Q, X) as (B, K, Q, X)."""
+        X = x.shape[-1]
+        x = x.view(self.stems, K, self.slots, Q, X).transpose(1, 2)
+        x = x.reshape(self.stems * self.slots, K, Q, X)
+        return x if self.in_order else x.index_select(0, self.slot_B)
+
+
+class _SharedLayer:
+    """One layer: `prompt_*` (N, K, L, D) filled by prefill, `own_*` (B, K, T, D) by decoding."""
+
+    def __init__(self, cache: SharedCache) -> None:
+        self.cache = cache
+        self.allocated = False
+        self.new_keys: torch.Tensor | None = None
+        self.new_values: torch.Tensor | None = None
+
+    def allocate(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Make room, in the shapes and precision of the first keys and values (rows, K, new, D)."""
+        cache = self.cache
+        # On a CPU, products with one query a row are slower in bfloat16 than in float32.
+        dtype = torch.float32 if key_states.device.type == "cpu" else key_states.dtype
+        heads = key_states.shape[1]
+
+        def room(like: torch.Tensor, rows: int, length: int) -> torch.Tensor:
+            shape = (rows, heads, length, like.shape[-1])
+            return torch.empty(shape, dtype=dtype, device=like.device)
+
+        self.prompt_keys = room(key_states, cache.stems, cache.longest)
+        # Positions behind a short stem get weight zero, and zero times an uninitialised NaN is NaN.
+        self.prompt_values = room(value_states, cache.stems, cache.longest).zero_()
+        self.own_keys = room(key_states, cache.capacity, cache.max_tokens)
+        self.own_values = room(value_states, cache.capacity, cache.max_tokens)
+        self.allocated = True
+
+    def store(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Store keys and values (rows, K, new, D) of stems while prefilling, else of rows."""
+        if not self.allocated:
+            self.allocate(key_states, value_states)
+        cache = self.cache
+        if cache.prefilling is not None:
+            length = key_states.shape[2]
+            self.prompt_keys[cache.prefilling, :, :length] = key_states
+            self.prompt_values[cache.prefilling, :, :length] = value_states
+        else:
+            rows = len(key_states)
+            self.own_keys[:rows, :, cache.length] = key_states[:, :, 0]
+            self.own_values[:rows, :, cache.length] = value_states[:, :, 0]
+        self.new_keys, self.new_values = key_states, value_states
+
+    def decode(self, query: torch.Tensor, scaling: float, rows: Rows) -> torch.Tensor:
+        """Attend from one token a row (B, H, 1, D) to its stem and itself; return (B, 1, H, D)."""
+        B, H, _, D = query.shape
+        K = self.own_keys.shape[1]
+        Q = H // K
+        length = self.cache.length + 1
+        q = (query.to(self.own_keys.dtype) * scaling).reshape(B, K, Q, D)
+        own_keys = self.own_keys[:B].flatten(0, 1)[:, :length]
+        own_values = self.own_values[:B].flatten(0, 1)[:, :length]
+        N = rows.stems
+        prompt_keys, prompt_values = self.prompt_keys[:N], self.prompt_values[:N]
+
+        on_prompt = torch.bmm(rows.to_slots(q), prompt_keys.flatten(0, 1).transpose(1, 2))
+        on_prompt = rows.from_slots(on_prompt, K, Q)
+        if rows.hidden_BL is not None:
+            on_prompt = on_prompt.masked_fill(rows.hidden_BL[:, None, None, :], -float("inf"))
+        on_own = torch.bmm(q.view(B * K, Q, D), own_keys.transpose(1, 2)).view(B, K, Q, length)
+        weights = torch.cat([on_prompt, on_own], dim=-1).softmax(-1)
+
+        split = on_prompt.shape[-1]
+        mixed = torch.bmm(rows.to_slots(weights[..., :split]), prompt_values.flatten(0, 1))
+        mixed = rows.from_slots(mixed, K, Q)
+        own = torch.bmm(weights[..., split:].reshape(B * K, Q, length), own_values)
+        return (mixed + own.view(mixed.shape)).reshape(B, 1, H, -1).to(query.dtype)
+
+    def move_rows(self, source: torch.Tensor, target: torch.Tensor, length: int) -> None:
+        """Overwrite finished rows with unfinished ones from the end."""
+        for own in (self.own_keys, self.own_values):
+            own[target, :, :length] = own[source, :, :length]
+
+    def move_stems(self, source: torch.Tensor, target: torch.Tensor) -> None:
+        """Overwrite stems that no row continues with others from the end."""
+        for prompt in (self.prompt_keys, self.prompt_values):
+            prompt[target] = prompt[source]
+
+
+class SharedCache(Cache):
+    """The layers' storage, with the attention function that belongs to it.
+
+    Args:
+        layers: attention layers of the model.
+        stems: stored prompts, N; `longest` is the longest one's tokens, L.
+        capacity: rows, B, each with room for `max_tokens`, T.
+    """
+
+    def __init__(
+        self, layers: int, stems: int, longest: int, capacity: int, max_tokens: int
+    ) -> None:
+        self.shared = [_SharedLayer(self) for _ in range(layers)]
+        super().__init__(layers=[])
+        self.stems = stems
+        self.longest = longest
+        self.capacity = capacity
+        self.max_tokens = max_tokens
+        self.length = 0
+        self.prefilling: slice | None = None
+        self.rows: Rows | None = None
+        self.updated: list[_SharedLayer] = []
+
+    def update(
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        layer_idx: int,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store a layer's new keys and values and return them as they are, for `attend`."""
+        layer = self.shared[layer_idx]
+        layer.store(key_states, value_states)
+        self.updated.append(layer)
+        return key_states, value_states
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return the number of positions a row sees, padding included."""
+        return 0 if self.rows is None else self.longest + self.length
+
+    def get_max_length(self, layer_idx: int | None = None) -> int:
+        """Return the number of positions allocated for a row."""
+        return self.longest + self.max_tokens
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """Return length and offset for a mask, which this attention does without."""
+        return self.get_seq_length() + query_length, 0
+
+    def attend(
+        self,
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        scaling: float | None = None,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, None]:
+        """Attend as transformers' attention functions do: (B, H, X, D) in, (B, X, H, D) out.
+
+        Raises:
+            UnsupportedModel: if the model asks for more than full causal attention.
+        """
+        layer = self.updated[-1] if self.updated else None
+        if layer is None or layer.new_keys is not key or layer.new_values is not value:
+            raise UnsupportedModel(f"{type(module).__name__} changes keys behind the cache")
+        layer.new_keys = layer.new_values = None
+        if attention_mask is not None:
+            raise UnsupportedModel(f"{type(module).__name__} makes an attention mask of its own")
+        for name, given in kwargs.items():
+            if given is not None and name not in _HARMLESS:
+                raise UnsupportedModel(f"{type(module).__name__} passes {name}={given!r:.40}")
+        if scaling is None:
+            scaling = query.shape[-1] ** -0.5
+        if self.rows is not None:
+            return layer.decode(query, scaling, self.rows), None
+        output = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scaling, enable_gqa=True
+        )
+        return output.transpose(1, 2), None

@@ -1,0 +1,125 @@
+"""The fast engine for transformers decoders: prompts computed once, nothing copied, no dead rows.
+
+All rows of a batch take one step together. A prompt is prefilled once for its group and its keys
+and values are stored once; each row's own are written into room allocated beforehand; rows that
+have finished make place for others. The model's layers run as they are: only their cache and their
+attention function are ours, for the time of the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from iterative_grpo.engines import _endings
+from iterative_grpo.engines._endings import Sampled
+from iterative_grpo.types import Completion, Prompt, Sampling
+
+if TYPE_CHECKING:
+    import torch
+
+CACHE_GIB = 2.0
+
+
+class Engine:
+    """Samples a live transformers decoder with a cache that groups share."""
+
+    def __init__(
+        self, model: Any, tokenizer: Any, dtype: str | None = None, cache_gib: float = CACHE_GIB
+    ) -> None:
+        if not cache_gib > 0:
+            raise ValueError(f"cache_gib is {cache_gib}, must be above 0")
+        self.model = model
+        self.tokenizer = tokenizer
+        self.dtype = dtype
+        self.cache_gib = cache_gib
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
+        """Return one group of `sampling.group_size` completions for each prompt, in order.
+
+        Raises:
+            PromptTooLong: before anything is sampled, if a prompt does not fit the context.
+            UnsupportedModel: if the model's attention is not plain causal attention.
+        """
+        _endings.check_prompts(prompts, sampling.max_tokens, _endings.context_length(self.model))
+        eos = _endings.eos_token_ids(self.model, self.tokenizer)
+        endings = _endings.Endings(self.tokenizer, frozenset(eos), sampling.stop)
+        rows = sample_ids(
+            self.model,
+            [prompt.token_ids for prompt in prompts],
+            sampling,
+            eos_token_ids=eos,
+            stopped=endings.stopped if sampling.stop else None,
+            dtype=self.dtype,
+            cache_gib=self.cache_gib,
+        )
+        return _endings.completions(prompts, rows, sampling, self.tokenizer, eos)
+
+
+def load(
+    model: Any, tokenizer: Any, *, dtype: str | None = None, cache_gib: float = CACHE_GIB
+) -> Engine:
+    """Return the engine for a live model; its weights may change between calls.
+
+    Args:
+        model: a transformers decoder with full causal attention.
+        tokenizer: decodes completions.
+        dtype: precision to sample in, "bfloat16" for example; the model's own by default.
+        cache_gib: memory for keys and values; more prompts than fit are sampled in turns.
+    """
+    return Engine(model, tokenizer, dtype, cache_gib)
+
+
+def sample_ids(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    *,
+    eos_token_ids: Sequence[int],
+    stopped: Callable[[Sequence[int]], bool] | None = None,
+    dtype: str | None = None,
+    cache_gib: float = CACHE_GIB,
+) -> list[list[Sampled]]:
+    """Sample a group of token ids for each prompt: the layer below records and text.
+
+    No global random number generator is touched: each row has a stream of its own, made from
+    `sampling.seed`, the prompt and the sample's index.
+
+    Args:
+        model: a transformers decoder with full causal attention.
+        prompts: token ids of each prompt, at least one.
+        sampling: how to sample; its `stop` strings are not read here, see `stopped`.
+        eos_token_ids: a row ends with the first of these.
+        stopped: tells from a row's new ids whether it may end early, for stop strings.
+        dtype: precision to sample in; the model's own by default.
+        cache_gib: memory for keys and values.
+    """
+    from iterative_grpo.engines import _decoding
+    from iterative_grpo.engines._draws import uniforms
+    from iterative_grpo.engines._quiet import borrowed
+
+    if not prompts:
+        return []
+    precision = _precision(dtype)
+    _decoding.check_model(model)
+    cache_tokens = int(cache_gib * 2**30 / _decoding.token_bytes(model))
+    uniform_TPG = uniforms(prompts, sampling).to(model.device)
+    rows: list[list[Sampled]] = [[] for _ in prompts]
+    decoder = _decoding.Decoder(model, sampling, eos_token_ids, stopped)
+    with decoder.registered() as attention, borrowed(model, attention, precision):
+        for batch in _decoding.batches(prompts, sampling, cache_tokens):
+            groups = decoder.sample([prompts[i] for i in batch], uniform_TPG[:, batch].flatten(1))
+            for index, group in zip(batch, groups, strict=True):
+                rows[index] = group
+    return rows
+
+
+def _precision(dtype: str | None) -> torch.dtype | None:
+    import torch
+
+    if dtype is None:
+        return None
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype not in known:
+        raise ValueError(f"unknown dtype {dtype!r} to sample in; known: {', '.join(known)}")
+    return known[dtype]

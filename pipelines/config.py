@@ -83,6 +83,7 @@ class PolicySettings(Section):
         None, description="prompt format, a file of pipelines/prompts; none: the data set's own"
     )
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+    pad_token: str | None = Field(None, description="for tokenizers that name no pad token")
     lora: Lora | None = None
     trust_remote_code: bool = Field(False, description="run code that comes with the model")
 
@@ -117,8 +118,8 @@ class Fit(Section):
 class Replay(Section):
     """History in the reward model's training (§4.1.4: 10 % historical data)."""
 
-    kind: Literal["mixture", "add", "none"] = Field(
-        "mixture", description="mixture: `share` of the training rows are history"
+    kind: Literal["share", "add", "reservoir", "none"] = Field(
+        "share", description="share: that share of the training rows is history"
     )
     share: Share = 0.1
 
@@ -138,7 +139,14 @@ class RewardModelSettings(Section):
     again: Fit = Fit()
     replay: Replay = Replay()
     held_out: Share = Field(0.1, description="share of questions kept for measuring only")
-    verifier_weight: float = Field(0.5, description="the verifier's weight in reward: mixture")
+
+
+class Mixture(Section):
+    """What `reward: mixture` adds up; PURE (arXiv:2504.15275) verified a tenth of the questions."""
+
+    verified_share: Share = Field(0.1, description="share of questions that the verifier rewards")
+    verifier_weight: Annotated[float, Field(ge=0)] = 1.0
+    model_weight: Annotated[float, Field(ge=0)] = 1.0
 
 
 class OptimizeSettings(Section):
@@ -187,6 +195,9 @@ class Launch(Section):
 
     mode: Literal["inline", "accelerate"] = "inline"
     processes: Positive = 1
+    config_file: Path | None = Field(
+        None, description="accelerate's configuration (FSDP, DeepSpeed, GPUs); none: one machine"
+    )
 
 
 class Config(Section):
@@ -211,6 +222,7 @@ class Config(Section):
     sample: SampleSettings = SampleSettings()
     label: LabelSettings = LabelSettings()
     reward_model: RewardModelSettings = RewardModelSettings()
+    mixture: Mixture = Mixture()
     optimize: OptimizeSettings = OptimizeSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     launch: Launch = Launch()

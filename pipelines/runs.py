@@ -92,9 +92,7 @@ class Run:
                 yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
                 encoding="utf-8",
             )
-            record = {"started": _now(), "versions": versions(), "command": sys.argv}
-            with (self.path / "run.jsonl").open("a", encoding="utf-8") as starts:
-                starts.write(json.dumps(record) + "\n")
+            self._record_start()
         except OSError as error:
             raise RunError(f"run_dir {self.path} cannot be written to: {error}") from None
         return self
@@ -103,10 +101,19 @@ class Run:
         if self._lock is not None:
             self._lock.close()
 
+    def _record_start(self) -> None:
+        file = self.path / "run.json"
+        starts = json.loads(file.read_text(encoding="utf-8"))["starts"] if file.exists() else []
+        starts.append({"at": _now(), "command": sys.argv, "versions": versions()})
+        record = {"seed": self.config.seed, "versions": versions(), "starts": starts}
+        artifacts.write_json(file, record)
+
     def do(self, phase: Phase, iteration: int, **inputs: Artifact | None) -> Artifact:
         """Return the phase's artifact: the finished one that is there, or a new one."""
         given = {name: artifact for name, artifact in inputs.items() if artifact is not None}
         place = self.path / "iterations" / f"{iteration:02d}" / phase.name
+        if phase.name == "start":
+            place = self.path / "start"
         settings = {"seed": self.config.seed, **phase.settings(self.config)}
         fingerprints = {name: artifact.fingerprint for name, artifact in given.items()}
         finished = artifacts.existing(
@@ -116,6 +123,7 @@ class Run:
             self.progress.note(f"{phase.name}: finished before, kept")
             self.seconds[iteration, phase.name] = artifacts.read_manifest(place)["facts"]["seconds"]
             return finished
+        self.progress.note(f"iteration {iteration}: {phase.name}")
         output = artifacts.start(place, keep=phase.resumable)
         started = time.perf_counter()
         self.start(

@@ -121,3 +121,11 @@ def _plainly(error: ValidationError) -> Iterator[str]:
             yield f"{where}: required, but not given"
         else:
             yield f"{where}: {message}, found {item['input']!r}"
+
+
+def locate(path: Path) -> Path:
+    """Return a configuration file: the path itself, or the shipped file of that name."""
+    shipped = SHIPPED / path.with_suffix(".yaml").name
+    if not path.exists() and path.parent == Path() and shipped.exists():
+        return shipped
+    return path

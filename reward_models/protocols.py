@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from iterative_grpo.protocols import Engine
+from iterative_grpo.protocols import Engine, Splitter
 from iterative_grpo.steps import Decoder
 from iterative_grpo.types import Completion, Problem, Prompt, Sampling
 from reward_models.types import LabeledSolution
+
+if TYPE_CHECKING:
+    from reward_models.model import RewardModel
 
 
 class Judged(Protocol):
@@ -67,3 +70,27 @@ class Tools:
     completer: str = ""
     check_steps: CheckSteps | None = None
     continuing: Continuing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """All that a reward source may be made of; `sources.NAME.build` takes what it needs.
+
+    `model` is the reward model (None where only the verifier rewards); weights and share are the
+    mixture's.
+    """
+
+    splitter: Splitter
+    judge: Judge
+    check_steps: CheckSteps | None = None
+    model: RewardModel | None = None
+    verifier_weight: float = 1.0
+    model_weight: float = 1.0
+    verified_share: float = 0.1
+    seed: int = 0
+
+    def reward_model(self) -> RewardModel:
+        """Return the reward model; ValueError without one."""
+        if self.model is None:
+            raise ValueError("this reward needs a reward model, and the run has trained none")
+        return self.model

@@ -1,0 +1,27 @@
+"""Names in the configuration to the parts they name. `supervision` is read here, and only here."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from iterative_grpo import plugins
+from iterative_grpo.normalize import Normalizer
+from iterative_grpo.protocols import CreditRule, Splitter
+from pipelines.config import Config
+
+
+def splitter(config: Config) -> Splitter:
+    """Return what cuts a solution: under outcome supervision the whole text is one step."""
+    name = {"outcome": "whole", "process": config.splitter}[config.supervision]
+    return cast(Splitter, plugins.find("iterative_grpo.splitters", name, "splitter").Splitter())
+
+
+def credit_rule(config: Config) -> CreditRule:
+    """Return the configured credit rule."""
+    rules = plugins.find("iterative_grpo.advantages", config.credit, "credit rule")
+    return cast(CreditRule, rules.Rule())
+
+
+def normalizer(config: Config) -> Normalizer:
+    """Return the group normalisation of the policy phase."""
+    return Normalizer(scale=config.optimize.scale, std_floor=config.optimize.std_floor)

@@ -1,0 +1,159 @@
+"""The command `iterative-grpo`. Heavy imports wait until a command needs them.
+
+Exit codes: 0 done; 1 failed while working (the same command resumes); 2 refused before any work
+was lost: settings, data, models or files; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+OURS = ("iterative_grpo", "reward_models", "verifiers", "pipelines")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        code: int = options.action(options)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command resumes", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in OURS:
+            raise  # a defect: Python shows where
+        # An error that this project defines is a message to its user.
+        print(f"error: {error}", file=sys.stderr)
+        return REFUSED
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's grammar."""
+    top = argparse.ArgumentParser(
+        prog="iterative-grpo",
+        description="Iterative GRPO with outcome or process supervision (arXiv:2402.03300).",
+        epilog="Exit codes: 0 done, 1 failed (the same command resumes), 2 refused, "
+        "130 interrupted.",
+    )
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run Algorithm 1, or go on with a run")
+    run.add_argument("config", type=Path, help="YAML file, or the name of a shipped one")
+    run.add_argument("overrides", nargs="*", metavar="key.path=value", help="settings to change")
+    run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    run.add_argument("--quiet", action="store_true", help="no progress")
+    run.set_defaults(action=do_run)
+
+    evaluate = commands.add_parser("evaluate", help="greedy accuracy of a model")
+    evaluate.add_argument("model", help="path or hub name")
+    evaluate.add_argument("--tasks", default="gsm8k", help="comma-separated, e.g. gsm8k,math500")
+    evaluate.add_argument("--data", type=Path, help="folder of JSON Lines; default: the hub")
+    evaluate.add_argument("--output", type=Path, help="folder for figures and answers")
+    evaluate.add_argument("--prompt", help="prompt format; default: each task's own")
+    evaluate.add_argument("--engine", default="native", help="sampler")
+    evaluate.add_argument("--limit", type=int, help="questions of each task at most")
+    evaluate.add_argument("--max-tokens", type=int, default=1024)
+    evaluate.add_argument("--seed", type=int, default=0)
+    evaluate.set_defaults(action=do_evaluate)
+
+    verify = commands.add_parser("verify", help="verdicts for a file of responses and answers")
+    verify.add_argument("file", type=Path, help="JSON Lines with response and answer")
+    verify.add_argument("--output", type=Path, help="where verdicts go; default: beside FILE")
+    verify.add_argument("--convention", default="math", help="how answers are marked: gsm8k, math")
+    verify.add_argument("--timeout", type=float, default=1.0, help="seconds for one answer")
+    verify.add_argument("--workers", type=int, help="processes; default: one a core")
+    verify.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    verify.set_defaults(action=do_verify)
+
+    report = commands.add_parser("report", help="plots and a page about a run")
+    report.add_argument("run", type=Path, help="a run's folder")
+    report.set_defaults(action=do_report)
+
+    configs = commands.add_parser("configs", help="list the shipped configurations")
+    configs.set_defaults(action=do_configs)
+    return top
+
+
+def do_run(options: argparse.Namespace) -> int:
+    """Run or resume Algorithm 1."""
+    from pipelines import settings
+
+    config = settings.load(settings.locate(options.config), options.overrides)
+    if options.dry_run:
+        from pipelines.plan import plan
+
+        print(plan(config))
+        return DONE
+    from pipelines.running import run
+
+    run(config, quiet=options.quiet)
+    return DONE
+
+
+def do_evaluate(options: argparse.Namespace) -> int:
+    """Evaluate a model on tasks."""
+    from pipelines.running import evaluate_model
+
+    evaluate_model(
+        options.model,
+        tuple(options.tasks.split(",")),
+        data=options.data,
+        output=options.output,
+        prompt=options.prompt,
+        engine=options.engine,
+        limit=options.limit,
+        max_tokens=options.max_tokens,
+        seed=options.seed,
+    )
+    return DONE
+
+
+def do_verify(options: argparse.Namespace) -> int:
+    """Verify a file of responses."""
+    from verifiers.report import verify_file
+
+    output = options.output or options.file.with_suffix(".verdicts.jsonl")
+    summary = verify_file(
+        options.file,
+        output,
+        convention=options.convention,
+        timeout=options.timeout,
+        workers=options.workers,
+        overwrite=options.overwrite,
+    )
+    print(summary.table())
+    return DONE
+
+
+def do_report(options: argparse.Namespace) -> int:
+    """Draw a run's pictures and write its page."""
+    from pipelines import metrics, report
+
+    metrics.publish(options.run)
+    files = report.write(options.run)
+    print(report.summary(options.run))
+    print(files.page)
+    return DONE
+
+
+def do_configs(options: argparse.Namespace) -> int:
+    """List the shipped configurations with their first line."""
+    from pipelines import settings
+
+    for file in sorted(settings.SHIPPED.glob("*.yaml")):
+        first = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        print(f"{file.stem:16} {first}\n{'':16} {file}")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The truth, as phases ask for it: verdicts on many completions at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from iterative_grpo.types import Completion, Problem
+from pipelines import datasets, questions
+from pipelines.config import Config
+from reward_models.protocols import CheckSteps
+from verifiers import Verdict, verify_many
+
+Verdicts = Callable[[Sequence[tuple[str, str]]], list[Verdict]]
+"""Maps (response, gold answer) pairs to verdicts; what `reward_models` takes as a `Judge`."""
+
+
+def judge(config: Config) -> Verdicts:
+    """Return the verifier with the run's conventions, as labelers and sources take it."""
+    return judge_by(questions.convention(config))
+
+
+def judge_by(convention: str) -> Verdicts:
+    """Return the verifier with one convention: (response, gold) pairs in, verdicts out."""
+
+    def verdicts(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+        return verify_many(pairs, convention=convention)
+
+    return verdicts
+
+
+def truth(config: Config) -> Callable[[Sequence[Problem], Sequence[Completion]], list[bool]]:
+    """Return what tells whether completions are right, for the log of the policy phase."""
+    verdicts = judge(config)
+
+    def right(problems: Sequence[Problem], completions: Sequence[Completion]) -> list[bool]:
+        pairs = [(c.text, p.answer) for p, c in zip(problems, completions, strict=True)]
+        return [verdict.correct for verdict in verdicts(pairs)]
+
+    return right
+
+
+def step_check(config: Config) -> CheckSteps | None:
+    """Return the training data's own step check, if it has one."""
+    check: CheckSteps | None = getattr(datasets.find(config.data.name), "check_steps", None)
+    return check

@@ -1,0 +1,106 @@
+"""Starting a phase: in this process, or in processes of its own that give their memory back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from iterative_grpo import plugins
+from pipelines.config import Config, Launch
+from pipelines.progress import Progress
+from pipelines.runs import Job
+
+
+class PhaseFailed(RuntimeError):
+    """A launched phase ended with an error; its own message stands above on the terminal."""
+
+
+def starter(config: Config) -> Callable[[Job], None]:
+    """Return what runs a job as `launch` says."""
+    return {"inline": inline, "accelerate": launched}[config.launch.mode]
+
+
+def inline(job: Job) -> None:
+    """Run a phase in this process."""
+    from transformers import set_seed
+
+    from pipelines.phases.optimize import quiet
+
+    quiet()
+    # A phase draws the same numbers whether it follows others here or is resumed alone.
+    set_seed(job.seed)
+    plugins.find("pipelines.phases", job.phase, "phase").run(job)
+
+
+def launched(job: Job) -> None:
+    """Run a phase with `accelerate launch`."""
+    with tempfile.TemporaryDirectory() as folder:
+        spec = Path(folder) / "job.json"
+        spec.write_text(json.dumps(to_spec(job)), encoding="utf-8")
+        command = [*launcher(job.config.launch), "-m", "pipelines.launching", str(spec)]
+        environment = dict(os.environ)
+        if not _has_accelerator():
+            # Without it, accelerate starts single processes that know nothing of each other.
+            environment["ACCELERATE_USE_CPU"] = "true"
+        done = subprocess.run(command, env=environment, check=False)
+    if done.returncode:
+        raise PhaseFailed(
+            f"phase {job.phase} of iteration {job.iteration} failed (exit code {done.returncode}); "
+            "its message stands above. The same command resumes at this phase"
+        )
+
+
+def launcher(launch: Launch) -> list[str]:
+    """Return accelerate's command line."""
+    command = [sys.executable, "-m", "accelerate.commands.launch"]
+    if launch.config_file is not None:
+        return [*command, "--config_file", str(launch.config_file)]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["--num_processes", str(launch.processes), "--main_process_port", "0"]
+    # The flag means "several local processes"; on CPUs they then speak gloo.
+    return [*command, "--multi_gpu"] if launch.processes > 1 else command
+
+
+def to_spec(job: Job) -> dict[str, object]:
+    """Return a job as JSON."""
+    return {
+        "phase": job.phase,
+        "iteration": job.iteration,
+        "config": job.config.model_dump(mode="json"),
+        "inputs": {name: str(path) for name, path in job.inputs.items()},
+        "output": str(job.output),
+    }
+
+
+def main(spec: Path) -> None:
+    """Run the phase that a job file describes, as one of its processes."""
+    from accelerate import PartialState
+
+    raw = json.loads(spec.read_text(encoding="utf-8"))
+    state = PartialState()
+    job = Job(
+        phase=raw["phase"],
+        iteration=raw["iteration"],
+        config=Config.model_validate(raw["config"]),
+        inputs={name: Path(path) for name, path in raw["inputs"].items()},
+        output=Path(raw["output"]),
+        progress=Progress(quiet=not state.is_main_process),
+    )
+    inline(job)
+    state.wait_for_everyone()
+    state.destroy_process_group()
+
+
+def _has_accelerator() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,93 @@
+"""The run's metrics, gathered from its artifacts: written whole each time, never appended twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipelines import artifacts
+
+Row = dict[str, Any]
+
+
+def publish(run: Path) -> None:
+    """Write metrics/steps.jsonl and metrics/iterations.jsonl from the finished artifacts."""
+    write_lines(run / "metrics" / "steps.jsonl", steps(run))
+    write_lines(run / "metrics" / "iterations.jsonl", iterations(run))
+
+
+def steps(run: Path) -> Iterator[Row]:
+    """Yield one row an optimizer step, counted over the whole run as `global_step`."""
+    count = 0
+    for folder in iteration_folders(run):
+        log = folder / "optimize" / "steps.jsonl"
+        if not log.exists():
+            continue
+        for line in log.read_text(encoding="utf-8").splitlines():
+            count += 1
+            yield {"global_step": count, **json.loads(line)}
+
+
+def iterations(run: Path) -> Iterator[Row]:
+    """Yield one row an iteration that has been evaluated; 0 is the initial policy."""
+    for folder in iteration_folders(run):
+        evaluated = folder / "evaluate"
+        if not (evaluated / artifacts.MANIFEST).exists():
+            continue
+        row: Row = {"iteration": int(folder.name), "evaluations": {}}
+        for file in sorted(evaluated.glob("*.*.json")):
+            figures = json.loads(file.read_text(encoding="utf-8"))
+            row["evaluations"][figures["task"]] = figures
+        divergence = evaluated / "divergence.json"
+        if divergence.exists():
+            row |= json.loads(divergence.read_text(encoding="utf-8"))
+        if (folder / "retrain" / artifacts.MANIFEST).exists():
+            row["reward_model"] = reward_model(folder)
+        row["seconds"] = {
+            phase.name: artifacts.read_manifest(phase)["facts"]["seconds"]
+            for phase in phases_of(run, folder)
+        }
+        yield row
+
+
+def reward_model(folder: Path) -> Row:
+    """Return the reward model's figures of an iteration, before and after retraining."""
+    diagnostics = json.loads((folder / "retrain" / "diagnostics.json").read_text(encoding="utf-8"))
+    replay = json.loads((folder / "retrain" / "replay.json").read_text(encoding="utf-8"))
+    after, before = diagnostics["after"], diagnostics.get("before", {})
+    row: Row = {
+        name: after.get(name)
+        for name in ("auroc", "brier", "ece", "pair_accuracy", "score_mean", "truth_mean")
+    }
+    for name in ("auroc", "pair_accuracy", "score_mean"):
+        row[f"{name}_before"] = before.get(name)
+    row["train_rows"] = replay.get("fresh", 0) + replay.get("replayed", 0)
+    row["replay_rows"] = replay.get("replayed", 0)
+    row["replay_share"] = replay.get("share", 0.0)
+    row["heldout_rows"] = diagnostics["heldout_rows"]
+    return row
+
+
+def iteration_folders(run: Path) -> list[Path]:
+    """Return the iterations' folders in order."""
+    return sorted(folder for folder in (run / "iterations").glob("*") if folder.name.isdigit())
+
+
+def phases_of(run: Path, folder: Path) -> list[Path]:
+    """Return the finished phases of an iteration; the start belongs to iteration 0."""
+    found = [manifest.parent for manifest in sorted(folder.glob(f"*/{artifacts.MANIFEST}"))]
+    start = run / "start"
+    if int(folder.name) == 0 and (start / artifacts.MANIFEST).exists():
+        found.append(start)
+    return [phase for phase in found if not phase.name.endswith(".partial")]
+
+
+def write_lines(file: Path, rows: Iterator[Row]) -> None:
+    """Write JSON Lines so that a reader sees the old or the new file, never a part."""
+    fresh = file.with_name(f"{file.name}.new")
+    with fresh.open("w", encoding="utf-8") as out:
+        for row in rows:
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+    fresh.replace(file)

@@ -1,0 +1,1 @@
+"""The phases of an iteration, one file each: `PHASE` says what it depends on, `run` does it."""

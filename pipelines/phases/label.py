@@ -1,0 +1,130 @@
+"""Label the samples: the whole text by its verdict, prefixes as configured (§4.1.3).
+
+`supervision` is read in `iterative_grpo.splitters`' choice alone (pipelines/building.py): under
+outcome supervision the only end is the text's, and every labeler gives it the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from iterative_grpo import completions, plugins
+from iterative_grpo.types import Sampling
+from pipelines import building, judging, policies, questions, world
+from pipelines.artifacts import read_manifest, write_json
+from pipelines.config import Config
+from pipelines.phases import sample
+from pipelines.runs import Job, Phase
+from reward_models.history import write_labels
+from reward_models.protocols import Continuing, Tools
+from reward_models.replay import hold_out
+from reward_models.types import LabeledSolution, read_solutions, write_solutions
+
+GROUPS_AT_ONCE = 64
+
+
+def settings(config: Config) -> Mapping[str, Any]:
+    """Return the settings that the labels depend on."""
+    return {
+        "label": config.label.model_dump(mode="json"),
+        "supervision": config.supervision,
+        "splitter": config.splitter,
+        "held_out": config.reward_model.held_out,
+        "verifier": questions.convention(config),
+    }
+
+
+PHASE = Phase("label", settings)
+
+
+def run(job: Job) -> None:
+    """Write labels.jsonl (to learn from) and heldout.jsonl (questions kept for measuring)."""
+    config = job.config
+    place = world.current(config.launch.processes)
+    problems = {p.id: p for p in sample.questions_of(job_of_samples(job))}
+    samples = list(completions.read(job.inputs["samples"] / "samples.jsonl"))
+    ids = list(dict.fromkeys(c.problem_id for c in samples))
+    mine = set(place.share(ids))
+    own = [c for c in samples if c.problem_id in mine]
+    splitter = building.splitter(config)
+    labeler = plugins.find("reward_models.labels", config.label.labeler, "labeler").build(
+        tools(job, [problems[i] for i in ids if i in mine])
+    )
+    rows: list[LabeledSolution] = []
+    at_once = GROUPS_AT_ONCE * config.sample.group_size
+    with job.progress.bar("label", len(own), "solutions") as bar:
+        for begin in range(0, len(own), at_once):
+            batch = own[begin : begin + at_once]
+            rows += labeler.label(
+                [problems[c.problem_id] for c in batch],
+                batch,
+                [splitter.split(c.text) for c in batch],
+            )
+            right = sum(row.correct for row in rows) / len(rows)
+            bar.advance(len(batch), f"{right:.0%} right")
+    write_solutions(job.output / world.shard("all.jsonl", place.rank), rows)
+    place.merge(job.output, "all.jsonl")
+    if place.first:
+        divide(job)
+    place.wait()
+
+
+def divide(job: Job) -> None:
+    """Part the labeled solutions by question: a held-out question is never trained on."""
+    merged = job.output / "all.jsonl"
+    rows = list(read_solutions(merged))
+    kept = hold_out(
+        {row.problem_id for row in rows}, job.config.reward_model.held_out, job.config.seed
+    )
+    write_labels(job.output / "labels.jsonl", (r for r in rows if r.problem_id not in kept))
+    write_labels(job.output / "heldout.jsonl", (r for r in rows if r.problem_id in kept))
+    merged.unlink()
+    write_json(
+        job.output / "summary.json",
+        {
+            "solutions": len(rows),
+            "held_out": sum(row.problem_id in kept for row in rows),
+            "correct": sum(row.correct for row in rows) / max(len(rows), 1),
+            "ends": sum(len(row.ends) for row in rows),
+        },
+    )
+
+
+def job_of_samples(job: Job) -> Job:
+    """Return the sample phase's job of this iteration: the same questions are drawn again."""
+    return Job("sample", job.iteration, job.config, job.inputs, job.output, job.progress)
+
+
+def tools(job: Job, problems: list[Any]) -> Tools:
+    """Return what labelers are made of; the policy is loaded only for one that continues."""
+    config = job.config
+    continuing = None
+    completer = ""
+    if config.supervision == "process" and labeler_samples(config):
+        model, tokenizer = policies.load(job.inputs["policy"] / "policy", config.policy)
+        rendered = sample.prompts_of(config, problems, model, tokenizer)
+        continuing = Continuing(
+            engine=plugins.find("iterative_grpo.engines", config.engine).load(model, tokenizer),
+            prompts={prompt.problem_id: prompt for prompt in rendered},
+            sampling=Sampling(
+                group_size=config.label.continuations,
+                max_tokens=config.max_tokens,
+                temperature=config.sample.temperature,
+                seed=job.seed,
+            ),
+            tokenizer=tokenizer,
+        )
+        completer = read_manifest(job.inputs["policy"])["fingerprint"]
+    return Tools(
+        judge=judging.judge(config),
+        iteration=job.iteration,
+        completer=completer,
+        check_steps=judging.step_check(config),
+        continuing=continuing,
+    )
+
+
+def labeler_samples(config: Config) -> bool:
+    """Whether the labeler continues prefixes with the policy."""
+    return config.label.labeler not in ("exact", "verdict")

@@ -1,0 +1,293 @@
+"""Improve the policy by GRPO; the reference is the policy at this phase's start (Algorithm 1).
+
+Step checkpoints are taken between generations and resume exactly: the order of questions is fixed
+beforehand, so that nothing depends on a sampler's state.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from iterative_grpo import plugins
+from pipelines import building, judging, policies, prompts, questions, world
+from pipelines.config import Config
+from pipelines.phases import sample
+from pipelines.runs import Job, Phase
+
+
+def settings(config: Config) -> Mapping[str, Any]:
+    """Return the settings that the new policy depends on."""
+    return {
+        "optimize": config.optimize.model_dump(mode="json", exclude={"checkpoint_every"}),
+        "supervision": config.supervision,
+        "splitter": config.splitter,
+        "credit": config.credit,
+        "reward": config.reward,
+        "mixture": config.mixture.model_dump(mode="json"),
+        "max_tokens": config.max_tokens,
+        "engine": config.engine,
+        "lora": config.policy.lora.model_dump(mode="json") if config.policy.lora else None,
+        "data": sample.questions_settings(config),
+    }
+
+
+PHASE = Phase("optimize", settings, resumable=True)
+
+
+def run(job: Job) -> None:
+    """Write policy/ (the new policy), steps.jsonl and rollouts.jsonl."""
+    from transformers import PrinterCallback
+    from transformers.trainer_utils import get_last_checkpoint
+
+    quiet()
+    from iterative_grpo.trainer import Credit, IterativeGRPOTrainer
+
+    config = job.config
+    place = world.current(config.launch.processes)
+    start = job.inputs["policy"] / "policy"
+    model, tokenizer = policies.load(start, config.policy)
+    trained = job.output / "checkpoints"
+    last = get_last_checkpoint(str(trained)) if trained.is_dir() else None
+    steps = StepLog(job, place, resumed_at=int(last.rpartition("-")[2]) if last else 0)
+    with job.progress.bar("optimize", config.optimize.steps, "steps") as bar:
+        bar.advance(steps.resumed_at)
+        trainer = IterativeGRPOTrainer(
+            model,
+            args=trainer_args(job, trained),
+            task=task(job, model, tokenizer),
+            source=reward_source(job),
+            credit=Credit(building.credit_rule(config), building.normalizer(config)),
+            tokenizer=tokenizer,
+            truth=judging.truth(config),
+            engine=live_engine(config),
+            record=steps.record,
+            callbacks=[callback(steps, bar)],
+            peft_config=lora(config),
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=last)
+    finished = trainer.accelerator.unwrap_model(trainer.model)
+    if config.policy.lora is not None:
+        # The adapter is merged, so that the next iteration's reference is this policy.
+        finished = finished.merge_and_unload()
+    if place.first:
+        finished.save_pretrained(job.output / "policy")
+        tokenizer.save_pretrained(job.output / "policy")
+    place.merge(job.output, "rollouts.jsonl")
+    if place.first:
+        clean(trained)
+    place.wait()
+
+
+def task(job: Job, model: Any, tokenizer: Any) -> Any:
+    """Return the questions of all steps in their order, rendered and tokenised once."""
+    from iterative_grpo.trainer import Task
+
+    config = job.config
+    optimize = config.optimize
+    explorations = -(-optimize.steps // optimize.updates)
+    drawn = questions.draw(
+        questions.training(config).problems, explorations * optimize.prompts, job.seed
+    )
+    form = prompts.find(sample.prompt_name(config))
+    rendered = sample.prompts_of(config, drawn, model, tokenizer)
+    return Task(drawn, rendered, [form.render(problem, tokenizer) for problem in drawn])
+
+
+def reward_source(job: Job) -> Any:
+    """Return the configured reward source, with the reward model of this iteration."""
+    from reward_models.model import RewardModel
+    from reward_models.protocols import Parts
+
+    config = job.config
+    model = None
+    if "reward_model" in job.inputs:
+        model = RewardModel.load(job.inputs["reward_model"] / "model", device=device())
+    sources = plugins.find("reward_models.sources", config.reward, "reward")
+    return sources.build(
+        Parts(
+            splitter=building.splitter(config),
+            judge=judging.judge(config),
+            check_steps=judging.step_check(config),
+            model=model,
+            seed=config.seed,
+            **config.mixture.model_dump(),
+        )
+    )
+
+
+def trainer_args(job: Job, checkpoints: Path) -> Any:
+    """Return TRL's settings: the paper's where TRL's defaults differ from it."""
+    import torch
+    from trl import GRPOConfig
+
+    config = job.config
+    optimize = config.optimize
+    outputs = optimize.prompts * optimize.group_size // config.launch.processes
+    every = optimize.checkpoint_every
+    return GRPOConfig(
+        output_dir=str(checkpoints),
+        seed=job.seed,
+        data_seed=job.seed,
+        max_steps=optimize.steps,
+        per_device_train_batch_size=config.micro_batch,
+        gradient_accumulation_steps=outputs // config.micro_batch,
+        num_generations=optimize.group_size,
+        num_iterations=optimize.updates,
+        max_completion_length=config.max_tokens,
+        temperature=optimize.temperature,
+        learning_rate=optimize.learning_rate,
+        lr_scheduler_type=optimize.schedule,
+        warmup_steps=optimize.warmup_steps,
+        weight_decay=optimize.weight_decay,
+        max_grad_norm=optimize.max_grad_norm,
+        beta=optimize.beta,
+        epsilon=optimize.epsilon,
+        loss_type=optimize.loss,
+        scale_rewards=optimize.scale,
+        # The paper's estimator is unbiased for samples of the policy: no second correction.
+        use_bias_correction_kl=False,
+        mask_truncated_completions=optimize.mask_truncated,
+        gradient_checkpointing=optimize.gradient_checkpointing,
+        bf16=optimize.bf16,
+        use_cpu=not torch.cuda.is_available(),
+        use_vllm=optimize.vllm != "off",
+        **({} if optimize.vllm == "off" else {"vllm_mode": optimize.vllm}),
+        trust_remote_code=config.policy.trust_remote_code,
+        logging_steps=1,
+        logging_first_step=True,
+        report_to=list(config.report_to) or "none",
+        run_name=f"{config.run_dir.name}-{job.iteration:02d}",
+        save_strategy="steps" if every else "no",
+        save_steps=every or 1,
+        save_total_limit=1,
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        **optimize.trl,
+    )
+
+
+def live_engine(config: Config) -> Callable[[Any, Any], Any] | None:
+    """Return what samples the policy between steps; None leaves it to TRL."""
+    if config.optimize.vllm != "off" or config.engine in ("generate", "vllm"):
+        return None
+    load: Callable[[Any, Any], Any] = plugins.find("iterative_grpo.engines", config.engine).load
+    return load
+
+
+def lora(config: Config) -> Any:
+    """Return PEFT's settings for a new adapter, or None."""
+    if config.policy.lora is None:
+        return None
+    from peft import LoraConfig
+
+    adapter = config.policy.lora
+    targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        target_modules=targets,
+    )
+
+
+class StepLog:
+    """The phase's own log: one line a step, one line a rollout; a resume cuts what is redone."""
+
+    def __init__(self, job: Job, place: world.World, resumed_at: int) -> None:
+        self.resumed_at = resumed_at
+        self._job, self._place = job, place
+        self._steps = job.output / "steps.jsonl"
+        self._rollouts = job.output / world.shard("rollouts.jsonl", place.rank)
+        for file in (self._steps, self._rollouts):
+            if file is self._rollouts or place.first:
+                keep_until(file, resumed_at)
+
+    def record(self, step: int, rollouts: list[Any]) -> None:
+        """Append this process's rollouts of a generation."""
+        with self._rollouts.open("a", encoding="utf-8") as out:
+            for rollout in rollouts:
+                row = rollout.as_row(iteration=self._job.iteration, step=step)
+                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def step(self, step: int, logs: Mapping[str, Any]) -> dict[str, Any]:
+        """Append the figures of an optimizer step, under this project's names."""
+        row: dict[str, Any] = {"iteration": self._job.iteration, "step": step}
+        for name, value in logs.items():
+            if isinstance(value, (int, float)) and name not in ("epoch", "total_flos"):
+                row[RENAMED.get(name, name)] = value
+        if self._place.first:
+            with self._steps.open("a", encoding="utf-8") as out:
+                out.write(json.dumps(row) + "\n")
+        return row
+
+
+RENAMED = {
+    "completions/mean_length": "completion_length",
+    "clip_ratio/region_mean": "clip_ratio",
+    "frac_reward_zero_std": "frac_zero_std",
+    "num_tokens": "tokens",
+    "step_time": "seconds",
+}
+
+
+def keep_until(file: Path, step: int) -> None:
+    """Drop the lines of steps after `step`, and a last line that was cut off."""
+    if not file.exists():
+        return
+    kept = []
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.endswith("\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+    file.write_text("".join(kept), encoding="utf-8")
+
+
+def callback(steps: StepLog, bar: Any) -> Any:
+    """Return a transformers callback that writes the step log and moves the bar."""
+    from transformers import TrainerCallback
+
+    class Follow(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if not logs or "loss" not in logs:
+                return
+            row = steps.step(int(state.global_step), logs)
+            shown = f"reward {row.get('reward', float('nan')):.3f}"
+            if "verifier_accuracy" in row:
+                shown += f", right {row['verifier_accuracy']:.0%}"
+            if "kl" in row:
+                shown += f", KL {row['kl']:.3f}"
+            bar.advance(1, shown)
+
+    return Follow()
+
+
+def clean(checkpoints: Path) -> None:
+    """Remove the step checkpoints of a phase that is done."""
+    import shutil
+
+    if checkpoints.exists():
+        shutil.rmtree(checkpoints)
+
+
+def device() -> str:
+    """Return where a reward model scores: beside the policy."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def quiet() -> None:
+    """Keep libraries' chatter off the terminal; their warnings stay in `warnings`' hands."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)

@@ -1,0 +1,93 @@
+"""Sample the policy that is to be judged: the reward model learns from fresh outputs (§4.1.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from iterative_grpo import completions, plugins
+from iterative_grpo.types import Problem, Prompt, Sampling
+from pipelines import datasets, policies, prompts, questions, world
+from pipelines.config import Config
+from pipelines.runs import Job, Phase
+
+OUTPUTS_AT_ONCE = 2_048
+"""Outputs sampled in one call of an engine: enough to keep it busy, few enough to show progress."""
+
+
+def settings(config: Config) -> Mapping[str, Any]:
+    """Return the settings that the samples depend on."""
+    return {
+        "sample": config.sample.model_dump(mode="json"),
+        "data": questions_settings(config),
+        "max_tokens": config.max_tokens,
+        "engine": config.engine,
+    }
+
+
+def questions_settings(config: Config) -> Mapping[str, Any]:
+    """Return what the drawn questions and their prompts depend on; where files lie does not."""
+    return {
+        **config.data.model_dump(mode="json", exclude={"path"}),
+        "verifier": questions.convention(config),
+        "prompt": config.policy.prompt,
+    }
+
+
+PHASE = Phase("sample", settings)
+
+
+def run(job: Job) -> None:
+    """Write samples.jsonl: `sample.group_size` completions of each drawn question."""
+    config = job.config
+    place = world.current(config.launch.processes)
+    model, tokenizer = policies.load(job.inputs["policy"] / "policy", config.policy)
+    drawn = questions_of(job)
+    mine = place.share(drawn)
+    rendered = prompts_of(config, mine, model, tokenizer)
+    engine = plugins.find("iterative_grpo.engines", config.engine).load(model, tokenizer)
+    at_once = max(1, OUTPUTS_AT_ONCE // config.sample.group_size)
+    with (
+        (job.output / world.shard("samples.jsonl", place.rank)).open("w", encoding="utf-8") as out,
+        job.progress.bar("sample", len(mine) * config.sample.group_size, "completions") as bar,
+    ):
+        for begin in range(0, len(mine), at_once):
+            groups = engine.generate(
+                rendered[begin : begin + at_once],
+                Sampling(
+                    group_size=config.sample.group_size,
+                    max_tokens=config.max_tokens,
+                    temperature=config.sample.temperature,
+                    seed=job.seed + 7_919 * place.rank + begin,
+                ),
+            )
+            for group in groups:
+                completions.write(out, group)
+            bar.advance(sum(len(group) for group in groups))
+    place.merge(job.output, "samples.jsonl")
+
+
+def questions_of(job: Job) -> list[Problem]:
+    """Return the questions drawn for the reward model in this iteration."""
+    sample = job.config.sample
+    count = sample.first_problems if job.iteration == 1 else None
+    problems = questions.training(job.config).problems
+    return questions.draw(problems, min(count or sample.problems, len(problems)), job.seed)
+
+
+def prompts_of(
+    config: Config, problems: Sequence[Problem], model: Any, tokenizer: Any
+) -> list[Prompt]:
+    """Return the training prompts of problems; refuse them if an answer would not fit behind."""
+    return prompts.make_prompts(
+        problems,
+        tokenizer,
+        prompt_name(config),
+        max_tokens=config.max_tokens,
+        context=policies.context_of(model),
+    )
+
+
+def prompt_name(config: Config) -> str:
+    """Return the prompt format: the configured one, or the data set's own."""
+    return config.policy.prompt or datasets.find(config.data.name).PROMPT

@@ -1,0 +1,170 @@
+"""The initial policy: a named model, or a small one made on the spot and warm-started."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from iterative_grpo import plugins
+from iterative_grpo.types import Problem, Sampling
+from pipelines import datasets, judging, making, policies, prompts, questions, world
+from pipelines import warm_start as warming
+from pipelines.artifacts import write_json
+from pipelines.config import Config, WarmStart
+from pipelines.phases import sample
+from pipelines.runs import Job, Phase
+
+VALIDATION = 200
+"""Validation problems that decide when a warm start stops."""
+
+
+def settings(config: Config) -> Mapping[str, Any]:
+    """Return the settings that the initial policy depends on."""
+    made = config.policy.make is not None
+    return {
+        "policy": config.policy.model_dump(mode="json", exclude={"lora"}),
+        "data": sample.questions_settings(config) if made else None,
+    }
+
+
+PHASE = Phase("start", settings)
+
+
+def run(job: Job) -> None:
+    """Write policy/: weights and tokenizer, as `from_pretrained` loads them."""
+    config = job.config
+    if not world.current(config.launch.processes).first:
+        return
+    if config.policy.model is not None:
+        model, tokenizer = policies.load(config.policy.model, config.policy)
+    else:
+        model, tokenizer = make(job)
+    model.save_pretrained(job.output / "policy")
+    tokenizer.save_pretrained(job.output / "policy")
+
+
+def make(job: Job) -> tuple[Any, Any]:
+    """Make a small policy, and train it on demonstrations if a warm start is configured."""
+    config = job.config
+    shape = config.policy.make
+    if shape is None:
+        raise ValueError("policy.make is not set")
+    module: Any = datasets.find(config.data.name)
+    problems = questions.training(config).problems
+    draw = random.Random(f"demonstrations/{config.seed}")  # noqa: S311 - reproducible only
+    show: Callable[[Problem], str] = module.demonstration
+    if hasattr(module, "faulty_demonstration"):
+        # The task's demonstrations carry known mistakes, for reinforcement learning to correct.
+        def show(problem: Problem) -> str:
+            return str(module.faulty_demonstration(problem, draw))
+
+    warm = config.policy.warm_start
+    shown = problems[: warm.demonstrations] if warm else problems
+    solutions = [show(problem) for problem in shown]
+    tokenizer = making.make_tokenizer(
+        shape.tokenizer,
+        [text for p, s in zip(shown, solutions, strict=True) for text in (f"{p.question}\n", s)],
+        shape.vocabulary,
+    )
+    model = making.make_policy(
+        tokenizer,
+        making.ModelShape(
+            width=shape.width,
+            layers=shape.layers,
+            heads=shape.heads,
+            inner=3 * shape.width,
+            context=shape.context,
+        ),
+        job.seed,
+    )
+    if warm is not None:
+        form = prompts.find(sample.prompt_name(config))
+        pairs = [
+            (form.render(problem, tokenizer), solution)
+            for problem, solution in zip(shown, solutions, strict=True)
+        ]
+        warm_start(job, model, tokenizer, pairs, warm)
+    return model.eval(), tokenizer
+
+
+def warm_start(
+    job: Job, model: Any, tokenizer: Any, pairs: list[tuple[str, str]], warm: WarmStart
+) -> None:
+    """Train on demonstrations until the policy is right often enough on validation problems."""
+    config = job.config
+    context = policies.context_of(model)
+    fitting = [
+        pair for pair in pairs
+        if context is None or sum(len(tokenizer(text)["input_ids"]) for text in pair) < context
+    ]  # fmt: skip
+    if len(fitting) < len(pairs):
+        job.progress.note(
+            f"warm start: {len(pairs) - len(fitting)} of {len(pairs)} demonstrations are longer "
+            f"than the context of {context} tokens and are left out"
+        )
+    if not fitting:
+        raise policies.PolicyError(
+            f"no demonstration fits the context of {context} tokens; raise policy.make.context"
+        )
+    settings = warming.WarmStart(
+        steps=warm.steps,
+        batch=warm.batch,
+        learning_rate=warm.learning_rate,
+        muon_learning_rate=warm.muon_learning_rate,
+        stop_at=warm.stop_at,
+        seed=job.seed,
+    )
+    with job.progress.bar("warm start", warm.steps, "steps") as bar:
+        done = 0
+
+        def show(state: warming.Progress) -> None:
+            nonlocal done
+            note = f"loss {state.loss:.3f}"
+            if state.accuracy is not None:
+                # The verifier's reward of greedy answers: the first reward a run shows.
+                note += f", reward on validation questions {state.accuracy:.3f}"
+            bar.advance(state.step - done, note)
+            done = state.step
+
+        result = warming.warm_start(
+            model, tokenizer, fitting, settings, validator(config, model, tokenizer), show
+        )
+    write_json(
+        job.output / "warm_start.json",
+        {
+            "demonstrations": len(fitting),
+            "steps": result.steps,
+            "seconds": result.seconds,
+            "loss": result.loss,
+            "validation_accuracy": result.accuracy,
+        },
+    )
+    job.progress.note(
+        f"warm start: {result.steps} steps, validation accuracy "
+        + ("not measured" if result.accuracy is None else f"{result.accuracy:.3f}")
+    )
+
+
+def validator(config: Config, model: Any, tokenizer: Any) -> Callable[[], float]:
+    """Return what measures greedy accuracy on validation questions, which no report uses."""
+    split = questions.load(
+        config.data.name,
+        "validation",
+        config.data.path,
+        VALIDATION,
+        config.seed,
+        questions.convention(config),
+        1.0,
+    )
+    rendered = sample.prompts_of(config, split.problems, model, tokenizer)
+    engine = plugins.find("iterative_grpo.engines", config.engine).load(model, tokenizer)
+    verdicts = judging.judge(config)
+
+    def accuracy() -> float:
+        sampling = Sampling(group_size=1, max_tokens=config.max_tokens, temperature=0.0)
+        groups = engine.generate(rendered, sampling)
+        pairs = [(g[0].text, p.answer) for g, p in zip(groups, split.problems, strict=True)]
+        return sum(verdict.correct for verdict in verdicts(pairs)) / len(pairs)
+
+    return accuracy

@@ -1,0 +1,116 @@
+"""What a run would do and need, computed from its settings alone."""
+
+from __future__ import annotations
+
+from pipelines.config import Config
+
+BYTES_TRAINED = 16
+"""Of a parameter in float32 training: weight, gradient, and AdamW's two moments."""
+
+
+def plan(config: Config) -> str:
+    """Return the resolved plan: phases with their samples, tokens and steps, memory and disk."""
+    lines = [
+        f"run_dir       {config.run_dir}",
+        f"policy        {config.policy.model or 'made on the spot'}",
+        f"data          {config.data.name} from {config.data.path or 'the hub, or made'}",
+        f"supervision   {config.supervision}"
+        + (f", steps by {config.splitter}" if config.supervision == "process" else ""),
+        f"reward        {config.reward}, credit {config.credit}, engine {config.engine}",
+        "",
+        "iteration  phase     work",
+        "0          start     " + start(config),
+        "0          evaluate  " + ", ".join(config.evaluate.tasks),
+    ]
+    for iteration in (1, 2) if config.iterations > 1 else (1,):
+        name = f"{iteration}" if iteration == 1 else f"2-{config.iterations}"
+        lines += [f"{name:10} {phase:9} {work}" for phase, work in phases(config, iteration)]
+    return "\n".join([*lines, "", *needs(config)])
+
+
+def start(config: Config) -> str:
+    """Return what the start phase does."""
+    warm = config.policy.warm_start
+    if config.policy.make is None:
+        return "copy the named model"
+    return "make a policy" + (f", at most {warm.steps:,} supervised steps" if warm else "")
+
+
+def phases(config: Config, iteration: int) -> list[tuple[str, str]]:
+    """Return (phase, work) of an iteration."""
+    work: list[tuple[str, str]] = []
+    sample, optimize = config.sample, config.optimize
+    if config.learns_reward:
+        questions = sample.first_problems if iteration == 1 else None
+        questions = questions or sample.problems
+        outputs = questions * sample.group_size
+        fit = config.reward_model.first if iteration == 1 else config.reward_model.again
+        work.append(
+            ("sample", f"{questions:,} questions x {sample.group_size} = {outputs:,} completions, "
+             f"at most {outputs * config.max_tokens:,} tokens")
+        )  # fmt: skip
+        continued = config.supervision == "process" and config.label.labeler == "monte_carlo"
+        work.append(
+            ("label", f"{outputs:,} solutions by {config.label.labeler}"
+             + (f", {config.label.continuations} continuations of each step" if continued else ""))
+        )  # fmt: skip
+        share = config.reward_model.replay.share if iteration > 1 else 0.0
+        rows = outputs * (1 - config.reward_model.held_out) / (1 - share)
+        trained = config.reward_model.retrain or iteration == 1
+        work.append(
+            ("retrain", f"about {rows:,.0f} rows ({share:.0%} history), {fit.epochs} epochs"
+             if trained else "frozen: measured only")
+        )  # fmt: skip
+    outputs = optimize.prompts * optimize.group_size
+    work.append(
+        ("optimize", f"{optimize.steps:,} steps of {optimize.prompts} x {optimize.group_size} = "
+         f"{outputs:,} outputs, at most {optimize.steps * outputs * config.max_tokens:,} tokens, "
+         f"micro-batch {config.micro_batch}, {config.launch.processes} process(es)")
+    )  # fmt: skip
+    work.append(("evaluate", ", ".join(config.evaluate.tasks)))
+    return work
+
+
+def needs(config: Config) -> list[str]:
+    """Return lines on memory and disk."""
+    parameters = count_parameters(config)
+    if parameters is None:
+        return ["memory and disk: unknown until the model's configuration is on this machine"]
+    reference = 4 if config.optimize.beta and config.policy.lora is None else 0
+    judge = 4 if config.learns_reward else 0
+    memory = parameters * (BYTES_TRAINED + reference + judge)
+    checkpoints = 1 + config.iterations * (2 if config.learns_reward else 1)
+    disk = parameters * 4 * checkpoints
+    return [
+        f"parameters    {parameters:,}",
+        f"memory        about {size(memory)} of weights and optimizer state, activations beside it",
+        f"disk          about {size(disk)} for {checkpoints} checkpoints, samples beside it",
+    ]
+
+
+def count_parameters(config: Config) -> int | None:
+    """Return the policy's parameters, None if its configuration is not on this machine."""
+    shape = config.policy.make
+    if shape is not None:
+        inner = 3 * shape.width
+        layer = 4 * shape.width**2 + 3 * shape.width * inner + 2 * shape.width
+        return shape.vocabulary * shape.width + shape.layers * layer + shape.width
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        found = AutoConfig.from_pretrained(str(config.policy.model), local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(found)
+    return int(sum(parameter.numel() for parameter in model.parameters()))
+
+
+def size(amount: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:,.1f} {unit}"
+        amount /= 1024
+    return f"{amount:,.1f} TiB"

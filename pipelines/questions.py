@@ -1,0 +1,70 @@
+"""The questions of a run: the training split, who verifies it, and what a phase draws from it."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from iterative_grpo.types import Problem
+from pipelines import datasets
+from pipelines.config import Config
+from pipelines.datasets import Split
+
+
+def convention(config: Config) -> str:
+    """Return the verifier convention of the training data."""
+    return config.verifier or datasets.find(config.data.name).VERIFIER
+
+
+def training(config: Config) -> Split:
+    """Return the training split, with unreadable golds refused or left out as configured."""
+    data = config.data
+    return load(
+        data.name, "train", data.path, data.limit, config.seed, convention(config),
+        data.max_bad_golds,
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=8)
+def load(
+    name: str,
+    split: str,
+    path: Path | None,
+    limit: int | None,
+    seed: int,
+    verifier: str,
+    max_bad_golds: float,
+) -> Split:
+    """Load a split once a process; golds are tried with the verifier that will judge by them."""
+    return datasets.load(
+        name,
+        split,
+        path=path,
+        limit=limit,
+        seed=seed,
+        check_gold=gold_check(verifier),
+        max_bad_golds=max_bad_golds,
+    )
+
+
+def gold_check(verifier: str) -> Callable[[str], None]:
+    """Return a function that raises ValueError for a gold answer that cannot be verified by."""
+    import verifiers
+
+    def check(gold: str) -> None:
+        verifiers.verify(gold, gold, convention=verifier)
+
+    return check
+
+
+def draw(problems: Sequence[Problem], count: int, seed: int) -> list[Problem]:
+    """Draw `count` problems: each once before any comes twice, in an order fixed by the seed."""
+    order = random.Random(f"draw/{seed}")  # noqa: S311 - reproducible, guards nothing
+    drawn: list[Problem] = []
+    while len(drawn) < count:
+        shuffled = list(problems)
+        order.shuffle(shuffled)
+        drawn += shuffled[: count - len(drawn)]
+    return drawn

@@ -1,0 +1,71 @@
+"""The processes of a phase: who am I of how many, and waiting for each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+class LaunchError(RuntimeError):
+    """The launcher started another number of processes than was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process's place: rank of size."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes what there is only one of."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return this process's part of a list: a run of neighbours, sizes equal up to one."""
+        each, rest = divmod(len(items), self.size)
+        begin = self.rank * each + min(self.rank, rest)
+        return items[begin : begin + each + (self.rank < rest)]
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.size > 1:
+            import torch.distributed
+
+            torch.distributed.barrier()
+
+    def merge(self, folder: Path, name: str) -> None:
+        """Join the shards `shard(name, rank)` in the order of ranks into `name`."""
+        self.wait()
+        if self.first:
+            with (folder / name).open("wb") as whole:
+                for rank in range(self.size):
+                    part = folder / shard(name, rank)
+                    whole.write(part.read_bytes())
+                    part.unlink()
+        self.wait()
+
+
+def current(expected: int = 1) -> World:
+    """Return this process's place, and refuse if the launcher gave less (or more) than asked.
+
+    On a CPU, `accelerate launch --num_processes 2` can start one process without a word.
+    """
+    world = World(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    if world.size != expected:
+        raise LaunchError(
+            f"{expected} processes were asked for (launch.processes), the launcher started "
+            f"{world.size}; check launch.config_file, or set launch.processes={world.size}"
+        )
+    return world
+
+
+def shard(name: str, rank: int) -> str:
+    """Return the file name of one process's part of a file."""
+    return f"{name}.rank{rank}"

@@ -1,0 +1,79 @@
+"""Read JSON Lines row by row. Every error names the file and the line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+Row = Mapping[str, str]
+"""The fields of one row that its data set asks for, as text."""
+
+
+class DataError(ValueError):
+    """Data that cannot be read or used; the message names the place and what to do."""
+
+
+class LineReader:
+    """Iterates over a file's rows as (line number from 1, row), hashing every byte on the way.
+
+    Lines of white space alone are skipped. `sha256` is the file's checksum once all was read.
+
+    Raises while iterating:
+        DataError: a line that is not UTF-8, not a JSON object, lacks one of `fields`, or has a
+            field that is empty or neither text nor whole number.
+        OSError: the file cannot be read.
+    """
+
+    def __init__(self, path: Path, fields: Sequence[str]) -> None:
+        self._path = path
+        self._fields = tuple(fields)
+        self._digest = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[tuple[int, Row]]:
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                self._digest.update(line)
+                if line.strip():
+                    yield number, self._row(number, line)
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of what was read so far."""
+        return self._digest.hexdigest()
+
+    def _row(self, number: int, line: bytes) -> Row:
+        where = f"{self._path}, line {number}"
+        try:
+            value = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{where}: not UTF-8 ({error.reason} at byte {error.start})") from None
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{where}: not JSON ({error.msg} at column {error.colno}); "
+                "each line must be one JSON object"
+            ) from None
+        except RecursionError:
+            raise DataError(f"{where}: not a flat JSON object but a very deep one") from None
+        if not isinstance(value, dict):
+            raise DataError(f"{where}: a JSON {type(value).__name__} where an object is needed")
+        return check_row(value, self._fields, where)
+
+
+def check_row(value: Mapping[str, object], fields: Sequence[str], where: str) -> Row:
+    """Return the wanted fields as text, or say which is missing, empty or of another kind."""
+    row: dict[str, str] = {}
+    for field in fields:
+        if field not in value:
+            found = ", ".join(sorted(map(str, value))) or "none"
+            raise DataError(f"{where}: no field {field!r}; found {found}")
+        content = value[field]
+        if isinstance(content, bool) or not isinstance(content, str | int):
+            kind = type(content).__name__
+            raise DataError(f"{where}: field {field!r} is a {kind}, must be text")
+        text = str(content)
+        if not text.strip():
+            raise DataError(f"{where}: field {field!r} is empty")
+        row[field] = text
+    return row

@@ -1,0 +1,40 @@
+"""What a data set's file hands over (`Rows`) and what `load` makes of it (`Split`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from iterative_grpo.types import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The problems of one split as a data set reads or makes them.
+
+    `fingerprint` is the sha256 of what was read, `source` says in words where it came from, `note`
+    how it differs from the official set (empty when it does not), `rejected` names rows left out.
+    """
+
+    problems: tuple[Problem, ...]
+    fingerprint: str
+    source: str
+    note: str = ""
+    rejected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One split of a data set, ready for use. `rejected` names rows left out for their golds."""
+
+    name: str
+    split: str
+    problems: tuple[Problem, ...]
+    fingerprint: str
+    source: str
+    rejected: tuple[str, ...] = ()
+    note: str = ""
+
+
+def refuse_split(name: str, split: str, known: tuple[str, ...]) -> ValueError:
+    """Say that a data set has no such split, and which it has."""
+    return ValueError(f"{name} has no split {split!r}; it has {', '.join(known)}")

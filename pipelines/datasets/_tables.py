@@ -1,0 +1,166 @@
+"""Data sets that are tables of rows: on the hub, or as JSON Lines in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from iterative_grpo.types import Problem
+from pipelines.datasets._carving import carve, question_key
+from pipelines.datasets._jsonl import DataError, LineReader, Row, check_row
+from pipelines.datasets._split import Rows, refuse_split
+
+ProblemOfRow = Callable[[Row, str], Problem]
+"""Makes a problem from a row and its id; raises ValueError for a row without a usable answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Official:
+    """What the complete, unaltered file of a split has: how many rows, and the sha256 of its bytes.
+
+    The checksum is None where the set has no order of its own and so no one file.
+    """
+
+    rows: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Where a data set's rows are and what they hold.
+
+    `official` has one entry a file that exists, by split; `configurations` are the hub's, read one
+    after the other. `fields` begins with the question's. `unanswered` are the official rows that
+    have no answer, by `question_key`: they are left out and named, any other such row is an error.
+    """
+
+    name: str
+    hub: str
+    fields: tuple[str, ...]
+    official: Mapping[str, Official]
+    configurations: tuple[str | None, ...] = (None,)
+    unanswered: frozenset[str] = frozenset()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that can be asked for; validation is carved out of train."""
+        return tuple(
+            split
+            for split in ("train", "validation", "test")
+            if ("train" if split == "validation" else split) in self.official
+        )
+
+
+def read_table(table: Table, split: str, path: Path | None, problem_of_row: ProblemOfRow) -> Rows:
+    """Read one split from a folder, or from the hub when `path` is None.
+
+    Raises:
+        DataError: nothing at `path`, no answer from the hub, or a row that cannot be used.
+        ValueError: a split that the set does not have.
+    """
+    if split not in table.splits:
+        raise refuse_split(table.name, split, table.splits)
+    stored = "train" if split == "validation" else split
+    rows = _Rows(table, stored, problem_of_row)
+    if path is None:
+        fingerprint, source = _from_hub(rows, table, stored)
+    else:
+        fingerprint, source = _from_folder(rows, table, stored, path)
+    if not rows.problems:
+        raise DataError(f"{source}: no rows")
+    problems = rows.problems
+    if stored == "train":
+        train, validation = carve(problems)
+        problems = validation if split == "validation" else train
+    return Rows(
+        problems=tuple(problems),
+        fingerprint=fingerprint,
+        source=source,
+        note=_compare(table.official[stored], rows.count, fingerprint, is_file=path is not None),
+        rejected=tuple(rows.rejected),
+    )
+
+
+def find_file(table: Table, split: str, path: Path) -> Path:
+    """Return the split's file: PATH/NAME/SPLIT.jsonl or PATH/SPLIT.jsonl."""
+    candidates = [path / table.name / f"{split}.jsonl", path / f"{split}.jsonl"]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    looked = " and ".join(map(str, candidates))
+    if not path.exists():
+        raise DataError(f"{table.name}: folder {path} does not exist; looked for {looked}")
+    if not path.is_dir():
+        raise DataError(f"{table.name}: {path} is a file; give the folder that holds {split}.jsonl")
+    here = ", ".join(sorted(each.name for each in path.iterdir())[:12]) or "nothing"
+    raise DataError(f"{table.name}: found neither {looked}; {path} holds {here}")
+
+
+class _Rows:
+    """Collects problems under their row numbers; keeps aside the rows known to have no answer."""
+
+    def __init__(self, table: Table, split: str, problem_of_row: ProblemOfRow) -> None:
+        self._table = table
+        self._split = split
+        self._problem_of_row = problem_of_row
+        self.count = 0
+        self.problems: list[Problem] = []
+        self.rejected: list[str] = []
+
+    def add(self, row: Row, where: str) -> None:
+        identity = f"{self._table.name}/{self._split}/{self.count}"
+        self.count += 1
+        try:
+            self.problems.append(self._problem_of_row(row, identity))
+        except ValueError as error:
+            if question_key(row[self._table.fields[0]]) not in self._table.unanswered:
+                raise DataError(f"{where}: {error}") from error
+            self.rejected.append(f"{identity}: {error} (so in the official set)")
+
+
+def _from_folder(rows: _Rows, table: Table, split: str, path: Path) -> tuple[str, str]:
+    file = find_file(table, split, path)
+    reader = LineReader(file, table.fields)
+    try:
+        for line, row in reader:
+            rows.add(row, f"{file}, line {line}")
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
+    return reader.sha256, str(file)
+
+
+def _from_hub(rows: _Rows, table: Table, split: str) -> tuple[str, str]:
+    digest = hashlib.sha256()
+    source = f"{table.hub} on the hub, split {split}"
+    for row in _hub_rows(table, split):
+        digest.update(json.dumps(row).encode() + b"\n")
+        rows.add(row, f"{source}, row {rows.count}")
+    return digest.hexdigest(), source
+
+
+def _hub_rows(table: Table, split: str) -> Iterator[Row]:
+    import datasets
+
+    for configuration in table.configurations:
+        try:
+            rows = datasets.load_dataset(table.hub, configuration, split=split)
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(
+                f"{table.name}: {table.hub} cannot be had from the hub ({first}). Without a "
+                "network, set data.path to a folder that holds "
+                f"{table.name}/{split}.jsonl with the fields {', '.join(table.fields)}"
+            ) from error
+        for number, row in enumerate(rows):
+            yield check_row(row, table.fields, f"{table.hub}, {split}, row {number}")
+
+
+def _compare(official: Official, rows: int, sha256: str, *, is_file: bool) -> str:
+    if rows != official.rows:
+        return f"{rows} rows, not the official {official.rows}"
+    if is_file and official.sha256 is not None and sha256 != official.sha256:
+        return f"all {rows} rows, but other bytes than the official file (sha256 {sha256[:12]})"
+    return ""

@@ -1,0 +1,75 @@
+"""Prompt formats, one file each: a problem in, the text out that the policy continues.
+
+To add one, add a file with `render(problem, tokenizer) -> str` and `SPECIAL_TOKENS`: whether the
+tokenizer's own special tokens (such as BOS) are still to be added to the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, cast
+
+from iterative_grpo import plugins
+from iterative_grpo.types import Problem, Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class PromptTooLong(ValueError):
+    """A rendered question that leaves no room in the context."""
+
+
+class PromptFormat(Protocol):
+    """What a prompt format's file has to offer."""
+
+    SPECIAL_TOKENS: bool
+
+    def render(self, problem: Problem, tokenizer: PreTrainedTokenizerBase) -> str:
+        """Return the text that the policy continues."""
+        ...
+
+
+def find(name: str) -> PromptFormat:
+    """Return the prompt format called `name`; an unknown one is refused with the known names."""
+    return cast(PromptFormat, plugins.find("pipelines.prompts", name, "prompt"))
+
+
+def make_prompts(
+    problems: Sequence[Problem],
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    *,
+    max_tokens: int = 1,
+    context: int | None = None,
+) -> list[Prompt]:
+    """Render and tokenise problems, in order.
+
+    Args:
+        problems: what to ask.
+        tokenizer: the policy's.
+        prompt: name of the format, a file of this folder.
+        max_tokens: room that the answer needs.
+        context: the policy's positions; None takes the tokenizer's word, if it has one.
+
+    Raises:
+        PromptTooLong: the longest prompt and the answer do not fit; it is named.
+        ValueError: an unknown format, or one that the tokenizer cannot render.
+    """
+    if not problems:
+        return []
+    form = find(prompt)
+    texts = [form.render(problem, tokenizer) for problem in problems]
+    encoded = tokenizer(texts, add_special_tokens=form.SPECIAL_TOKENS)["input_ids"]
+    prompts = [
+        Prompt(problem.id, tuple(ids)) for problem, ids in zip(problems, encoded, strict=True)
+    ]
+    room = min(tokenizer.model_max_length, context or tokenizer.model_max_length)
+    longest = max(prompts, key=lambda each: len(each.token_ids))
+    if len(longest.token_ids) + max_tokens > room:
+        raise PromptTooLong(
+            f"{longest.problem_id}: its prompt has {len(longest.token_ids)} tokens and the answer "
+            f"needs up to {max_tokens}, together more than the context of {room}; lower "
+            "max_tokens, leave the problem out, or choose a model with more context"
+        )
+    return prompts

@@ -1,0 +1,171 @@
+import hashlib
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from iterative_grpo.plugins import UnknownName
+from pipelines.datasets import DataError, gsm8k, load
+from pipelines.datasets._tables import read_table
+from tests.pipelines.datasets.rows import GSM8K, MATH, MATH500, write
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """All three sets, laid out as folders of one folder."""
+    write(tmp_path / "gsm8k" / "train.jsonl", GSM8K)
+    write(tmp_path / "gsm8k" / "test.jsonl", GSM8K[:5])
+    write(tmp_path / "math" / "train.jsonl", MATH)
+    write(tmp_path / "math500" / "test.jsonl", MATH500)
+    return tmp_path
+
+
+def test_train_and_validation_are_all_rows_and_share_no_question(folder: Path) -> None:
+    train = load("gsm8k", "train", path=folder)
+    validation = load("gsm8k", "validation", path=folder)
+    ids = [int(each.id.removeprefix("gsm8k/train/")) for each in train.problems]
+    others = [int(each.id.removeprefix("gsm8k/train/")) for each in validation.problems]
+    assert sorted(ids + others) == list(range(len(GSM8K)))
+    assert len(others) == 3  # 5 % of 60
+    for number, each in zip(ids, train.problems, strict=True):
+        assert each.question == GSM8K[number]["question"]
+    assert ids == sorted(ids)
+
+
+def test_validation_does_not_depend_on_the_order_of_rows_or_the_seed(
+    folder: Path, tmp_path: Path
+) -> None:
+    shuffled = list(GSM8K)
+    random.Random(5).shuffle(shuffled)
+    write(tmp_path / "other" / "train.jsonl", shuffled)
+    one = load("gsm8k", "validation", path=folder, seed=1)
+    other = load("gsm8k", "validation", path=tmp_path / "other", seed=2)
+    assert {each.question for each in one.problems} == {each.question for each in other.problems}
+
+
+def test_questions_equal_up_to_spacing_and_case_stay_on_one_side(tmp_path: Path) -> None:
+    twins = [{**row, "question": row["question"].upper().replace(" ", "  ")} for row in GSM8K]
+    write(tmp_path / "train.jsonl", GSM8K + twins)
+    sides = [
+        {
+            "".join(each.question.lower().split())
+            for each in load("gsm8k", s, path=tmp_path).problems
+        }
+        for s in ("train", "validation")
+    ]
+    assert sides[1]
+    assert not sides[0] & sides[1]
+
+
+def test_a_set_without_train_refuses_it_by_name(folder: Path) -> None:
+    with pytest.raises(ValueError, match="math500 has no split 'validation'; it has test"):
+        load("math500", "validation", path=folder)
+
+
+def test_unknown_names_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(UnknownName, match=r"Did you mean 'gsm8k'.*arithmetic, .*math500"):
+        load("gsm8", "train")
+    with pytest.raises(ValueError, match="gsm8k has no split 'dev'; it has train, validation, "):
+        load("gsm8k", "dev")
+
+
+def test_fingerprint_is_the_checksum_of_the_file(folder: Path) -> None:
+    data = (folder / "gsm8k" / "train.jsonl").read_bytes()
+    assert load("gsm8k", "train", path=folder).fingerprint == hashlib.sha256(data).hexdigest()
+
+
+def test_a_partial_set_says_so(folder: Path) -> None:
+    assert load("gsm8k", "test", path=folder).note == "5 rows, not the official 1319"
+
+
+def test_the_own_folder_of_a_set_is_found_too(folder: Path) -> None:
+    assert load("gsm8k", "test", path=folder / "gsm8k") == load("gsm8k", "test", path=folder)
+
+
+def test_limit_takes_a_subset_that_grows(folder: Path) -> None:
+    everything = load("gsm8k", "train", path=folder).problems
+    ten = load("gsm8k", "train", path=folder, limit=10, seed=3).problems
+    twenty = load("gsm8k", "train", path=folder, limit=20, seed=3).problems
+    assert len(ten) == 10
+    assert {each.id for each in ten} < {each.id for each in twenty}
+    assert [each for each in everything if each in ten] == list(ten)
+    assert load("gsm8k", "train", path=folder, limit=10, seed=4).problems != ten
+    with pytest.raises(ValueError, match="limit is 0"):
+        load("gsm8k", "train", path=folder, limit=0)
+
+
+def test_bad_golds_are_named_and_refused_above_the_share(folder: Path) -> None:
+    def refuse_multiples_of_4(gold: str) -> None:
+        if int(gold) % 4 == 0:
+            raise ValueError("a multiple of 4")
+
+    message = r"3 of 5 golds .*60\.00%, allowed 50\.00%.*test/0: '900' \(a multiple of 4\)"
+    with pytest.raises(DataError, match=message):
+        load("gsm8k", "test", path=folder, check_gold=refuse_multiples_of_4, max_bad_golds=0.5)
+    split = load("gsm8k", "test", path=folder, check_gold=refuse_multiples_of_4, max_bad_golds=0.6)
+    assert [each.answer for each in split.problems] == ["902", "906"]
+    assert [each.split(":")[0] for each in split.rejected] == [
+        "gsm8k/test/0",
+        "gsm8k/test/2",
+        "gsm8k/test/4",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"question": "1+1?", "answer": "2', r"line 3: not JSON \(Invalid control"),
+        (b'{"question": "1+1?", "answer": }', r"line 3: not JSON \(Expecting value at column 32\)"),
+        (b'{"question": "1+1?"}', "line 3: no field 'answer'; found question"),
+        (b'{"question": "1+1?", "answer": " "}', "line 3: field 'answer' is empty"),
+        (b'{"question": "", "answer": "#### 2"}', "line 3: field 'question' is empty"),
+        (b'{"question": "1+1?", "answer": null}', "line 3: field 'answer' is a NoneType"),
+        (b'{"question": "1+1?", "answer": "two"}', "line 3: the answer has no final answer after"),
+        (b'{"question": "1+1?", "answer": "2 ####"}', "line 3: the answer has no final answer"),
+        (b'{"question": "1+1?\xff", "answer": "#### 2"}', "line 3: not UTF-8 .*at byte 18"),
+        (b"[1, 2]", "line 3: a JSON list where an object is needed"),
+        (b"[" * 100_000, "line 3: "),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path: Path, line: bytes, message: str) -> None:
+    good = json.dumps(GSM8K[0]).encode() + b"\n"
+    (tmp_path / "test.jsonl").write_bytes(good + b"\n" + line + b"\n" + good)
+    with pytest.raises(DataError, match=message) as caught:
+        load("gsm8k", "test", path=tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / 'test.jsonl'}, ")
+
+
+def test_what_was_looked_for_is_listed(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"does not exist; .*nowhere/gsm8k/test.jsonl and .*"):
+        load("gsm8k", "test", path=tmp_path / "nowhere")
+    write(tmp_path / "math" / "train.jsonl", MATH)
+    with pytest.raises(DataError, match=r"gsm8k/test.jsonl and .*test.jsonl; .* holds math"):
+        load("gsm8k", "test", path=tmp_path)
+    with pytest.raises(DataError, match=r"is a file; give the folder that holds test.jsonl"):
+        load("gsm8k", "test", path=tmp_path / "math" / "train.jsonl")
+
+
+def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_bytes(b"\n")
+    with pytest.raises(DataError, match="no rows"):
+        load("gsm8k", "test", path=tmp_path)
+
+
+def test_the_hub_gives_what_the_folder_gives(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    # `datasets` takes a folder where it takes a repository's name.
+    table = replace(gsm8k.TABLE, hub=str(folder / "gsm8k"), configurations=(None,))
+    from_hub = read_table(table, "train", None, gsm8k.problem)
+    from_folder = read_table(table, "train", folder, gsm8k.problem)
+    assert from_hub.problems == from_folder.problems
+    assert from_hub.fingerprint == from_folder.fingerprint
+
+
+def test_a_hub_that_does_not_answer_points_to_data_path(tmp_path: Path) -> None:
+    table = replace(gsm8k.TABLE, hub=str(tmp_path / "missing"), configurations=(None,))
+    with pytest.raises(DataError, match=r"cannot be had from the hub .*set data.path to a folder"):
+        read_table(table, "test", None, gsm8k.problem)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iterative_grpo.normalize import deviation
+from iterative_grpo.normalize import Normalizer
 from iterative_grpo.types import Finish, StepRewards
 
 
@@ -73,7 +73,7 @@ def read(path: Path) -> Iterator[tuple[int, Rollout]]:
             yield row["step"], Rollout.from_row(row)
 
 
-def health(rollouts: Sequence[Rollout], group_size: int, std_floor: float) -> dict[str, float]:
+def health(rollouts: Sequence[Rollout], group_size: int, normalize: Normalizer) -> dict[str, float]:
     """Return the figures that show a policy gaming its reward, for one generation.
 
     Padding with steps, collapse to few steps, empty outputs and saturated groups all show here
@@ -86,7 +86,7 @@ def health(rollouts: Sequence[Rollout], group_size: int, std_floor: float) -> di
         "steps_per_output": _mean(len(r.advantages) for r in rollouts),
         "advantage_rms": math.sqrt(_mean(a * a for r in rollouts for a in r.advantages)),
         "frac_skipped_groups": _share(
-            deviation([v for r in group for v in r.rewards.values]) <= max(std_floor, 1e-12)
+            not normalize.has_spread([r.rewards.values for r in group])
             for group in _groups(rollouts, group_size)
         ),
     }

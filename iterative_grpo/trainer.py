@@ -265,7 +265,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
             )
         ]
         gathered: list[Rollout] = gather_object(rollouts)
-        for name, value in health(gathered, group_size, self._credit.normalize.std_floor).items():
+        for name, value in health(gathered, group_size, self._credit.normalize).items():
             self._metrics[mode][name].append(value)
         if mode == "train" and self._record is not None:
             self._record(int(self.state.global_step) + 1, rollouts)

@@ -55,7 +55,7 @@ def test_it_learns_and_ends_in_evaluation_mode() -> None:
     assert result.accuracy is None
     assert not result.reached
     after = reference_loss(model, TOKENIZER, PAIRS[:20])
-    assert after < 0.35 * before
+    assert after < 0.45 * before
     assert result.loss == pytest.approx(after, rel=0.25)
     assert not model.training
     assert model.config._attn_implementation == "sdpa"

@@ -68,14 +68,14 @@ def test_splits_share_no_problem_whatever_the_names_and_seeds() -> None:
         split: {
             (each.tags["start"], each.tags["operations"])
             for seed in (0, 1)
-            for each in load("arithmetic", split, limit=3000, seed=seed).problems
+            for each in load("arithmetic", split, limit=1000, seed=seed).problems
         }
         for split in arithmetic.SPLITS
     }
     assert not keys["train"] & keys["validation"]
     assert not keys["train"] & keys["test"]
     assert not keys["validation"] & keys["test"]
-    assert len(keys["train"]) > 5000
+    assert len(keys["train"]) > 1900
 
 
 def test_the_seed_fixes_the_problems_and_the_fingerprint() -> None:

@@ -33,14 +33,17 @@ class OneClass(ValueError):
 class TrainingSettings:
     """How a reward model is trained.
 
-    `learning_rate` warms up over the first `warmup` of the steps and falls linearly to zero over
-    the last `decay` of them. With held-out rows, their loss is measured `evaluations` times an
-    epoch; training stops after `patience` measurements without a new best, and the best weights are
-    kept. `balance` "classes" lets right and wrong ends weigh the same, "none" leaves them as found.
+    `optimizer` is "adamw", or "muon" with `muon_learning_rate` on hidden matrices and AdamW with
+    `learning_rate` on the rest. Rates warm up over the first `warmup` of the steps and fall
+    linearly to zero over the last `decay` of them. With held-out rows, their loss is measured
+    `evaluations` times an epoch; training stops after `patience` measurements without a new best,
+    and the best weights are kept. `balance` "classes" lets right and wrong ends weigh the same,
+    "none" leaves them as found.
     """
 
     learning_rate: float = 1e-3
     optimizer: str = "adamw"
+    muon_learning_rate: float = 0.02
     epochs: int = 1
     batch_size: int = 32
     loss: str = "bce"
@@ -193,7 +196,7 @@ class _Fit:
         accelerator: Any | None,
         progress: Callable[[TrainingProgress], None] | None,
     ) -> None:
-        import torch
+        from iterative_grpo import optimizers
 
         self.owner = model
         self.data, self.held, self.settings = data, held, settings
@@ -205,9 +208,11 @@ class _Fit:
             data.loss.items(data.labels, data.problem_ids, np.random.default_rng(0))[0]
         )
         self.model: Any = model.model
-        self.optimizer: Any = torch.optim.AdamW(
-            model.model.parameters(),
+        self.optimizer: Any = optimizers.build(
+            model.model,
+            kind=settings.optimizer,
             lr=settings.learning_rate,
+            muon_lr=settings.muon_learning_rate,
             weight_decay=settings.weight_decay,
         )
         if accelerator:

@@ -27,14 +27,13 @@ def pair_accuracy(model: RewardModel, rows: list[LabeledSolution]) -> float:
     return sum(r > w for r in right for w in wrong) / (len(right) * len(wrong))
 
 
-@pytest.mark.parametrize("steps", [False, True])
-def test_learns_what_can_be_learned(steps: bool) -> None:
+@pytest.mark.parametrize(("steps", "optimizer"), [(False, "adamw"), (True, "muon")])
+def test_learns_what_can_be_learned(steps: bool, optimizer: str) -> None:
     rows, unseen = additions(1600, 1, steps=steps), additions(200, 2, steps=steps)
     model = fresh()
     before = pair_accuracy(model, unseen)
-    report = train(
-        model, rows, settings=TrainingSettings(learning_rate=3e-3, epochs=6, batch_size=32)
-    )
+    settings = TrainingSettings(learning_rate=3e-3, epochs=6, optimizer=optimizer)
+    report = train(model, rows, settings=settings)
     assert before < 0.7
     assert pair_accuracy(model, unseen) > 0.95
     assert report.losses[-1] < report.losses[0]
@@ -51,7 +50,9 @@ def test_first_step_equals_a_plain_gradient_step() -> None:
     )
     report = train(model, rows, settings=settings)
     # The same step written out: mean over all ends of -[y log s + (1-y) log(1-s)].
-    optimizer = torch.optim.AdamW(plain.model.parameters(), lr=1e-3, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        plain.model.parameters(), lr=1e-3, weight_decay=0.0, betas=(0.9, 0.95)
+    )
     terms = []
     for row in rows:
         ids = plain.tokenizer(row.question + "\n")["input_ids"]

@@ -1,0 +1,109 @@
+"""Reward sources: the interface, the truncated fragment, and the mixture's share."""
+
+from __future__ import annotations
+
+import pytest
+
+from iterative_grpo import plugins
+from iterative_grpo.splitters import lines, whole
+from iterative_grpo.types import Completion, Finish, Problem, StepRewards
+from reward_models.labels import verdict
+from reward_models.model import RewardModel
+from reward_models.sources import mixture, model, verifier
+from tests.reward_models.labels.chain import PROBLEM, completion, judge
+from tests.reward_models.making import llama, words
+
+TEXTS = [
+    completion("1\n1"),
+    completion("1\n2", sample=1),
+    completion("1\n1", sample=2, finish=Finish.LENGTH),
+    completion("", sample=3),
+]
+
+
+def reward_model() -> RewardModel:
+    tokenizer = words()
+    return RewardModel.from_shape(llama(len(tokenizer)), tokenizer)
+
+
+def test_sources_are_found_by_name() -> None:
+    assert plugins.names("reward_models.sources") == ["mixture", "model", "verifier"]
+
+
+def test_verifier_rewards_are_the_labels() -> None:
+    source = verifier.Source(verdict.Labeler(judge, 1), whole.Splitter())
+    rewards = source.score([PROBLEM] * 4, TEXTS)
+    assert [reward.values for reward in rewards] == [(1.0,), (0.0,), (0.0,), (0.0,)]
+    assert rewards[0].components == {"verifier": (1.0,)}
+    assert rewards[3].ends == (0,)
+
+
+@pytest.mark.parametrize(("unit", "lowest"), [("probability", 0.0), ("logit", -6.0)])
+def test_model_rewards_are_its_scores_and_a_fragment_gets_the_lowest(
+    unit: str, lowest: float
+) -> None:
+    judge_model = reward_model()
+    rewards = model.Source(judge_model, lines.Splitter(), unit).score([PROBLEM] * 4, TEXTS)
+    ask = judge_model.score if unit == "probability" else judge_model.logits
+    expected = ask([PROBLEM.question] * 2, ["1\n1", "1\n2"], [(2, 3), (2, 3)])
+    assert rewards[0].values == pytest.approx(expected[0])
+    assert rewards[1].values == pytest.approx(expected[1])
+    assert rewards[2].values == (pytest.approx(expected[0][0]), lowest)
+    assert rewards[2].components["model"] == rewards[2].values
+    assert len(rewards[3].values) == 1
+
+
+def test_logits_are_bounded() -> None:
+    judge_model = reward_model()
+    judge_model.model.score.bias.data.fill_(1e6)
+    (reward,) = model.Source(judge_model, whole.Splitter(), "logit").score([PROBLEM], TEXTS[:1])
+    assert reward.values == (model.LOGIT_BOUND,)
+
+
+def test_unknown_unit_is_refused() -> None:
+    with pytest.raises(ValueError, match="'odds', must be one of probability, logit"):
+        model.Source(reward_model(), whole.Splitter(), "odds")
+
+
+class Constant:
+    """A source that gives every step one value and counts what it was asked."""
+
+    def __init__(self, value: float, name: str, ends: tuple[int, ...] = (2, 3)) -> None:
+        self.value, self.name, self.ends = value, name, ends
+        self.asked: list[str] = []
+
+    def score(self, problems: list[Problem], completions: list[Completion]) -> list[StepRewards]:
+        self.asked += [problem.id for problem in problems]
+        values = (self.value,) * len(self.ends)
+        return [StepRewards(self.ends, values, {self.name: values}) for _ in completions]
+
+
+def test_mixture_verifies_a_share_of_the_questions_and_whole_groups() -> None:
+    truth, judged = Constant(1.0, "verifier"), Constant(0.5, "model")
+    source = mixture.Source(truth, judged, verifier_weight=2, model_weight=3, verified_share=0.1)
+    problems = [Problem(f"p{n // 4}", "q", "1", "d") for n in range(8000)]
+    completions = [Completion(p.id, 0, "1\n1", (1,), Finish.STOP) for p in problems]
+    rewards = source.score(problems, completions)
+    verified = {p.id for p, r in zip(problems, rewards, strict=True) if "verifier" in r.components}
+    assert 140 < len(verified) < 260
+    assert truth.asked == [p.id for p in problems if p.id in verified]
+    for problem, reward in zip(problems, rewards, strict=True):
+        assert reward.values == ((3.5, 3.5) if problem.id in verified else (1.5, 1.5))
+        assert reward.components["model"] == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 0.5), (1.0, 1.5)])
+def test_mixture_ends_of_the_scale(share: float, value: float) -> None:
+    source = mixture.Source(Constant(1, "verifier"), Constant(0.5, "model"), verified_share=share)
+    (reward,) = source.score([PROBLEM], TEXTS[:1])
+    assert reward.values == (value, value)
+
+
+def test_mixture_refuses_other_cuts_and_wrong_weights() -> None:
+    source = mixture.Source(Constant(1, "v"), Constant(1, "m", (3,)), verified_share=1)
+    with pytest.raises(ValueError, match="give both the same splitter"):
+        source.score([PROBLEM], TEXTS[:1])
+    with pytest.raises(ValueError, match="verified_share is 2"):
+        mixture.Source(Constant(1, "v"), Constant(1, "m"), verified_share=2)
+    with pytest.raises(ValueError, match="model_weight is nan"):
+        mixture.Source(Constant(1, "v"), Constant(1, "m"), model_weight=float("nan"))

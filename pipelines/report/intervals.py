@@ -1,0 +1,82 @@
+"""Uncertainty of what is reported: a share of n answers, and a mean over seeds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Z_95 = 1.959963984540054
+"""97.5% quantile of the standard normal distribution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with its 95% interval; without one, `low` and `high` are NaN."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half the interval's width."""
+        return (self.high - self.low) / 2
+
+
+def wilson(correct: int, n: int) -> Estimate:
+    """Return the share `correct / n` with its Wilson score interval (Wilson 1927), 95%.
+
+    Unlike share +- 1.96 s it stays inside [0, 1] and has a width at 0 and at n.
+    """
+    if not 0 <= correct <= n or n == 0:
+        raise ValueError(f"{correct} of {n}: expected 0 <= correct <= n and n >= 1")
+    share = correct / n
+    z2 = Z_95 * Z_95
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    # The bounds at 0 and n are exact; rounding must not move them past the share.
+    low = 0.0 if correct == 0 else centre - half
+    high = 1.0 if correct == n else centre + half
+    return Estimate(share, low, high)
+
+
+def mean_over_seeds(values: Sequence[float]) -> Estimate:
+    """Return the mean with its 95% t-interval (Student 1908), mean +- t * s / sqrt(n).
+
+    `s` is the sample standard deviation over n independent runs. One run has no interval.
+    """
+    if not values:
+        raise ValueError("a mean over seeds needs at least one value, found none")
+    mean = statistics.fmean(values)
+    if len(values) == 1:
+        return Estimate(mean, math.nan, math.nan)
+    half = t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return Estimate(mean, mean - half, mean + half)
+
+
+def t_quantile(freedom: int) -> float:
+    """Return the 97.5% quantile of Student's t with `freedom` degrees, by bisection."""
+    if freedom < 1:
+        raise ValueError(f"{freedom} degrees of freedom; expected at least 1")
+    low, high = Z_95, 13.0  # t is largest, 12.71, at one degree
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, freedom) < 0.95 else (low, middle)
+    return (low + high) / 2
+
+
+def _within(t: float, freedom: int) -> float:
+    """Return P(|T| < t): Abramowitz and Stegun, 26.7.3 (odd degrees) and 26.7.4 (even)."""
+    theta = math.atan(t / math.sqrt(freedom))
+    cosine = math.cos(theta)
+    odd = freedom % 2 == 1
+    term = cosine if odd else 1.0
+    total = term if freedom > 1 else 0.0
+    for k in range(3 if odd else 2, freedom - 1, 2):
+        term *= cosine * cosine * (k - 1) / k
+        total += term
+    if odd:
+        return 2 / math.pi * (theta + math.sin(theta) * total)
+    return math.sin(theta) * total

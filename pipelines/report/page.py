@@ -1,0 +1,206 @@
+"""One self-contained page of a run: no script, no request, every text of a model escaped.
+
+The page's content security policy forbids scripts and requests, so that even a text that broke
+out of its place could do nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.resources
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from pipelines.report import samples, table
+from pipelines.report.pictures import Picture
+from pipelines.report.pictures.duration import duration, shares
+from pipelines.report.run import Run, accuracy
+from pipelines.report.visible import visible
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A picture's PNG bytes on light and on dark ground."""
+
+    picture: Picture
+    light: bytes
+    dark: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A picture that could not be drawn, and why."""
+
+    picture: Picture
+    reason: str
+
+
+def render(run: Run, drawn: Sequence[Drawn], left_out: Sequence[LeftOut]) -> str:
+    """Return the whole page."""
+    body = "\n".join(
+        [
+            _header(run),
+            _results(run),
+            _pictures(drawn, left_out),
+            _solutions(run),
+            _settings("Configuration", flat(run.configuration), "config.yaml"),
+            _settings("Versions and start", flat(run.about), "run.json"),
+            _notes(run),
+        ]
+    )
+    template = importlib.resources.files("pipelines.report").joinpath("page.html")
+    page = string.Template(template.read_text(encoding="utf-8"))
+    return page.substitute(title=_text(f"{run.path.name} - iterative-grpo"), body=body)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield nested settings as dotted keys with their values, as overrides are written."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", "" if value is None else str(value)
+
+
+def _text(text: str) -> str:
+    return escape(visible(text), quote=True)
+
+
+def _header(run: Run) -> str:
+    facts = []
+    for task in run.tasks():
+        found = [it for row in run.iterations if (it := accuracy(row, task)) is not None]
+        if found:
+            change = f"{found[0].value:.1%} → {found[-1].value:.1%}"
+            facts.append((task, change if len(found) > 1 else f"{found[0].value:.1%}"))
+    last = max((row.get("iteration", 0) for row in run.iterations), default=0)
+    facts.append(("iterations", f"{last} of {run.setting('iterations', '?')}"))
+    facts.append(("policy steps", str(len(run.steps))))
+    facts.append(("time in phases", duration(sum(shares(run).values()))))
+    cells = "".join(f"<div><dt>{_text(k)}</dt><dd>{_text(v)}</dd></div>" for k, v in facts)
+    about = ", ".join(
+        f"{name} {value}"
+        for name, value in (
+            ("supervision", run.setting("supervision")),
+            ("reward", run.setting("reward")),
+            ("seed", run.setting("seed")),
+        )
+        if value is not None
+    )
+    name = _text(run.path.name)
+    return f'<h1>{name}</h1><p class="faint">{_text(about)}</p><dl class="facts">{cells}</dl>'
+
+
+def _table(made: table.Table) -> str:
+    head = "".join(f"<th>{_text(heading)}</th>" for heading in made.headings)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in made.rows
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _results(run: Run) -> str:
+    if not run.iterations:
+        return "<h2>By iteration</h2><p>No evaluation has finished yet.</p>"
+    return (
+        "<h2>By iteration</h2>"
+        + _table(table.by_iteration(run))
+        + '<p class="faint">Iteration 0 is the policy before its first step. Brackets: 95% Wilson '
+        "intervals. Score - truth: the reward model's mean score minus the verifier's accuracy "
+        f"on the same rollouts, last {table.LAST_STEPS} policy steps of the iteration. "
+        "AUROC and pairs: before → after the iteration's retraining.</p>"
+        + "<h3>What became of the answers, last evaluation</h3>"
+        + _table(table.by_task(run))
+    )
+
+
+def _pictures(drawn: Sequence[Drawn], left_out: Sequence[LeftOut]) -> str:
+    figures = "".join(
+        f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{_data(it.dark)}">'
+        f'<img alt="{_text(it.picture.heading)}" src="{_data(it.light)}"></picture>'
+        f"<figcaption>{_text(it.picture.reading)}</figcaption></figure>"
+        for it in drawn
+    )
+    lines = "".join(f"<li>{_text(it.picture.heading)}: {_text(it.reason)}</li>" for it in left_out)
+    missing = f'<div class="left-out"><p>Left out:</p><ul>{lines}</ul></div>' if lines else ""
+    return f'<h2>Pictures</h2><div class="pictures">{figures}</div>{missing}'
+
+
+def _data(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _solutions(run: Run) -> str:
+    parts = []
+    iterations = samples.iterations_with_rollouts(run.path)
+    for iteration in iterations:
+        found = samples.cells(run.path, iteration)
+        inner = "".join(
+            f"<h3>{_text(cell.heading)} ({cell.count})</h3>"
+            f'<div class="samples">{"".join(map(_sample, cell.samples))}</div>'
+            for cell in found
+        )
+        opened = " open" if iteration == iterations[-1] else ""
+        total = sum(cell.count for cell in found)
+        parts.append(
+            f"<details{opened}><summary>Iteration {iteration}: {total} rollouts</summary>"
+            f"{inner}</details>"
+        )
+    text = (
+        "The most telling ones first: where reward and verifier disagree. Each step carries its "
+        "reward; green is high, orange low."
+    )
+    empty = "" if parts else "<p>No rollouts are stored yet.</p>"
+    return f'<h2>Solutions</h2><p class="faint">{text}</p>{empty}{"".join(parts)}'
+
+
+def _sample(sample: samples.Sample) -> str:
+    verdict = {True: "correct", False: "incorrect", None: "not verified"}[sample.correct]
+    kind = "right" if sample.correct else "wrong"
+    where = "" if sample.policy_step is None else f", step {sample.policy_step}"
+    score = "" if sample.score is None else f", reward {sample.score:.2f}"
+    gold = f" <span class=faint>gold: {_text(sample.answer)}</span>" if sample.answer else ""
+    question = f"<p>{_text(sample.question)}</p>" if sample.question else ""
+    steps = "".join(map(_step, sample.steps))
+    return (
+        f'<article class="sample"><p class="mark {kind}">{verdict}{score}'
+        f"{gold}</p>{question}"
+        f'<div class="solution">{steps}</div>'
+        f'<p class="faint">{_text(sample.problem_id)}{where}</p></article>'
+    )
+
+
+def _step(step: samples.Step) -> str:
+    """Colour by distance from a half, which is where a share says nothing either way."""
+    text = _text(step.text.removesuffix("\n"))
+    if step.reward is None:
+        return f"<div><span>{text}</span></div>"
+    kind = "high" if step.reward >= 0.5 else "low"
+    depth = min(1.0, abs(step.reward - 0.5) * 2) * 0.3
+    return (
+        f'<div class="{kind}" style="--depth:{depth:.2f}"><span>{text}</span>'
+        f'<span class="value">{step.reward:.2f}</span></div>'
+    )
+
+
+def _settings(heading: str, rows: Iterator[tuple[str, str]], file: str) -> str:
+    cells = "".join(f"<tr><td>{_text(k)}</td><td>{_text(v)}</td></tr>" for k, v in rows)
+    if not cells:
+        return f"<h2>{heading}</h2><p>There is no {file} yet.</p>"
+    return (
+        f"<h2>{heading}</h2><details><summary>{file}</summary>"
+        f'<table class="settings"><tbody>{cells}</tbody></table></details>'
+    )
+
+
+def _notes(run: Run) -> str:
+    if not run.notes:
+        return ""
+    lines = "".join(f"<li>{_text(note)}</li>" for note in run.notes[:50])
+    return f"<h2>Could not be read</h2><ul>{lines}</ul>"

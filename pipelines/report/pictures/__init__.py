@@ -1,0 +1,17 @@
+"""The report's pictures, one idea a file; each is drawn from what a run has written so far."""
+
+from __future__ import annotations
+
+from pipelines.report.pictures import accuracy, duration, judge, training, trust
+from pipelines.report.pictures.picture import NothingToDraw, Picture
+
+__all__ = ["ALL", "NothingToDraw", "Picture"]
+
+ALL: tuple[Picture, ...] = (
+    accuracy.PICTURE,
+    trust.PICTURE,
+    *training.PICTURES,
+    *judge.PICTURES,
+    duration.PICTURE,
+)
+"""In the order of the report."""

@@ -1,0 +1,107 @@
+"""Where the time went."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipelines.report import style
+from pipelines.report.pictures.picture import NothingToDraw, Picture
+from pipelines.report.run import Run, number, section
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PHASES = ("start", "sample", "label", "retrain", "optimize", "evaluate")
+"""In the order of Algorithm 1; phases with other names follow these."""
+
+_PARTS = {"time/generate": "generate", "time/score": "score", "time/train": "train"}
+
+
+def shares(run: Run) -> dict[str, float]:
+    """Return the seconds of each phase over all iterations, the optimize phase in its parts.
+
+    Phases come in the order of Algorithm 1. What the optimize phase spends outside generation,
+    scoring and training is named "optimize: other".
+    """
+    totals: dict[str, float] = {}
+    for row in run.iterations:
+        seconds = section(row, "seconds")
+        for phase in (*PHASES, *(name for name in seconds if name not in PHASES)):
+            spent = number(seconds, phase)
+            if spent is not None:
+                totals[phase] = totals.get(phase, 0.0) + spent
+    totals = {phase: totals[phase] for phase in (*PHASES, *totals) if phase in totals}
+    finished = {
+        number(row, "iteration")
+        for row in run.iterations
+        if number(section(row, "seconds"), "optimize") is not None
+    }
+    parts = dict.fromkeys(_PARTS, 0.0)
+    for row in run.steps:
+        # Steps of an iteration that goes on are in no phase's total yet.
+        if number(row, "iteration") in finished:
+            for key in _PARTS:
+                parts[key] += number(row, key) or 0.0
+    if "optimize" not in totals or not any(parts.values()):
+        return totals
+    divided: dict[str, float] = {}
+    for phase, spent in totals.items():
+        if phase == "optimize":
+            divided |= {f"optimize: {name}": parts[key] for key, name in _PARTS.items()}
+            divided["optimize: other"] = max(0.0, spent - sum(parts.values()))
+        else:
+            divided[phase] = spent
+    return divided
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as a person would: 0.4 s, 38 s, 4 min 10 s, 2 h 05 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _draw(run: Run, theme: style.Theme) -> Figure:
+    spent = shares(run)
+    total = sum(spent.values())
+    if not total:
+        raise NothingToDraw("no phase has finished yet")
+    figure = style.figure(theme, size=(5.6, 0.9 + 0.3 * len(spent)))
+    axes = figure.axes[0]
+    names = list(spent)
+    rows = range(len(names))
+    colours = [theme.model if name.startswith("optimize") else theme.truth for name in names]
+    axes.barh(rows, list(spent.values()), color=colours, height=0.68)
+    axes.set_yticks(rows, names, fontsize=9, color=theme.ink)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    for row, length in zip(rows, spent.values(), strict=True):
+        axes.annotate(
+            f"{duration(length)}  {length / total:.0%}",
+            (length, row),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color=theme.ink,
+            annotation_clip=False,
+        )
+    axes.set_xlim(0, max(spent.values()) * 1.02)
+    style.title(axes, theme, f"Where the time went: {duration(total)} in phases")
+    return figure
+
+
+PICTURE = Picture(
+    "time",
+    "Where the time went",
+    "Time inside phases, over all finished iterations.",
+    _draw,
+)

@@ -1,0 +1,187 @@
+"""The policy's training, one measure a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipelines.report import style
+from pipelines.report.pictures.picture import (
+    NothingToDraw,
+    Picture,
+    curve,
+    draw_curve,
+    needs_steps,
+    step_axis,
+)
+from pipelines.report.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A key of metrics/steps.jsonl, the name beside its line, and the theme's colour for it."""
+
+    key: str
+    text: str
+    colour: str
+    resets: bool = False
+    """Whether the measure starts again at each iteration, so that no mean may reach across."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """A picture's lines, its title and unit, and how its vertical axis is bounded.
+
+    `floor` is the lowest value that the measure can take. `calm` is the least height of the axis
+    as a share of the largest value, so that a measure that hardly moves looks calm.
+    """
+
+    lines: tuple[_Line, ...]
+    title: str
+    unit: str
+    floor: float | None = None
+    share: bool = False
+    calm: float = 0.0
+
+
+def _drawer(measure: _Measure) -> Callable[[Run, style.Theme], Figure]:
+    def draw(run: Run, theme: style.Theme) -> Figure:
+        needs_steps(run)
+        curves = [(line, curve(run.steps, line.key)) for line in measure.lines]
+        curves = [(line, values) for line, values in curves if values.x]
+        if not curves:
+            keys = " or ".join(line.key for line in measure.lines)
+            raise NothingToDraw(f"no policy step has logged {keys}")
+        figure = style.figure(theme, size=(5.6, 2.8))
+        axes = figure.axes[0]
+        ends = []
+        for line, values in curves:
+            colour: str = getattr(theme, line.colour)
+            last = draw_curve(axes, values, colour, apart=line.resets)
+            shown = f"{last:.1%}" if measure.share else f"{last:#.3g}"
+            ends.append(style.EndLabel(values.x[-1], last, f"{line.text} {shown}".strip(), colour))
+        _calm(axes, measure.calm)
+        if measure.floor is not None and axes.get_ylim()[0] < measure.floor:
+            axes.set_ylim(bottom=measure.floor)
+        if measure.share:
+            top = max(max(values.y) for _, values in curves)
+            axes.set_ylim(0, max(0.05, top * 1.05))
+            style.percent(axes)
+        style.title(axes, theme, measure.title, measure.unit)
+        step_axis(axes, theme, run.steps)
+        style.label_ends(axes, ends)
+        return figure
+
+    return draw
+
+
+def _calm(axes: Axes, share: float) -> None:
+    """Widen the vertical axis around its middle to at least a share of its largest value."""
+    low, high = axes.get_ylim()
+    missing = share * abs(high) - (high - low)
+    if missing > 0:
+        axes.set_ylim(low - missing / 2, high + missing / 2)
+
+
+def _one(key: str) -> tuple[_Line, ...]:
+    return (_Line(key, "", "ink"),)
+
+
+PICTURES = (
+    Picture(
+        "reward",
+        "Reward",
+        "What the policy is trained to raise: the mean over a step's outputs.",
+        _drawer(_Measure(_one("reward"), "Reward", "mean over the step's outputs")),
+    ),
+    Picture(
+        "reward_std",
+        "Spread of rewards",
+        "How much the outputs of one question differ in reward: what the policy learns from.",
+        _drawer(
+            _Measure(
+                _one("reward_std"), "Spread of rewards within groups", "standard deviation", 0.0
+            )
+        ),
+    ),
+    Picture(
+        "idle_groups",
+        "Groups without spread",
+        "All outputs of such a group have the same reward, so it teaches nothing.",
+        _drawer(
+            _Measure(
+                _one("frac_zero_std"),
+                "Groups without spread",
+                "share of the step's groups",
+                0.0,
+                True,
+            )
+        ),
+    ),
+    Picture(
+        "kl",
+        "Distance from where it came",
+        "KL divergence to the reference (reset at each iteration, so it starts near zero again) "
+        "and to the initial policy, which no reset bounds.",
+        _drawer(
+            _Measure(
+                (
+                    _Line("kl", "to reference", "third", resets=True),
+                    _Line("kl_initial", "to initial", "fourth"),
+                ),
+                "KL divergence of the policy",
+                "nats a token",
+                floor=0.0,
+            )
+        ),
+    ),
+    Picture(
+        "completion_length",
+        "Length of outputs",
+        "A length that grows without the accuracy is padding; one that falls is stopping early.",
+        _drawer(
+            _Measure(_one("completion_length"), "Length of outputs", "mean, tokens", 0.0, calm=0.3)
+        ),
+    ),
+    Picture(
+        "entropy",
+        "Entropy",
+        "How undecided the policy is. Near zero it samples one answer and cannot learn any more.",
+        _drawer(
+            _Measure(_one("entropy"), "Entropy of the policy", "mean, nats a token", floor=0.0)
+        ),
+    ),
+    Picture(
+        "truncated",
+        "Truncated outputs",
+        "Share of outputs that the token limit cut off.",
+        _drawer(
+            _Measure(
+                _one("truncated"), "Truncated outputs", "share of the step's outputs", 0.0, True
+            )
+        ),
+    ),
+    Picture(
+        "steps_per_output",
+        "Steps an output",
+        "Process rewards can be gamed by more or fewer steps: watch correct and incorrect outputs "
+        "part.",
+        _drawer(
+            _Measure(
+                (
+                    _Line("steps_correct", "correct", "truth"),
+                    _Line("steps_incorrect", "incorrect", "model"),
+                ),
+                "Steps an output",
+                "mean over correct and over incorrect outputs",
+                floor=0.0,
+                calm=0.3,
+            )
+        ),
+    ),
+)

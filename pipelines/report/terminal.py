@@ -1,0 +1,56 @@
+"""The end of a run on the terminal: the table of iterations, and where everything lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.report import table
+from pipelines.report.run import Run
+from pipelines.report.visible import visible
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+PLACES = (
+    ("report.html", "the report: pictures, samples, settings"),
+    ("metrics", "numbers per policy step and per iteration, pictures"),
+    ("iterations", "what each phase made"),
+)
+
+
+def summary(run: Run) -> Group:
+    """Return the run's table and its places; prints with any rich console."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[Table | Text] = []
+    if run.iterations:
+        found = table.brief(run)
+        drawn = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+        for heading in found.headings:
+            drawn.add_column(Text(visible(heading)), justify="right", no_wrap=True)
+        for row in found.rows:
+            drawn.add_row(*(Text(visible(cell)) for cell in row))
+        parts.append(drawn)
+    else:
+        parts.append(Text("No evaluation has finished yet."))
+    parts += [Text(visible(note), style="yellow") for note in run.notes[:5]]
+    parts.append(Text())
+    policy = last_policy(run.path)
+    places = ((str(policy), "the trained policy"), *PLACES) if policy else PLACES
+    shown = [(name, what) for name, what in places if (run.path / name).exists()]
+    width = max((len(str(run.path / name)) for name, _ in shown), default=0)
+    for name, what in shown:
+        line = Text(visible(str(run.path / name)).ljust(width + 2), overflow="fold")
+        parts.append(line.append(what, style="dim"))
+    return Group(*parts)
+
+
+def last_policy(run: Path) -> Path | None:
+    """Return where the newest finished policy lies, relative to the run, or None."""
+    found = sorted(
+        folder for folder in (run / "iterations").glob("[0-9]*/optimize/policy") if folder.is_dir()
+    )
+    return found[-1].relative_to(run) if found else None

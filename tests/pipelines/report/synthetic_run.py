@@ -1,0 +1,187 @@
+"""Writes run directories of a made-up run, file by file as a real one does."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.report.intervals import wilson
+
+HOSTILE = "18+5=23\n</pre><script>alert('x')</script>\n2*4=8 & \"<b>\" \u202e\x00\x1b[31m\n#### 31"
+"""A completion that tries to leave its place in a page."""
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_run(
+    path: Path,
+    *,
+    seed: int = 0,
+    iterations: int = 4,
+    steps: int = 20,
+    reward: str = "model",
+    supervision: str = "process",
+    frozen: bool = False,
+    finished: bool = True,
+) -> Path:
+    """Write a run; `finished=False` leaves its last iteration in the middle of optimize."""
+    draw = random.Random(seed)
+    path.mkdir(parents=True, exist_ok=True)
+    configuration = {
+        "run_dir": str(path),
+        "seed": seed,
+        "iterations": iterations,
+        "supervision": supervision,
+        "reward": reward,
+        "optimize": {"steps": steps, "group_size": 8, "beta": 0.04},
+        "reward_model": {"retrain": not frozen},
+        "evaluate": {"tasks": ["arithmetic/validation", "arithmetic/test"]},
+    }
+    (path / "config.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
+    about = {"versions": {"python": "3.11.7", "torch": "2.13.0"}, "seed": seed}
+    (path / "run.json").write_text(json.dumps(about), encoding="utf-8")
+    truth = 0.5
+    step_rows: list[dict[str, Any]] = []
+    iteration_rows = [_iteration(0, 0.64, reward, frozen, draw)]
+    for iteration in range(1, iterations + 1):
+        for step in range(1, steps + 1):
+            global_step = (iteration - 1) * steps + step
+            progress = global_step / (iterations * steps)
+            goal = 0.9 if not frozen else 0.82 - 0.75 * max(0.0, progress - 0.4)
+            truth += (goal - truth) * 0.06
+            step_rows.append(_step(iteration, step, global_step, truth, reward, draw, frozen))
+        write_rollouts(path, iteration, draw)
+        iteration_rows.append(_iteration(iteration, truth, reward, frozen, draw))
+    if not finished:
+        iteration_rows.pop()
+        del step_rows[-steps // 2 :]
+    write_lines(path / "metrics" / "steps.jsonl", step_rows)
+    write_lines(path / "metrics" / "iterations.jsonl", iteration_rows)
+    return path
+
+
+def _step(
+    iteration: int,
+    step: int,
+    global_step: int,
+    truth: float,
+    reward: str,
+    draw: random.Random,
+    frozen: bool,
+) -> dict[str, Any]:
+    true = min(1.0, max(0.0, truth + draw.gauss(0, 0.03)))
+    believed = true + draw.gauss(0.01, 0.02)
+    if frozen:
+        believed = min(0.97, 0.5 + 0.5 * (1 - math.exp(-global_step / 25))) + draw.gauss(0, 0.015)
+    learned = reward != "verifier"
+    row = {
+        "iteration": iteration,
+        "step": step,
+        "global_step": global_step,
+        "reward": believed if learned else true,
+        "reward_std": 0.25 * math.exp(-global_step / 60) + 0.05,
+        "frac_zero_std": 0.25 + 0.2 * draw.random(),
+        "kl": 0.002 * step * (1 + 0.2 * draw.random()),
+        "kl_initial": 0.0015 * global_step * (1 + 0.1 * draw.random()),
+        "entropy": 0.9 * math.exp(-global_step / 80) + 0.02 * draw.random(),
+        "completion_length": 22 + draw.gauss(0, 0.4),
+        "truncated": max(0.0, draw.gauss(0.01, 0.006)),
+        "verifier_accuracy": true,
+        "steps_correct": 4 + draw.gauss(0, 0.05),
+        "steps_incorrect": 4.3 + draw.gauss(0, 0.1),
+        "time/generate": 0.15,
+        "time/score": 0.05,
+        "time/train": 0.30,
+        "seconds": 0.56,
+        "tokens": 2816,
+    }
+    if learned:
+        row["reward/model"] = believed
+    return row
+
+
+def _iteration(
+    iteration: int, truth: float, reward: str, frozen: bool, draw: random.Random
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"iteration": iteration, "evaluations": {}}
+    for task in ("arithmetic/validation", "arithmetic/test"):
+        correct = round(300 * min(1.0, max(0.0, truth + 0.1 + draw.gauss(0, 0.02))))
+        it = wilson(correct, 300)
+        row["evaluations"][task] = {
+            "accuracy": it.value,
+            "low": it.low,
+            "high": it.high,
+            "n": 300,
+            "correct": correct,
+            "no_answer": 3,
+            "unparsed": 1,
+            "truncated": 2,
+            "mean_length": 22.1,
+        }
+    if iteration and reward != "verifier":
+        row["reward_model"] = {
+            "auroc": 0.93 - 0.004 * iteration,
+            "auroc_frozen": 0.93 - 0.01 * iteration,
+            "pair_accuracy": 0.89 - 0.005 * iteration,
+            "brier": 0.10,
+            "ece": 0.03,
+            "score_mean": 0.7,
+            "truth_mean": 0.69,
+            "train_rows": 3000,
+            "replay_rows": 300,
+            "replay_share": 0.1,
+        }
+        if iteration > 1:
+            row["reward_model"] |= {
+                "auroc_before": 0.86 - 0.02 * iteration,
+                "pair_accuracy_before": 0.80 - 0.02 * iteration,
+            }
+    row["kl_initial"] = 0.03 * iteration
+    row["seconds"] = {"evaluate": 3.1}
+    if iteration:
+        row["seconds"] |= {"sample": 9.0, "label": 1.4, "retrain": 14.2, "optimize": 11.5}
+        row["tokens"] = {"sample": 66_000, "optimize": 56_000}
+    return row
+
+
+def write_rollouts(path: Path, iteration: int, draw: random.Random, count: int = 64) -> None:
+    rows = []
+    for index in range(count):
+        right = draw.random() < 0.7 and index != 5
+        text = HOSTILE if index == 5 else f"18+5=23\n2*4={8 if right else 6}\n23+8=31\n#### 31"
+        ends = [i + 1 for i, c in enumerate(text) if c == "\n"] + [len(text)]
+        score = draw.random() * 0.4 + (0.6 if right else 0.2)
+        if index == 5:
+            score = 1.0  # the first to be shown among the wrong, yet rewarded
+        rows.append(
+            {
+                "problem_id": f"arithmetic/train/{index // 8}",
+                "sample": index % 8,
+                "step": 1 + index // 32,
+                "text": text,
+                "ends": ends,
+                "rewards": [min(1.0, score + 0.02 * k) for k in range(len(ends))],
+                "advantages": [0.3 - 0.1 * k for k in range(len(ends))],
+                "correct": right,
+                "finish": "stop",
+            }
+        )
+    folder = path / "iterations" / f"{iteration:02d}" / "optimize"
+    write_lines(folder / "rollouts.jsonl", rows)
+    question = "Ann has 18 coins. Ann wins 5. Ann buys 2 boxes of 4. How many?"
+    write_lines(
+        folder / "questions.jsonl",
+        (
+            {"id": it, "question": question, "answer": "31"}
+            for it in {r["problem_id"] for r in rows}
+        ),
+    )

@@ -1,0 +1,109 @@
+"""The page: whole, self-contained, true to the run, and deaf to what models write."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from pipelines import report
+from pipelines.report import page
+from tests.pipelines.report.synthetic_run import HOSTILE, write_run
+
+VOID = {"meta", "img", "source", "br", "hr", "link", "input"}
+
+
+class Tree(HTMLParser):
+    """Collects tags and text, and refuses tags that are not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def parse(path: Path) -> Tree:
+    tree = Tree()
+    tree.feed(path.read_text(encoding="utf-8"))
+    assert tree.open == []
+    return tree
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> report.ReportFiles:
+    return report.write(write_run(tmp_path_factory.mktemp("page") / "a <b> & run"))
+
+
+def test_needs_nothing_from_elsewhere(written: report.ReportFiles) -> None:
+    tree = parse(written.page)
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in tree.tags}
+    loaded = [a.get("src") or a.get("srcset") for tag, a in tree.tags if tag in ("img", "source")]
+    assert len(loaded) == 2 * len(written.pictures)
+    assert all(str(it).startswith("data:image/png;base64,") for it in loaded)
+    policies = [a["content"] for _, a in tree.tags if "http-equiv" in a]
+    assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+    assert not [key for _, a in tree.tags for key in a if key.startswith("on")]
+
+
+def test_hostile_text_is_text(written: report.ReportFiles) -> None:
+    tree = parse(written.page)
+    assert "<script>alert('x')</script>" in tree.text
+    assert '"<b>"' in tree.text
+    assert "b" not in {tag for tag, _ in tree.tags}
+    raw = written.page.read_text(encoding="utf-8")
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]", raw)
+    assert "\\x1b[31m" in tree.text
+    assert "\u202e" in HOSTILE  # the sample does hold what must not come through
+
+
+def test_shows_the_runs_numbers(written: report.ReportFiles) -> None:
+    text = parse(written.page).text
+    for expected in (
+        "76.0% [70.9, 80.5]",
+        "0.850",  # nowhere
+        "optimize.beta",
+        "versions.torch",
+        "Iteration 4: 64 rollouts",
+        "Ann has 18 coins.",
+        "4 of 4",
+    ):
+        assert (expected in text) is (expected != "0.850"), expected
+
+
+def test_reads_on_a_phone(written: report.ReportFiles) -> None:
+    tree = parse(written.page)
+    viewports = [a["content"] for tag, a in tree.tags if a.get("name") == "viewport"]
+    assert viewports == ["width=device-width, initial-scale=1"]
+    assert "prefers-color-scheme: dark" in tree.text
+
+
+@pytest.mark.parametrize("state", ["nothing", "unfinished", "verifier"])
+def test_any_state_of_a_run_gives_a_page(tmp_path: Path, state: str) -> None:
+    run = tmp_path / "run"
+    if state == "nothing":
+        (run / "metrics").mkdir(parents=True)
+    else:
+        reward = "verifier" if state == "verifier" else "model"
+        write_run(run, iterations=2, steps=6, finished=state != "unfinished", reward=reward)
+    text = parse(report.write(run).page).text
+    assert ("No evaluation has finished yet." in text) is (state == "nothing")
+    assert ("Left out:" in text) is (state != "unfinished")
+
+
+def test_flat_settings_are_written_as_overrides() -> None:
+    nested = {"a": {"b": 1, "c": {"d": [1, 2]}, "e": {}}, "f": None}
+    assert list(page.flat(nested)) == [("a.b", "1"), ("a.c.d", "[1, 2]"), ("a.e", "{}"), ("f", "")]

@@ -1,0 +1,141 @@
+"""Pictures show the run's numbers: what the figures hold is compared with the files' values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from pipelines.report import style
+from pipelines.report.pictures import ALL, NothingToDraw, Picture
+from pipelines.report.pictures.duration import duration, shares
+from pipelines.report.run import Run, read
+from tests.pipelines.report.synthetic_run import write_lines, write_run
+
+BY_NAME = {picture.name: picture for picture in ALL}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return read(write_run(tmp_path_factory.mktemp("runs") / "run", frozen=True))
+
+
+def draw(picture: Picture, run: Run) -> Figure:
+    return picture.draw(run, style.LIGHT)
+
+
+def texts(figure: Figure) -> str:
+    return " ".join(text.get_text() for text in figure.axes[0].texts)
+
+
+def test_accuracy_points_and_bars(run: Run) -> None:
+    axes = draw(BY_NAME["accuracy"], run).axes[0]
+    lines = [line for line in axes.lines if line.get_linestyle() == "-"]
+    for line, task in zip(lines, run.tasks(), strict=True):
+        expected = [row["evaluations"][task]["accuracy"] for row in run.iterations]
+        assert list(line.get_ydata()) == pytest.approx(expected)
+    bars = [segment for c in axes.collections for segment in c.get_segments()]
+    wanted = {
+        (round(e["low"], 9), round(e["high"], 9))
+        for row in run.iterations
+        for e in row["evaluations"].values()
+    }
+    assert {(round(s[0][1], 9), round(s[1][1], 9)) for s in bars} == wanted
+
+
+def test_score_and_truth_are_running_means_of_the_steps(run: Run) -> None:
+    axes = draw(BY_NAME["score_and_truth"], run).axes[0]
+    drawn = [list(line.get_ydata()) for line in axes.lines if len(line.get_ydata()) == 80]
+    for key in ("reward/model", "verifier_accuracy"):
+        values = [row[key] for row in run.steps]
+        means = [np.mean(values[max(0, i - 3) : i + 1]) for i in range(80)]
+        assert any(line == pytest.approx(values) for line in drawn)
+        assert any(line == pytest.approx(means) for line in drawn)
+    assert f"{np.mean([row['reward/model'] for row in run.steps[-4:]]):.2f}" in texts(axes.figure)
+
+
+def test_kl_to_the_reference_starts_again_with_each_iteration(run: Run) -> None:
+    axes = draw(BY_NAME["kl"], run).axes[0]
+    strong = [line for line in axes.lines if line.get_linewidth() == 1.9]
+    assert sorted(len(line.get_ydata()) for line in strong) == [20, 20, 20, 20, 80]
+    firsts = [line.get_ydata()[0] for line in strong if len(line.get_ydata()) == 20]
+    assert firsts == pytest.approx([row["kl"] for row in run.steps if row["step"] == 1])
+
+
+def test_judge_before_and_after(run: Run) -> None:
+    shown = texts(draw(BY_NAME["reward_model_auroc"], run))
+    last = run.iterations[-1]["reward_model"]
+    assert f"retrained {last['auroc']:.3f}" in shown
+    assert f"before {last['auroc_before']:.3f}" in shown
+    assert f"first set {last['auroc_frozen']:.3f}" in shown
+
+
+def test_time_adds_up_and_optimize_is_divided(run: Run) -> None:
+    found = shares(run)
+    everything = sum(sum(row["seconds"].values()) for row in run.iterations)
+    assert sum(found.values()) == pytest.approx(everything)
+    assert found["optimize: generate"] == pytest.approx(80 * 0.15)
+    assert found["optimize: other"] == pytest.approx(4 * 11.5 - 80 * 0.5)
+    assert list(found)[:2] == ["sample", "label"]
+    shown = texts(draw(BY_NAME["time"], run))
+    assert f"{found['retrain'] / everything:.0%}" in shown
+
+
+def test_time_of_an_unfinished_iteration_is_not_counted(tmp_path: Path) -> None:
+    run = read(write_run(tmp_path / "run", finished=False))
+    assert shares(run)["optimize: generate"] == pytest.approx(60 * 0.15)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0.0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min 00 s"),
+        (250.4, "4 min 10 s"),
+        (3599.7, "1 h 00 min"),
+        (7502, "2 h 05 min"),
+    ],
+)
+def test_duration(seconds: float, written: str) -> None:
+    assert duration(seconds) == written
+
+
+def reasons(run: Run) -> dict[str, str]:
+    found = {}
+    for picture in ALL:
+        try:
+            draw(picture, run)
+        except NothingToDraw as nothing:
+            found[picture.name] = str(nothing)
+    return found
+
+
+def test_nothing_yet_is_a_reason_for_each_picture(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    found = reasons(read(tmp_path))
+    assert set(found) == set(BY_NAME)
+    assert found["accuracy"] == "no evaluation has finished yet"
+    assert found["kl"] == "the policy has made no optimizer step yet"
+
+
+def test_verifier_reward_leaves_out_the_reward_model(tmp_path: Path) -> None:
+    found = reasons(read(write_run(tmp_path / "run", reward="verifier")))
+    assert set(found) == {"score_and_truth", "reward_model_auroc", "reward_model_pairs"}
+    assert all("verifier" in reason for reason in found.values())
+
+
+def test_first_step_and_first_iteration_alone(tmp_path: Path) -> None:
+    run = read(write_run(tmp_path / "run", iterations=1, steps=1))
+    assert reasons(run) == {}
+    assert draw(BY_NAME["reward"], run).axes[0].lines[0].get_marker() == "o"
+
+
+def test_measures_that_were_not_logged_are_named(tmp_path: Path) -> None:
+    write_lines(tmp_path / "metrics" / "steps.jsonl", [{"iteration": 1, "step": 1, "reward": 0.5}])
+    found = reasons(read(tmp_path))
+    assert "reward" not in found
+    assert found["kl"] == "no policy step has logged kl or kl_initial"

@@ -14,6 +14,9 @@ from reward_models.types import LabeledSolution
 if TYPE_CHECKING:
     from reward_models.model import RewardModel
 
+if TYPE_CHECKING:
+    from reward_models.model import RewardModel
+
 
 class Judged(Protocol):
     """What is needed of a verdict."""
@@ -94,3 +97,21 @@ class Parts:
         if self.model is None:
             raise ValueError("this reward needs a reward model, and the run has trained none")
         return self.model
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """All that a reward source may be made of; `sources.NAME.build` takes what it needs.
+
+    `check_steps` is the data set's own step check, None where it has none. The last three are the
+    mixture's.
+    """
+
+    splitter: Splitter
+    judge: Judge
+    check_steps: CheckSteps | None = None
+    model: RewardModel | None = None
+    seed: int = 0
+    verified_share: float = 0.1
+    verifier_weight: float = 1.0
+    model_weight: float = 1.0

@@ -23,10 +23,13 @@ Prefix = tuple[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Labeler:
-    """Labels prefixes by continuing their sampled token ids; equal prefixes are continued once."""
+    """Labels prefixes by continuing their sampled token ids; equal prefixes are continued once.
+
+    Without steps there is no prefix, and nothing to continue with is needed.
+    """
 
     judge: Judge
-    continuing: Continuing
+    continuing: Continuing | None
     iteration: int
     completer: str
 
@@ -38,7 +41,10 @@ class Labeler:
     ) -> list[LabeledSolution]:
         """Return one labeled solution a completion."""
         verdicts = judge_all(self.judge, problems, completions, ends)
-        prefixes = find_prefixes(self.continuing, completions, ends)
+        if all(len(cut) == 1 for cut in ends):
+            prefixes: list[list[Prefix]] = [[] for _ in ends]
+        else:
+            prefixes = find_prefixes(require(self.continuing, "monte_carlo"), completions, ends)
         answers = {problem.id: problem.answer for problem in problems}
         distinct = list(dict.fromkeys(prefix for row in prefixes for prefix in row))
         counts = dict(zip(distinct, self._count(distinct, answers), strict=True))
@@ -62,7 +68,8 @@ class Labeler:
         """Return (successes, trials) of each prefix."""
         if not prefixes:
             return []
-        groups = continue_prefixes(self.continuing, prefixes, self.continuing.sampling.seed)
+        continuing = require(self.continuing, "monte_carlo")
+        groups = continue_prefixes(continuing, prefixes, continuing.sampling.seed)
         texts = [
             (text, answers[problem_id])
             for (problem_id, _), group in zip(prefixes, groups, strict=True)
@@ -121,17 +128,16 @@ def _text(continuing: Continuing, token_ids: Sequence[int]) -> str:
     return str(continuing.tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
 
-def require_continuing(tools: Tools, labeler: str) -> Continuing:
+def require(continuing: Continuing | None, labeler: str) -> Continuing:
     """Return the engine and prompts, or say that they are missing."""
-    if tools.continuing is None:
+    if continuing is None:
         raise ValueError(
             f"labeler {labeler!r} continues prefixes with the policy: it needs an engine, prompts, "
             "sampling and a tokenizer (Tools.continuing)"
         )
-    return tools.continuing
+    return continuing
 
 
 def build(tools: Tools) -> Labeler:
     """Make the labeler."""
-    continuing = require_continuing(tools, "monte_carlo")
-    return Labeler(tools.judge, continuing, tools.iteration, tools.completer)
+    return Labeler(tools.judge, tools.continuing, tools.iteration, tools.completer)

@@ -86,9 +86,9 @@ def test_soft_labels_pull_scores_to_their_value() -> None:
 
 
 def test_pairwise_orders_solutions_of_a_problem() -> None:
-    rows, unseen = additions(1600, 1), additions(200, 2)
+    rows, unseen = additions(1200, 1), additions(200, 2)
     model = fresh()
-    settings = TrainingSettings(loss="pairwise", learning_rate=3e-3, epochs=8, batch_size=16)
+    settings = TrainingSettings(loss="bradley_terry", learning_rate=3e-3, epochs=8, batch_size=16)
     train(model, rows, settings=settings)
     assert pair_accuracy(model, unseen) > 0.9
 
@@ -167,7 +167,7 @@ def test_one_class_is_refused(right: bool) -> None:
 def test_pairs_are_needed_for_the_pairwise_loss() -> None:
     rows = [solution(number, right=number % 2 == 0) for number in range(10)]
     with pytest.raises(OneClass, match="none of 10 problems"):
-        train(fresh(), rows, settings=TrainingSettings(loss="pairwise"))
+        train(fresh(), rows, settings=TrainingSettings(loss="bradley_terry"))
 
 
 def test_wrong_settings_are_named_together() -> None:

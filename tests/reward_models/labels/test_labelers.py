@@ -135,8 +135,11 @@ def test_one_end_needs_no_continuation() -> None:
 
 
 def test_missing_tools_are_named() -> None:
+    labeler = monte_carlo.build(Tools(judge, 1))
     with pytest.raises(ValueError, match="needs an engine, prompts, sampling"):
-        monte_carlo.build(Tools(judge, 1))
+        labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
+    # Without steps there is nothing to continue.
+    assert labeler.label([PROBLEM], [completion("1\n1")], [(3,)])[0].labels == (1.0,)
 
 
 def test_rows_that_do_not_belong_together_are_refused() -> None:

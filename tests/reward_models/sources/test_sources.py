@@ -9,6 +9,7 @@ from iterative_grpo.splitters import lines, whole
 from iterative_grpo.types import Completion, Finish, Problem, StepRewards
 from reward_models.labels import verdict
 from reward_models.model import RewardModel
+from reward_models.protocols import Parts
 from reward_models.sources import mixture, model, verifier
 from tests.reward_models.labels.chain import PROBLEM, completion, judge
 from tests.reward_models.making import llama, words
@@ -28,6 +29,34 @@ def reward_model() -> RewardModel:
 
 def test_sources_are_found_by_name() -> None:
     assert plugins.names("reward_models.sources") == ["mixture", "model", "verifier"]
+
+
+def test_sources_are_built_from_parts() -> None:
+    judge_model = reward_model()
+    parts = Parts(
+        lines.Splitter(),
+        judge,
+        lambda p, t, ends: [True] * len(ends),
+        judge_model,
+        seed=3,
+        verified_share=0.5,
+        verifier_weight=2,
+        model_weight=3,
+    )
+    truth = verifier.build(parts).score([PROBLEM] * 2, TEXTS[:2])
+    assert [reward.values for reward in truth] == [(1.0, 1.0), (1.0, 0.0)]
+    judged = model.build(parts).score([PROBLEM] * 2, TEXTS[:2])
+    assert judged[0].values == judge_model.score([PROBLEM.question], ["1\n1"], [(2, 3)])[0]
+    mixed = mixture.build(parts)
+    assert (mixed.verifier_weight, mixed.model_weight, mixed.verified_share, mixed.seed) == (
+        2,
+        3,
+        0.5,
+        3,
+    )
+    assert len(mixed.score([PROBLEM] * 2, TEXTS[:2])) == 2
+    with pytest.raises(ValueError, match="needs a trained reward model"):
+        model.build(Parts(lines.Splitter(), judge))
 
 
 def test_verifier_rewards_are_the_labels() -> None:

@@ -97,21 +97,3 @@ class Parts:
         if self.model is None:
             raise ValueError("this reward needs a reward model, and the run has trained none")
         return self.model
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """All that a reward source may be made of; `sources.NAME.build` takes what it needs.
-
-    `check_steps` is the data set's own step check, None where it has none. The last three are the
-    mixture's.
-    """
-
-    splitter: Splitter
-    judge: Judge
-    check_steps: CheckSteps | None = None
-    model: RewardModel | None = None
-    seed: int = 0
-    verified_share: float = 0.1
-    verifier_weight: float = 1.0
-    model_weight: float = 1.0

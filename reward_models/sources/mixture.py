@@ -15,10 +15,7 @@ from dataclasses import dataclass
 from iterative_grpo.protocols import RewardSource
 from iterative_grpo.types import Completion, Problem, StepRewards
 from reward_models.protocols import Parts
-from reward_models.protocols import Parts
 from reward_models.replay import unit_hash
-from reward_models.sources import model as model_source
-from reward_models.sources import verifier as verifier_source
 from reward_models.sources import model as judged
 from reward_models.sources import verifier as verified
 
@@ -87,18 +84,6 @@ def build(parts: Parts) -> Source:
     return Source(
         verifier=verified.build(parts),
         model=judged.build(parts),
-        verifier_weight=parts.verifier_weight,
-        model_weight=parts.model_weight,
-        verified_share=parts.verified_share,
-        seed=parts.seed,
-    )
-
-
-def build(parts: Parts) -> Source:
-    """Make the mixture of the verifier's and the model's source."""
-    return Source(
-        verifier_source.build(parts),
-        model_source.build(parts),
         verifier_weight=parts.verifier_weight,
         model_weight=parts.model_weight,
         verified_share=parts.verified_share,

@@ -9,7 +9,6 @@ from iterative_grpo.protocols import Splitter
 from iterative_grpo.types import Completion, Problem, StepRewards
 from reward_models.model import RewardModel
 from reward_models.protocols import Parts
-from reward_models.protocols import Parts
 from reward_models.sources._cuts import cut
 
 UNITS = ("probability", "logit")
@@ -66,10 +65,3 @@ class Source:
 def build(parts: Parts) -> Source:
     """Make the source with the run's reward model."""
     return Source(parts.reward_model(), parts.splitter)
-
-
-def build(parts: Parts) -> Source:
-    """Make the source with probabilities as rewards."""
-    if parts.model is None:
-        raise ValueError("reward source 'model' needs a trained reward model, found none")
-    return Source(parts.model, parts.splitter)

@@ -32,9 +32,3 @@ def build(parts: Parts) -> Source:
     """Make the source with exact labels: the verdict, and step checks for the ends before it."""
     tools = Tools(judge=parts.judge, iteration=0, check_steps=parts.check_steps)
     return Source(exact.build(tools), parts.splitter)
-
-
-def build(parts: Parts) -> Source:
-    """Make the source: step checks where there are steps, the verdict at the last end."""
-    check = parts.check_steps or exact.check_arithmetic
-    return Source(exact.Labeler(parts.judge, check, iteration=0), parts.splitter)

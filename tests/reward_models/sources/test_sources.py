@@ -55,7 +55,7 @@ def test_sources_are_built_from_parts() -> None:
         3,
     )
     assert len(mixed.score([PROBLEM] * 2, TEXTS[:2])) == 2
-    with pytest.raises(ValueError, match="needs a trained reward model"):
+    with pytest.raises(ValueError, match="needs a reward model"):
         model.build(Parts(lines.Splitter(), judge))
 
 

@@ -3,7 +3,7 @@
     from pipelines import report
 
     files = report.write(Path("runs/arithmetic"))   # metrics/*.png and report.html
-    rich.print(report.summary(Path("runs/arithmetic")))
+    print(report.summary(Path("runs/arithmetic")))
 
 `compare_runs` draws several runs of several arms, the picture at the head of the README.
 """
@@ -13,10 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.console import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +36,8 @@ def write(run_dir: Path) -> ReportFiles:
     return write(run_dir)
 
 
-def summary(run_dir: Path) -> Group:
-    """Return the table of iterations and where everything lies, for a rich console.
+def summary(run_dir: Path) -> str:
+    """Return the table of iterations and where everything lies, as wide as the terminal.
 
     Raises:
         NoRun: the folder is no run directory.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +22,21 @@ PLACES = (
 )
 
 
-def summary(run: Run) -> Group:
-    """Return the run's table and its places; prints with any rich console."""
+def summary(run: Run, width: int | None = None) -> str:
+    """Return the run's table and its places as text; coloured where it goes to a terminal."""
+    from rich.console import Console
+
+    # Text in a file or a pipe is not broken at the width of a screen.
+    terminal = sys.stdout.isatty()
+    columns = width or (shutil.get_terminal_size().columns if terminal else 200)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=columns)
+    with console.capture() as captured:
+        console.print(content(run))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def content(run: Run) -> Group:
+    """Return the summary for a rich console."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from pipelines import report
+from pipelines.report import terminal
 from pipelines.report.run import read
 from pipelines.report.table import by_iteration, gap
 from tests.pipelines.report.synthetic_run import write_run
 
 
 def shown(run: Path, width: int = 80) -> str:
-    console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(report.summary(run))
-    return console.export_text()
+    return terminal.summary(read(run), width)
 
 
 def test_table_is_whole_in_80_columns(tmp_path: Path) -> None:
@@ -49,6 +46,12 @@ def test_says_where_everything_lies(tmp_path: Path) -> None:
 def test_long_paths_are_not_cut(tmp_path: Path) -> None:
     run = write_run(tmp_path / ("long" * 30))
     assert str(run / "metrics") in shown(run).replace("\n", "")
+
+
+def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
+    text = report.summary(write_run(tmp_path / "run", iterations=1))
+    assert "\x1b" not in text
+    assert str(tmp_path / "run" / "metrics") in text
 
 
 def test_before_the_first_evaluation(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def warm_start(
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
             optimizer.step()
-            log.stepped(float(loss))
+            log.stepped(loss.item())
             if validate is not None and log.validation_is_due():
                 model.train(False)
                 log.validated(validate())

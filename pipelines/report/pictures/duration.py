@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 PHASES = ("start", "sample", "label", "retrain", "optimize", "evaluate")
 """In the order of Algorithm 1; phases with other names follow these."""
 
-_PARTS = {"time/generate": "generate", "time/score": "score", "time/train": "train"}
+_PARTS = ("time/generate", "time/score", "time/verify", "time/train")
+"""In the order of a policy step; parts with other names follow these."""
 
 
 def shares(run: Run) -> dict[str, float]:
     """Return the seconds of each phase over all iterations, the optimize phase in its parts.
 
     Phases come in the order of Algorithm 1. What the optimize phase spends outside generation,
-    scoring and training is named "optimize: other".
+    scoring, verification and training is named "optimize: other".
     """
     totals: dict[str, float] = {}
     for row in run.iterations:
@@ -36,18 +37,22 @@ def shares(run: Run) -> dict[str, float]:
         for row in run.iterations
         if number(section(row, "seconds"), "optimize") is not None
     }
-    parts = dict.fromkeys(_PARTS, 0.0)
-    for row in run.steps:
-        # Steps of an iteration that goes on are in no phase's total yet.
-        if number(row, "iteration") in finished:
-            for key in _PARTS:
-                parts[key] += number(row, key) or 0.0
+    # Steps of an iteration that goes on are in no phase's total yet.
+    steps = [row for row in run.steps if number(row, "iteration") in finished]
+    named = dict.fromkeys(key for row in steps for key in row if key.startswith("time/"))
+    parts = {
+        key: sum(number(row, key) or 0.0 for row in steps)
+        for key in (*_PARTS, *(key for key in named if key not in _PARTS))
+        if key in named
+    }
     if "optimize" not in totals or not any(parts.values()):
         return totals
     divided: dict[str, float] = {}
     for phase, spent in totals.items():
         if phase == "optimize":
-            divided |= {f"optimize: {name}": parts[key] for key, name in _PARTS.items()}
+            divided |= {
+                f"optimize: {key.removeprefix('time/')}": part for key, part in parts.items()
+            }
             divided["optimize: other"] = max(0.0, spent - sum(parts.values()))
         else:
             divided[phase] = spent

@@ -29,8 +29,6 @@ class _Line:
     key: str
     text: str
     colour: str
-    resets: bool = False
-    """Whether the measure starts again at each iteration, so that no mean may reach across."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ def _drawer(measure: _Measure) -> Callable[[Run, style.Theme], Figure]:
         ends = []
         for line, values in curves:
             colour: str = getattr(theme, line.colour)
-            last = draw_curve(axes, values, colour, apart=line.resets)
+            last = draw_curve(axes, values, colour)
             shown = f"{last:.1%}" if measure.share else f"{last:#.3g}"
             ends.append(style.EndLabel(values.x[-1], last, f"{line.text} {shown}".strip(), colour))
         _calm(axes, measure.calm)
@@ -115,28 +113,11 @@ PICTURES = (
         "All outputs of such a group have the same reward, so it teaches nothing.",
         _drawer(
             _Measure(
-                _one("frac_zero_std"),
+                _one("frac_skipped_groups"),
                 "Groups without spread",
                 "share of the step's groups",
                 0.0,
                 True,
-            )
-        ),
-    ),
-    Picture(
-        "kl",
-        "Distance from where it came",
-        "KL divergence to the reference (reset at each iteration, so it starts near zero again) "
-        "and to the initial policy, which no reset bounds.",
-        _drawer(
-            _Measure(
-                (
-                    _Line("kl", "to reference", "third", resets=True),
-                    _Line("kl_initial", "to initial", "fourth"),
-                ),
-                "KL divergence of the policy",
-                "nats a token",
-                floor=0.0,
             )
         ),
     ),

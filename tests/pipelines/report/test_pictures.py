@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from pipelines.report import style
 from pipelines.report.pictures import ALL, NothingToDraw, Picture
+from pipelines.report.pictures.distance import to_initial
 from pipelines.report.pictures.duration import duration, shares
 from pipelines.report.run import Run, read
 from tests.pipelines.report.synthetic_run import write_lines, write_run
@@ -59,9 +60,15 @@ def test_score_and_truth_are_running_means_of_the_steps(run: Run) -> None:
 def test_kl_to_the_reference_starts_again_with_each_iteration(run: Run) -> None:
     axes = draw(BY_NAME["kl"], run).axes[0]
     strong = [line for line in axes.lines if line.get_linewidth() == 1.9]
-    assert sorted(len(line.get_ydata()) for line in strong) == [20, 20, 20, 20, 80]
+    assert sorted(len(line.get_ydata()) for line in strong) == [4, 20, 20, 20, 20]
     firsts = [line.get_ydata()[0] for line in strong if len(line.get_ydata()) == 20]
     assert firsts == pytest.approx([row["kl"] for row in run.steps if row["step"] == 1])
+
+
+def test_kl_to_the_initial_policy_stands_at_the_iterations_ends(run: Run) -> None:
+    found = to_initial(run)
+    assert found.x == (20.0, 40.0, 60.0, 80.0)
+    assert found.y == pytest.approx([row["kl_initial"] for row in run.iterations[1:]])
 
 
 def test_judge_before_and_after(run: Run) -> None:
@@ -138,4 +145,4 @@ def test_measures_that_were_not_logged_are_named(tmp_path: Path) -> None:
     write_lines(tmp_path / "metrics" / "steps.jsonl", [{"iteration": 1, "step": 1, "reward": 0.5}])
     found = reasons(read(tmp_path))
     assert "reward" not in found
-    assert found["kl"] == "no policy step has logged kl or kl_initial"
+    assert found["kl"] == "no policy step has logged kl, and no evaluation kl_initial"

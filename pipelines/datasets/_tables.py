@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from iterative_grpo.types import Problem
@@ -35,6 +35,7 @@ class Table:
     `official` has one entry a file that exists, by split; `configurations` are the hub's, read one
     after the other. `fields` begins with the question's. `unanswered` are the official rows that
     have no answer, by `question_key`: they are left out and named, any other such row is an error.
+    `hub_splits` are our splits whose name on the hub is another.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Table:
     official: Mapping[str, Official]
     configurations: tuple[str | None, ...] = (None,)
     unanswered: frozenset[str] = frozenset()
+    hub_splits: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -146,7 +148,9 @@ def _hub_rows(table: Table, split: str) -> Iterator[Row]:
 
     for configuration in table.configurations:
         try:
-            rows = datasets.load_dataset(table.hub, configuration, split=split)
+            rows = datasets.load_dataset(
+                table.hub, configuration, split=table.hub_splits.get(split, split)
+            )
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(

@@ -1,6 +1,7 @@
 """A few rows of our own making, in the fields of the hub's data sets."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 GSM8K = [
@@ -35,7 +36,7 @@ MATH500 = [
 ]
 
 
-def write(path: Path, rows: list[dict[str, object]]) -> Path:
+def write(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     """Write JSON Lines, making the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

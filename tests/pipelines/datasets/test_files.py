@@ -35,6 +35,33 @@ def test_math500_takes_the_answer_of_the_row(tmp_path: Path) -> None:
     assert (problem.tags["level"], problem.tags["unique_id"]) == ("2", "test/algebra/9001.json")
 
 
+SMALL_SETS = {
+    "svamp": {
+        "Body": "Ida had 9 figs.",
+        "Question": " She ate 1. How many are left?",
+        "Answer": "8.0",
+    },
+    "asdiv": {"body": "Ida had 9 figs.", "question": "How many?", "answer": "1,009 (figs)"},
+    "aime": {"problem": "Find $9\\cdot 8+1$.", "solution": "It is 73.", "answer": "073"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "question", "gold"),
+    [
+        ("svamp", "Ida had 9 figs. She ate 1. How many are left?", "8"),
+        ("asdiv", "Ida had 9 figs. How many?", "1009"),
+        ("aime", "Find $9\\cdot 8+1$.", "73"),
+    ],
+)
+def test_small_sets(name: str, question: str, gold: str, tmp_path: Path) -> None:
+    write(tmp_path / name / "test.jsonl", [SMALL_SETS[name]])
+    (problem,) = load(name, "test", path=tmp_path).problems
+    assert (problem.question, problem.answer) == (question, gold)
+    assert find(name).VERIFIER in ("gsm8k", "math")
+    assert find(name).demonstration(problem)
+
+
 @pytest.mark.parametrize(
     ("solution", "content"),
     [

@@ -59,7 +59,7 @@ class WorkerPool:
         size: int | None = None,
         *,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
-        warm: tuple[str, ...] = ("sympy",),
+        warm: tuple[str, ...] = ("sympy", "verifiers.symbolic"),
     ) -> None:
         if size is not None and size < 1:
             raise ValueError(f"size is {size}: a pool needs at least one worker")
@@ -81,6 +81,11 @@ class WorkerPool:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def size(self) -> int:
+        """How many workers may live at once."""
+        return self._size
 
     def call(self, function: str, *args: object, timeout: float) -> object:
         """Run ``function`` ("package.module:name") on ``args`` in a worker.

@@ -1,0 +1,168 @@
+"""Verifying many pairs: the verdicts of ``verify``, in order, with every core at work.
+
+Most pairs are decided by the cheap stages. They run here for as long as starting workers would
+take; the rest of a large input is cut into chunks for the worker processes. What is then left open
+goes to the symbolic stage row by row, each row under its own deadline, as many at a time as there
+are workers.
+"""
+
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any, Final
+
+from verifiers import pool
+from verifiers.check import verify, verify_cheaply
+from verifiers.frames import FrameError
+from verifiers.policy import STRICT, Policy
+from verifiers.verdict import GoldError, Outcome, Verdict
+
+IN_PROCESS_SECONDS: Final = 0.5
+"""How long the cheap stages run here before the other rows go to workers: a worker's start."""
+
+CHUNK_ROWS: Final = 500
+CHUNK_CHARACTERS: Final = 1_000_000
+_CHUNK_SECONDS: Final = 60.0
+
+Pair = tuple[str, str]
+
+
+def verify_many(
+    pairs: Iterable[Pair],
+    *,
+    convention: str = "math",
+    policy: Policy = STRICT,
+    timeout: float = 1.0,
+    workers: int | None = None,
+) -> list[Verdict]:
+    """Verify (response, answer) pairs.
+
+    Args:
+        pairs: responses with their gold answers, as ``verify`` takes them.
+        convention: how the benchmark states answers, "math" or "gsm8k".
+        policy: which differences are forgiven.
+        timeout: seconds that the symbolic stage may take for one row.
+        workers: how many worker processes are used at a time; by default, and at most, as many as
+            the shared pool has (one a core).
+
+    Returns:
+        One verdict a pair, in the order of the pairs.
+
+    Raises:
+        GoldError: a gold answer cannot be read; the message names the first such row, from 0.
+        TypeError: a row is not a pair of texts.
+        ValueError: unknown convention, or fewer than one worker.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}: at least one was expected")
+    rows = [_checked(index, pair) for index, pair in enumerate(pairs)]
+    threads = ThreadPoolExecutor(min(workers or 10**6, pool.shared_pool().size))
+    try:
+        verdicts = _cheap_stages(rows, convention, policy, threads)
+        left = [index for index, verdict in enumerate(verdicts) if verdict is None]
+
+        def finish(index: int) -> Verdict:
+            response, answer = rows[index]
+            try:
+                return verify(
+                    response, answer, convention=convention, policy=policy, timeout=timeout
+                )
+            except GoldError as error:
+                raise GoldError(error.gold, f"row {index}: {error.why}") from error
+
+        finished = dict(zip(left, threads.map(finish, left), strict=True))
+    finally:
+        threads.shutdown(cancel_futures=True)
+    return [finished[i] if verdict is None else verdict for i, verdict in enumerate(verdicts)]
+
+
+def _checked(index: int, pair: object) -> Pair:
+    match pair:
+        case (str(response), str(answer)):
+            return response, answer
+        case _:
+            parts = pair if isinstance(pair, tuple | list) else [pair]
+            found = ", ".join(type(part).__name__ for part in parts)
+            raise TypeError(
+                f"row {index}: a pair (response, answer) of two texts was expected, not {found}"
+            )
+
+
+def _cheap_stages(
+    rows: list[Pair], convention: str, policy: Policy, threads: ThreadPoolExecutor
+) -> list[Verdict | None]:
+    """What the cheap stages say of each row; None where they say nothing, or the gold is bad."""
+    verdicts: list[Verdict | None] = []
+    end = time.monotonic() + IN_PROCESS_SECONDS
+    while len(verdicts) < len(rows) and time.monotonic() < end:
+        verdicts.append(_cheaply(rows[len(verdicts)], convention, policy))
+
+    def run(chunk: list[Pair]) -> list[Verdict | None]:
+        return _in_worker(chunk, convention, policy)
+
+    for done in threads.map(run, _chunks(rows[len(verdicts) :])):
+        verdicts += done
+    return verdicts
+
+
+def _cheaply(row: Pair, convention: str, policy: Policy) -> Verdict | None:
+    try:
+        return verify_cheaply(*row, convention=convention, policy=policy)
+    except GoldError:
+        # Said by the second pass, which knows the row's number.
+        return None
+
+
+def _length(row: Pair) -> int:
+    return len(row[0]) + len(row[1])
+
+
+def _chunks(rows: list[Pair]) -> list[list[Pair]]:
+    chunks: list[list[Pair]] = []
+    characters = 0
+    for row in rows:
+        full = not chunks or len(chunks[-1]) >= CHUNK_ROWS or characters > CHUNK_CHARACTERS
+        if full:
+            chunks.append([])
+            characters = 0
+        chunks[-1].append(row)
+        characters += _length(row)
+    return chunks
+
+
+def _in_worker(chunk: list[Pair], convention: str, policy: Policy) -> list[Verdict | None]:
+    try:
+        reply = pool.call(
+            "verifiers.batch:judge_chunk", chunk, convention, asdict(policy), timeout=_CHUNK_SECONDS
+        )
+    except FrameError:
+        # Too long to send: judged here, where the caps on size end it early.
+        return [_cheaply(row, convention, policy) for row in chunk]
+    except (pool.DeadlineExceeded, pool.WorkerCrashed) as error:
+        if len(chunk) == 1:
+            return [Verdict(Outcome.TIMEOUT, None, str(error))]
+        # One row stopped the worker: only it shall pay.
+        return [verdict for row in chunk for verdict in _in_worker([row], convention, policy)]
+    if not isinstance(reply, list) or len(reply) != len(chunk):
+        raise pool.WorkerCrashed(f"{len(chunk)} verdicts were expected from a worker")
+    return [_decode(item) for item in reply]
+
+
+def judge_chunk(
+    chunk: list[Pair], convention: str, policy: dict[str, Any]
+) -> list[tuple[str, str | None, str] | None]:
+    """What runs in a worker: the cheap stages over some rows, as plain data."""
+    read = Policy(**policy)
+    verdicts = [_cheaply((row[0], row[1]), convention, read) for row in chunk]
+    return [None if v is None else (v.outcome.value, v.extracted, v.reason) for v in verdicts]
+
+
+def _decode(item: object) -> Verdict | None:
+    match item:
+        case None:
+            return None
+        case [str(outcome), str() | None as extracted, str(reason)]:
+            return Verdict(Outcome(outcome), extracted, reason)
+        case _:
+            raise pool.WorkerCrashed("a verdict was expected from a worker")

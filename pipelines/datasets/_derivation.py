@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 _LINE = re.compile(r"([0-9]{1,6})([-+*])([0-9]{1,6})=([0-9]{1,6})")
+_LONGEST = 64
+"""No line longer than this is right, so no more of one is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +104,30 @@ def right_prefixes(start: State, text: str, ends: tuple[int, ...]) -> list[bool]
     at the end of the text stands for the whole solution: right only with the answer's line.
     """
     verdicts = []
+    so_far = _SoFar(frozenset({start}))
+    line_start = 0
     for end in ends:
-        states, answered = {start}, False
-        for line in text[:end].removesuffix("\n").split("\n"):
-            if answered:
-                states = set()
-            elif line.startswith("####"):
-                answered = True
-                states = {state for state in states if line == f"#### {state.value}"}
-            else:
-                states = set(itertools.chain.from_iterable(each.after(line) for each in states))
-        verdicts.append(bool(states) and (answered or end < len(text)))
+        while so_far.states and (newline := text.find("\n", line_start, end)) >= 0:
+            so_far = so_far.read(text[line_start : min(newline, line_start + _LONGEST)])
+            line_start = newline + 1
+        at_end = so_far
+        if line_start == 0 or line_start < end:
+            at_end = so_far.read(text[line_start : min(end, line_start + _LONGEST)])
+        verdicts.append(bool(at_end.states) and (at_end.answered or end < len(text)))
     return verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class _SoFar:
+    """The states that a text so far may stand for: none once a line was wrong."""
+
+    states: frozenset[State]
+    answered: bool = False
+
+    def read(self, line: str) -> _SoFar:
+        if self.answered:
+            return _SoFar(frozenset(), True)
+        if line.startswith("####"):
+            right = {state for state in self.states if line == f"#### {state.value}"}
+            return _SoFar(frozenset(right), True)
+        return _SoFar(frozenset(itertools.chain(*(state.after(line) for state in self.states))))

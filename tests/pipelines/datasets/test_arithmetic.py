@@ -1,6 +1,7 @@
 import itertools
 import random
 import re
+import time
 
 import pytest
 
@@ -187,6 +188,14 @@ def test_losses_may_be_joined_and_equal_numbers_are_told_apart() -> None:
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize("text", ["7" * 200_000, "1+1=2\n" * 40_000, "\n" * 200_000])
+def test_endless_texts_with_an_end_everywhere_are_judged_at_once(text: str) -> None:
+    began = time.perf_counter()
+    verdicts = arithmetic.check_steps(one(OPERATIONS, START), text, range(1, len(text) + 1))
+    assert not any(verdicts)
+    assert time.perf_counter() - began < 20
 
 
 def test_ends_may_be_anywhere() -> None:

@@ -1,0 +1,233 @@
+"""The main job over several seeds and arms: the README's picture and the table of docs/main_job.md.
+
+    python benchmarks/demo.py --seeds 0-4 --arms frozen,iterative --jobs 2
+
+Every run is the command that a user would type. Runs that are finished are not repeated, runs that
+were cut off go on, so the script can be stopped and started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines import report
+from pipelines.report.intervals import Estimate, mean_over_seeds
+from pipelines.report.run import NoRun, Run, accuracy, number, read
+from pipelines.report.table import gap
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = "pipelines/configs/arithmetic.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What is compared: a name for people, and the settings that make the difference."""
+
+    title: str
+    settings: tuple[str, ...] = ()
+
+
+FROZEN = "reward_model.retrain=false"
+PROCESS = "supervision=process"
+ARMS = {
+    "frozen": Arm("Reward model frozen", (FROZEN,)),
+    "iterative": Arm("Reward model retrained each iteration"),
+    "no-replay": Arm("Retrained without replay", ("reward_model.replay.kind=none",)),
+    "frozen-process": Arm("Process reward model frozen", (PROCESS, FROZEN)),
+    "iterative-process": Arm("Process reward model retrained each iteration", (PROCESS,)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run: its arm, its seed, and where it lies."""
+
+    arm: str
+    seed: int
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one run: accuracies of the task, score minus truth at the end, minutes."""
+
+    seed: int
+    start: float
+    best: float
+    final: float
+    gap: float
+    minutes: float
+
+
+def main() -> int:
+    """Run what is missing, then draw and tabulate what is there."""
+    options = parser().parse_args()
+    jobs = [
+        Job(arm, seed, options.runs / f"{arm}-{seed}")
+        for seed in options.seeds
+        for arm in options.arms
+    ]
+    waiting = [job for job in jobs if not finished(job.folder)]
+    print(f"{len(jobs)} runs, {len(jobs) - len(waiting)} of them finished before", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        done = list(pool.map(lambda job: execute(job, options), waiting))
+    if not all(done):
+        print("some runs failed; the same command goes on with them", file=sys.stderr)
+        return 1
+    runs = {arm: [job.folder for job in jobs if job.arm == arm] for arm in options.arms}
+    picture = report.compare_runs(
+        {ARMS[arm].title: folders for arm, folders in runs.items()}, options.picture
+    )
+    text = table({arm: [read(folder) for folder in folders] for arm, folders in runs.items()})
+    print(f"\n{text}\npicture: {picture}")
+    if options.table is not None:
+        options.table.write_text(text, encoding="utf-8")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's grammar."""
+    top = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    top.add_argument("--seeds", type=seeds, default=seeds("0-4"), help="for example 0-4 or 0,3,7")
+    top.add_argument("--arms", type=arms, default=arms("frozen,iterative"), help=", ".join(ARMS))
+    top.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    top.add_argument("--threads", type=int, default=1, help="threads of a run")
+    top.add_argument("--config", default=CONFIG)
+    top.add_argument("--runs", type=Path, default=ROOT / "runs" / "demo", help="where runs lie")
+    top.add_argument(
+        "--picture", type=Path, default=ROOT / "docs" / "images" / "frozen_vs_iterative.png"
+    )
+    top.add_argument("--table", type=Path, help="write the Markdown table here too")
+    top.add_argument("overrides", nargs="*", metavar="key.path=value", help="settings of all runs")
+    return top
+
+
+def seeds(text: str) -> list[int]:
+    """Read 0-4 or 0,3,7 or both."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        found += range(int(first), int(last) + 1) if dash else [int(first)]
+    return found
+
+
+def arms(text: str) -> list[str]:
+    """Read names of arms."""
+    unknown = [name for name in text.split(",") if name not in ARMS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown arm {unknown[0]}; known: {', '.join(ARMS)}")
+    return text.split(",")
+
+
+def finished(folder: Path) -> bool:
+    """Whether a run has evaluated its last iteration and written its report."""
+    try:
+        run = read(folder)
+    except NoRun:
+        return False
+    last = max((number(row, "iteration") or 0 for row in run.iterations), default=-1)
+    return last == run.setting("iterations") and (folder / "report.html").exists()
+
+
+def execute(job: Job, options: argparse.Namespace) -> bool:
+    """Run one job to its end; its output goes to a log beside its folder."""
+    started = time.perf_counter()
+    options.runs.mkdir(parents=True, exist_ok=True)
+    log = options.runs / f"{job.folder.name}.log"
+    settings = [f"run_dir={job.folder}", f"seed={job.seed}", *ARMS[job.arm].settings]
+    command = ["-m", "pipelines.cli", "run", options.config, *settings, *options.overrides]
+    with log.open("a", encoding="utf-8") as out:
+        code = subprocess.run(
+            [sys.executable, *command, "--quiet"],
+            cwd=ROOT,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": str(options.threads)},
+        ).returncode
+    minutes = (time.perf_counter() - started) / 60
+    how = "done" if code == 0 else f"failed with exit code {code}, see {log}"
+    print(f"{job.arm}, seed {job.seed}: {how} after {minutes:.1f} min", flush=True)
+    return code == 0
+
+
+def outcome(run: Run) -> Outcome:
+    """Return what came of a run.
+
+    The task is the last one evaluated whose name does not end in /validation. The best iteration
+    is chosen by a validation task if there is one, else by the task itself, which flatters it.
+    """
+    tasks = run.tasks()
+    judged = [task for task in tasks if not task.endswith("/validation")] or tasks
+    chosen_by = [task for task in tasks if task.endswith("/validation")] or judged
+    shares = _accuracies(run, judged[-1])
+    choosing = _accuracies(run, chosen_by[-1])
+    seconds = [value for row in run.iterations for value in row.get("seconds", {}).values()]
+    last = max(shares)
+    return Outcome(
+        seed=int(run.setting("seed", 0)),
+        start=shares[0],
+        best=shares[max(choosing, key=lambda iteration: (choosing[iteration], -iteration))],
+        final=shares[last],
+        gap=gap(run, last) or 0.0,
+        minutes=sum(seconds) / 60,
+    )
+
+
+def _accuracies(run: Run, task: str) -> dict[int, float]:
+    return {
+        int(number(row, "iteration") or 0): found.value
+        for row in run.iterations
+        if (found := accuracy(row, task)) is not None
+    }
+
+
+def table(runs: Mapping[str, Sequence[Run]]) -> str:
+    """Return a Markdown table: means over seeds with 95% t-intervals, and paired differences."""
+    outcomes = {arm: [outcome(run) for run in found] for arm, found in runs.items()}
+    lines = [
+        "| arm | seeds | start | best | final | score - truth | minutes |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for arm, found in outcomes.items():
+        cells = [
+            plus_minus(mean_over_seeds([getattr(it, field) for it in found]), digits)
+            for field, digits in (
+                ("start", 3),
+                ("best", 3),
+                ("final", 3),
+                ("gap", 3),
+                ("minutes", 1),
+            )
+        ]
+        lines.append(f"| {ARMS[arm].title} | {len(found)} | {' | '.join(cells)} |")
+    lines.append("")
+    names = list(outcomes)
+    for other in names[1:]:
+        first = {it.seed: it.final for it in outcomes[names[0]]}
+        differences = [it.final - first[it.seed] for it in outcomes[other] if it.seed in first]
+        if differences:
+            lines.append(
+                f"Final accuracy, {other} minus {names[0]}, paired by seed: "
+                f"{plus_minus(mean_over_seeds(differences), 3)}."
+            )
+    return "\n".join(lines) + "\n"
+
+
+def plus_minus(found: Estimate, digits: int) -> str:
+    """Write a mean and half its interval's width."""
+    mean = f"{found.value:.{digits}f}"
+    return (
+        mean if found.half_width != found.half_width else f"{mean} ± {found.half_width:.{digits}f}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,37 +1,50 @@
 """Monte-Carlo step labels (Math-Shepherd, arXiv:2312.08935, section 3.2).
 
 The label of a prefix is the share of its continuations by the current policy that end in the right
-answer: c = successes / trials ("soft estimation"); "hard estimation" is 1 if any did. Counts are
-kept, so that either can be derived later. The whole text gets the verifier's verdict.
+answer: successes / trials ("soft estimation"; "hard estimation" is 1 if any did). Counts are kept,
+so that either can be derived later. The whole text gets the verifier's verdict.
+
+Departures, each of which can be switched off: rollouts are shared by all prefixes that they pass
+through, and a prefix gets no more trials than decide it. Stopping at a decision moves a fraction
+slightly towards 0 or 1, as any sequential test does.
 """
 
 from __future__ import annotations
 
-import bisect
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from iterative_grpo.steps import TokenSteps
-from iterative_grpo.types import Completion, Problem, Prompt
+from iterative_grpo.types import Completion, Problem
+from reward_models.labels._rollouts import LabelCost, Prefix, Rollouts, find_prefixes, require
 from reward_models.labels._verdicts import judge_all, last_count, solution
 from reward_models.protocols import Continuing, Judge, Tools
 from reward_models.types import LabeledSolution
 
-Prefix = tuple[str, tuple[int, ...]]
-"""A problem id and the sampled token ids of the steps so far."""
-
 
 @dataclass(frozen=True, slots=True)
 class Labeler:
-    """Labels prefixes by continuing their sampled token ids; equal prefixes are continued once.
+    """Labels prefixes by continuing their sampled token ids, `sampling.group_size` times at most.
 
-    Without steps there is no prefix, and nothing to continue with is needed.
+    `share` counts a rollout for every prefix that it passes through, the completions labelled
+    included. A prefix is decided, and left alone, when the central interval of `confidence` of
+    Beta(1 + successes, 1 + failures) lies on one side of one half; 1 never decides. `at_once` is
+    the number of continuations between two looks. `continuing` may be None if no text has steps.
     """
 
     judge: Judge
     continuing: Continuing | None
     iteration: int
     completer: str
+    share: bool = True
+    confidence: float = 0.9
+    at_once: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.confidence <= 1:
+            raise ValueError(f"confidence is {self.confidence}, must be in (0, 1]")
+        if self.at_once < 1:
+            raise ValueError(f"at_once is {self.at_once}, must be at least 1")
 
     def label(
         self,
@@ -40,15 +53,36 @@ class Labeler:
         ends: Sequence[Sequence[int]],
     ) -> list[LabeledSolution]:
         """Return one labeled solution a completion."""
+        return self.label_with_cost(problems, completions, ends)[0]
+
+    def label_with_cost(
+        self,
+        problems: Sequence[Problem],
+        completions: Sequence[Completion],
+        ends: Sequence[Sequence[int]],
+    ) -> tuple[list[LabeledSolution], LabelCost]:
+        """Return one labeled solution a completion, and what they cost."""
         verdicts = judge_all(self.judge, problems, completions, ends)
-        if all(len(cut) == 1 for cut in ends):
-            prefixes: list[list[Prefix]] = [[] for _ in ends]
-        else:
-            prefixes = find_prefixes(require(self.continuing, "monte_carlo"), completions, ends)
-        answers = {problem.id: problem.answer for problem in problems}
-        distinct = list(dict.fromkeys(prefix for row in prefixes for prefix in row))
-        counts = dict(zip(distinct, self._count(distinct, answers), strict=True))
-        return [
+        prefixes: list[list[Prefix]] = [[] for _ in ends]
+        counts: dict[Prefix, tuple[int, int]] = {}
+        cost = LabelCost()
+        if any(len(cut) > 1 for cut in ends):
+            continuing = require(self.continuing, "monte_carlo")
+            prefixes = find_prefixes(continuing, completions, ends)
+            rollouts = Rollouts(
+                (prefix for row in prefixes for prefix in row),
+                {problem.id: problem.answer for problem in problems},
+                self.judge,
+                continuing,
+                share=self.share,
+            )
+            if self.share:
+                rollouts.own(completions, verdicts)
+            distinct = list(dict.fromkeys(prefix for row in prefixes for prefix in row))
+            self._sample(rollouts, distinct, continuing.sampling.group_size)
+            counts = {prefix: rollouts.count(prefix) for prefix in distinct}
+            cost = rollouts.cost + LabelCost(labels=sum(len(row) for row in prefixes))
+        rows = [
             solution(
                 problem,
                 completion,
@@ -63,79 +97,40 @@ class Labeler:
                 problems, completions, ends, verdicts, prefixes, strict=True
             )
         ]
+        return rows, cost
 
-    def _count(self, prefixes: Sequence[Prefix], answers: dict[str, str]) -> list[tuple[int, int]]:
-        """Return (successes, trials) of each prefix."""
-        if not prefixes:
-            return []
-        continuing = require(self.continuing, "monte_carlo")
-        groups = continue_prefixes(continuing, prefixes, continuing.sampling.seed)
-        texts = [
-            (text, answers[problem_id])
-            for (problem_id, _), group in zip(prefixes, groups, strict=True)
-            for text in group
-            if text is not None
-        ]
-        verdicts = iter(self.judge(texts))
-        return [
-            (sum(text is not None and next(verdicts).correct for text in group), len(group))
-            for group in groups
-        ]
+    def _sample(self, rollouts: Rollouts, prefixes: Sequence[Prefix], limit: int) -> None:
+        """Continue undecided prefixes, short ones first: their rollouts may decide longer ones."""
+        before = {prefix: rollouts.shorter(prefix) for prefix in prefixes} if self.share else {}
+        waiting = list(prefixes)
+        while True:
+            waiting = [p for p in waiting if not self._done(rollouts.count(p), limit)]
+            if not waiting:
+                return
+            undecided = set(waiting)
+            by_need: dict[int, list[Prefix]] = {}
+            for prefix in waiting:
+                if undecided.isdisjoint(before.get(prefix, ())):
+                    left = limit - rollouts.count(prefix)[1]
+                    need = left if self.confidence == 1 else min(self.at_once, left)
+                    by_need.setdefault(need, []).append(prefix)
+            for need, group in sorted(by_need.items()):
+                rollouts.sample(group, need)
 
-
-def find_prefixes(
-    continuing: Continuing, completions: Sequence[Completion], ends: Sequence[Sequence[int]]
-) -> list[list[Prefix]]:
-    """Return for each completion the token ids up to each of its ends but the last."""
-    mapping = TokenSteps(continuing.tokenizer)
-    rows = []
-    for completion, cut in zip(completions, ends, strict=True):
-        steps = mapping.steps_of_tokens(completion.token_ids, completion.text, cut)
-        sizes = [bisect.bisect_right(steps, step) for step in range(len(cut) - 1)]
-        rows.append([(completion.problem_id, completion.token_ids[:size]) for size in sizes])
-    return rows
+    def _done(self, count: tuple[int, int], limit: int) -> bool:
+        return count[1] >= limit or decided(*count, self.confidence)
 
 
-def continue_prefixes(
-    continuing: Continuing, prefixes: Sequence[Prefix], seed: int
-) -> list[list[str | None]]:
-    """Return each prefix's whole texts, None where the policy did not stop within its limit.
+def decided(successes: int, trials: int, confidence: float) -> bool:
+    """Return whether the Beta posterior's central interval lies on one side of one half.
 
-    The limit is the whole completion's: a continuation that needs more tokens than the policy would
-    have had left has failed.
+    For integers a and b, P(Beta(a, b) < 1/2) = P(Binomial(a + b - 1, 1/2) >= a): no special
+    functions are needed. The prior is uniform, a = 1 + successes, b = 1 + failures.
     """
-    whole = continuing.sampling.max_tokens
-    left = [whole - len(ids) for _, ids in prefixes]
-    prompts = [
-        Prompt(problem_id, continuing.prompts[problem_id].token_ids + ids)
-        for problem_id, ids in prefixes
-    ]
-    sampling = replace(continuing.sampling, max_tokens=max(1, *left), seed=seed)
-    groups = continuing.engine.generate(prompts, sampling)
-    return [
-        [
-            None
-            if completion.truncated or len(completion.token_ids) > rest
-            else _text(continuing, ids + completion.token_ids)
-            for completion in group
-        ]
-        for (_, ids), rest, group in zip(prefixes, left, groups, strict=True)
-    ]
-
-
-def _text(continuing: Continuing, token_ids: Sequence[int]) -> str:
-    """Decode prefix and continuation together: apart, a tokenizer may drop the space between."""
-    return str(continuing.tokenizer.decode(list(token_ids), skip_special_tokens=True))
-
-
-def require(continuing: Continuing | None, labeler: str) -> Continuing:
-    """Return the engine and prompts, or say that they are missing."""
-    if continuing is None:
-        raise ValueError(
-            f"labeler {labeler!r} continues prefixes with the policy: it needs an engine, prompts, "
-            "sampling and a tokenizer (Tools.continuing)"
-        )
-    return continuing
+    tosses = trials + 1
+    ways = sum(math.comb(tosses, k) for k in range(successes + 1, tosses + 1))
+    below: float = ways / 2**tosses
+    return min(below, 1 - below) < (1 - confidence) / 2
 
 
 def build(tools: Tools) -> Labeler:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
+from scipy.stats import beta
 
 from iterative_grpo import plugins
+from iterative_grpo.protocols import Engine
 from iterative_grpo.types import Completion, Finish, Problem, Prompt, Sampling
-from reward_models.labels import exact, monte_carlo, verdict
+from reward_models.labels import exact, first_error, monte_carlo, verdict
 from reward_models.protocols import Continuing, Tools
 from tests.reward_models.labels.chain import PROBLEM, TOKENIZER, ChainEngine, completion, ids, judge
 
 
-def continuing(engine: ChainEngine, *, group_size: int = 8, max_tokens: int = 8) -> Continuing:
+def continuing(engine: Engine, *, group_size: int = 8, max_tokens: int = 8) -> Continuing:
     return Continuing(
         engine,
         {"p0": Prompt("p0", ids(PROBLEM.question))},
@@ -22,8 +25,20 @@ def continuing(engine: ChainEngine, *, group_size: int = 8, max_tokens: int = 8)
     )
 
 
+def naive(engine: ChainEngine, **sampling: int) -> monte_carlo.Labeler:
+    """Math-Shepherd as published: all continuations of every prefix, nothing shared."""
+    return monte_carlo.Labeler(
+        judge, continuing(engine, **sampling), 2, "policy-hash", share=False, confidence=1
+    )
+
+
 def test_every_labeler_is_found_by_name() -> None:
-    assert {"verdict", "exact", "monte_carlo"} <= set(plugins.names("reward_models.labels"))
+    assert plugins.names("reward_models.labels") == [
+        "exact",
+        "first_error",
+        "monte_carlo",
+        "verdict",
+    ]
 
 
 def test_verdict_labels_every_end_and_zeroes_a_fragment() -> None:
@@ -76,9 +91,7 @@ def test_a_step_check_of_the_wrong_length_is_refused() -> None:
 
 def test_monte_carlo_estimates_the_known_success_rates() -> None:
     engine = ChainEngine(first=0.5, second=0.75)
-    labeler = monte_carlo.build(
-        Tools(judge, 2, "policy-hash", continuing=continuing(engine, group_size=2000))
-    )
+    labeler = naive(engine, group_size=2000)
     rows = labeler.label(
         [PROBLEM] * 2, [completion("1\n1"), completion("2\n1", sample=1)], [(2, 3), (2, 3)]
     )
@@ -96,7 +109,7 @@ def test_monte_carlo_estimates_the_known_success_rates() -> None:
 
 def test_equal_prefixes_are_continued_once() -> None:
     engine = ChainEngine(first=0.5, second=0.5)
-    labeler = monte_carlo.build(Tools(judge, 1, continuing=continuing(engine)))
+    labeler = naive(engine)
     texts = ["1\n1", "1\n2", "1\n1", "2\n2"]
     rows = labeler.label(
         [PROBLEM] * 4, [completion(t, sample=i) for i, t in enumerate(texts)], [(2, 3)] * 4
@@ -117,11 +130,11 @@ def test_prefixes_are_the_sampled_ids() -> None:
 def test_a_continuation_beyond_the_limit_has_failed() -> None:
     # Three tokens and EOS fit into 4: after a prefix of 2, two more are left, "1" and EOS.
     fits = ChainEngine(first=1, second=1)
-    labeler = monte_carlo.build(Tools(judge, 1, continuing=continuing(fits, max_tokens=4)))
+    labeler = naive(fits, max_tokens=4)
     (row,) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
     assert row.labels[0] == 1.0
     long = ChainEngine(first=1, second=1, tokens_extra=1)
-    labeler = monte_carlo.build(Tools(judge, 1, continuing=continuing(long, max_tokens=4)))
+    labeler = naive(long, max_tokens=4)
     (row,) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
     assert row.labels[0] == 0.0
 
@@ -150,3 +163,133 @@ def test_rows_that_do_not_belong_together_are_refused() -> None:
         labeler.label([Problem("p9", "q", "1", "d")], [completion("1\n1")], [(3,)])
     with pytest.raises(ValueError, match="do not close a text of 3"):
         labeler.label([PROBLEM], [completion("1\n1")], [(2,)])
+
+
+def test_completions_and_shorter_prefixes_rollouts_are_trials_too() -> None:
+    # Steps "1", "\n", "1": every rollout of the first prefix passes through the second.
+    engine = ChainEngine(first=1.0, second=0.5)
+    labeler = monte_carlo.Labeler(judge, continuing(engine, group_size=40), 1, "", confidence=1)
+    texts = [completion("1\n1", sample=0), completion("1\n2", sample=1)]
+    rows, cost = labeler.label_with_cost([PROBLEM] * 2, texts, [(1, 2, 3)] * 2)
+    assert rows[0].counts[0] == rows[0].counts[1] == rows[1].counts[0]
+    assert rows[0].counts[0][1] == 40
+    # Two trials are the completions themselves; 38 were sampled, for the first prefix alone.
+    assert cost.rollouts == 38
+    assert cost.tokens == engine.tokens == 38 * 3
+    assert (cost.prefixes, cost.labels) == (2, 4)
+    assert cost.reused == 2 * 2 + 38
+    assert cost.tokens_per_label == 38 * 3 / 4
+    assert len({ids for ids, _ in engine.asked}) == 1
+
+
+def test_a_rollout_says_nothing_of_prefixes_it_was_steered_past() -> None:
+    # Labels of "2": continuing "2\n" must not count for a policy that never writes it.
+    engine = ChainEngine(first=1.0, second=1.0)
+    labeler = monte_carlo.Labeler(judge, continuing(engine, group_size=5), 1, "", confidence=1)
+    texts = [completion("1\n1"), completion("2\n1", sample=1)]
+    rows, _ = labeler.label_with_cost([PROBLEM] * 2, texts, [(2, 3), (1, 2, 3)])
+    assert rows[0].counts[0] == (5, 5)
+    assert rows[1].counts[:2] == ((0, 5), (0, 5))
+
+
+def test_shared_labels_are_unbiased() -> None:
+    # Completions sampled by the policy itself; the label of "1" is the chance of the second digit.
+    engine = ChainEngine(first=0.5, second=0.3)
+    seen = [0, 0]
+    for seed in range(300):
+        group = engine.generate([Prompt("p0", ids(PROBLEM.question))], Sampling(4, 8, seed=seed))[0]
+        tools = replace(
+            continuing(engine, group_size=6), sampling=Sampling(6, 8, seed=10_000 + seed)
+        )
+        labeler = monte_carlo.Labeler(judge, tools, 1, "", confidence=1)
+        rows = labeler.label([PROBLEM] * 4, group, [(2, 3)] * 4)
+        right = [row for row in rows if row.text.startswith("1")]
+        if right:
+            seen[0] += right[0].counts[0][0]
+            seen[1] += right[0].counts[0][1]
+    # About 280 x 6 trials: four standard deviations are 0.045.
+    assert seen[0] / seen[1] == pytest.approx(0.3, abs=0.045)
+
+
+def test_decided_prefixes_are_left_alone() -> None:
+    engine = ChainEngine(first=1.0, second=1.0)
+    labeler = monte_carlo.Labeler(judge, continuing(engine, group_size=32), 1, "", share=False)
+    (row,) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
+    # 4 of 4: P(rate < 1/2) = 2^-5 < 0.05.
+    assert row.counts[0] == (4, 4)
+    trials = []
+    for seed in range(20):
+        tools = continuing(ChainEngine(first=1.0, second=0.5), group_size=32)
+        tools = replace(tools, sampling=replace(tools.sampling, seed=seed))
+        even = monte_carlo.Labeler(judge, tools, 1, "", share=False)
+        trials.append(even.label([PROBLEM], [completion("1\n1")], [(2, 3)])[0].counts[0][1])
+    # An even coin shows four alike in one run of eight.
+    assert sum(trials) / 20 > 8
+    assert max(trials) == 32
+
+
+def test_rounds_draw_other_continuations() -> None:
+    # With one seed for all rounds a coin that came up once would come up always.
+    engine = ChainEngine(first=1.0, second=0.5)
+    labeler = monte_carlo.Labeler(
+        judge, continuing(engine, group_size=400), 1, "", confidence=0.999999, at_once=1
+    )
+    (row,) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
+    assert row.counts[0][1] == 400
+    assert row.labels[0] == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.9, 0.99])
+def test_decision_is_the_beta_interval(confidence: float) -> None:
+    tail = (1 - confidence) / 2
+    for trials in range(17):
+        for successes in range(trials + 1):
+            posterior = beta(1 + successes, 1 + trials - successes)
+            low, high = posterior.ppf(tail), posterior.ppf(1 - tail)
+            found = monte_carlo.decided(successes, trials, confidence)
+            assert found == (low > 0.5 or high < 0.5), (successes, trials)
+
+
+def test_first_error_is_found_by_halving() -> None:
+    # "1", "1", "2" (wrong), then anything: prefixes are right while they hold ones alone.
+    text = "\n".join(["1"] * 5 + ["2"] + ["1"] * 10)
+    starts = range(0, 32, 2)
+    ends = tuple(min(start + 2, len(text)) for start in starts)
+    engine = OnesEngine(len(ends))
+    tools = continuing(engine, max_tokens=64)
+    problem = replace(PROBLEM, answer="1" * len(ends))
+    labeler = first_error.build(Tools(judge, 3, "hash", continuing=tools))
+    rows, cost = labeler.label_with_cost([problem], [completion(text)], [ends])
+    assert rows[0].labels == (1.0,) * 5 + (0.0,) * 11
+    assert cost.prefixes == 15
+    # 15 prefixes have 16 outcomes: four halvings.
+    assert len(set(engine.asked)) <= 4
+    assert rows[0].labeler == "first_error"
+
+
+def test_first_error_trusts_right_solutions() -> None:
+    engine = ChainEngine(first=0.0, second=0.0)
+    labeler = first_error.build(Tools(judge, 3, continuing=continuing(engine)))
+    rows = labeler.label([PROBLEM] * 2, [completion("1\n1"), completion("2\n2")], [(2, 3)] * 2)
+    assert rows[0].labels == (1.0, 1.0)
+    assert rows[1].labels == (0.0, 0.0)
+    assert all(asked[-2] != ids("1")[0] for asked, _ in engine.asked)
+
+
+class OnesEngine:
+    """Continues lines of ones to the right answer, and nothing else."""
+
+    def __init__(self, lines: int) -> None:
+        self.lines = lines
+        self.asked: list[tuple[int, ...]] = []
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
+        groups = []
+        for prompt in prompts:
+            self.asked.append(prompt.token_ids)
+            done = str(TOKENIZER.decode(list(prompt.token_ids[len(ids(PROBLEM.question)) :])))
+            left = self.lines - done.count("\n")
+            text = "\n".join(["1"] * left)
+            one = Completion("p0", 0, text, (*ids(text), 1), Finish.STOP)
+            groups.append([one] * sampling.group_size)
+        return groups

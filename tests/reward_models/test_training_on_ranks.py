@@ -1,0 +1,69 @@
+"""Two processes train the same model as one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+
+
+def launch(folder: Path, processes: int, count: int, loss: str) -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    started = []
+    for rank in range(processes):
+        place = {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(processes),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "ACCELERATE_USE_CPU": "true",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+        arguments = [str(folder), str(count), loss]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.reward_models.train_on_ranks", *arguments],
+                cwd=ROOT,
+                env=os.environ | (place if processes > 1 else {"PYTHONPATH": str(ROOT)}),
+                stderr=subprocess.PIPE,
+            )
+        )
+    for process in started:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "loss"), [(41, "bce"), (60, "bradley_terry")])
+def test_two_processes_equal_one(tmp_path: Path, count: int, loss: str) -> None:
+    # 41 rows in batches of 8 leave one row for two processes.
+    launch(tmp_path, 1, count, loss)
+    launch(tmp_path, 2, count, loss)
+    one = load_file(tmp_path / "on1" / "model.safetensors")
+    two = load_file(tmp_path / "on2" / "model.safetensors")
+    assert one.keys() == two.keys()
+    if loss == "bradley_terry":
+        # A pair's difference does not depend on the bias: its gradient is rounding alone.
+        del one["score.bias"], two["score.bias"]
+    for name, weight in one.items():
+        # Adam divides by the gradient's size: where it is near zero, rounding decides a sign.
+        close = (weight - two[name]).abs() < 1e-4
+        assert close.float().mean() > 0.99, name
+    first = floats((tmp_path / "heldout1").read_text())
+    second = floats((tmp_path / "heldout2").read_text())
+    assert first == pytest.approx(second, abs=1e-4)
+
+
+def floats(text: str) -> list[float]:
+    return [float(part) for part in text.strip("(),").split(",")]

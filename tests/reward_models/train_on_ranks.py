@@ -1,0 +1,37 @@
+"""Run as a process of a distributed group: train and write the weights of rank 0.
+
+Arguments: output folder, number of rows, loss.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from reward_models.model import RewardModel
+from reward_models.training import TrainingSettings, train
+from tests.reward_models.making import additions, llama, words
+
+
+def main() -> None:
+    folder, count, loss = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    accelerator = Accelerator(cpu=True)
+    tokenizer = words()
+    model = RewardModel.from_shape(llama(len(tokenizer)), tokenizer)
+    rows = additions(count, 1, steps=True)
+    report = train(
+        model,
+        rows,
+        heldout=additions(21, 2, steps=True),
+        settings=TrainingSettings(batch_size=8, loss=loss, patience=9, warmup=0, decay=0),
+        accelerator=accelerator if accelerator.num_processes > 1 else None,
+    )
+    if accelerator.is_main_process:
+        model.save(folder / f"on{accelerator.num_processes}")
+        (folder / f"heldout{accelerator.num_processes}").write_text(repr(report.heldout_losses))
+
+
+if __name__ == "__main__":
+    main()

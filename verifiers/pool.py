@@ -21,12 +21,20 @@ import weakref
 from typing import Final
 
 from verifiers import frames
-from verifiers.process import DeadlineExceeded, FunctionRaised, PoolError, Worker, WorkerCrashed
+from verifiers.process import (
+    DeadlineExceeded,
+    FunctionRaised,
+    PoolError,
+    PoolUnusable,
+    Worker,
+    WorkerCrashed,
+)
 
 __all__ = [
     "DeadlineExceeded",
     "FunctionRaised",
     "PoolError",
+    "PoolUnusable",
     "WorkerCrashed",
     "WorkerPool",
     "available_cores",
@@ -101,7 +109,7 @@ class WorkerPool:
         Raises:
             ValueError: the timeout is not a positive number.
             frames.FrameError: the arguments are not plain data, or too long.
-            DeadlineExceeded, WorkerCrashed, FunctionRaised: see there.
+            DeadlineExceeded, WorkerCrashed, FunctionRaised, PoolUnusable: see there.
         """
         if not (math.isfinite(timeout) and timeout > 0):
             raise ValueError(f"timeout is {timeout}: a positive number of seconds was expected")
@@ -132,7 +140,7 @@ class WorkerPool:
                 self._start_one()
 
     def close(self) -> None:
-        """Kill all workers; calls in flight and later ones fail as ``WorkerCrashed``."""
+        """Kill all workers: calls in flight fail as WorkerCrashed, later ones as PoolUnusable."""
         with self._changed:
             self._closed = True
             workers, self._workers, self._idle = self._workers, [], []
@@ -195,13 +203,13 @@ class WorkerPool:
             try:
                 while True:
                     if self._closed:
-                        raise WorkerCrashed("the pool is closed")
+                        raise PoolUnusable("the pool is closed")
                     self._drop_dead()
                     self._start_enough()
                     if self._idle:
                         return self._idle.pop()
                     if not self._workers:
-                        raise WorkerCrashed(f"workers cannot start: {self._last_failure}")
+                        raise PoolUnusable(f"workers cannot start: {self._last_failure}")
                     self._changed.wait()
             finally:
                 self._waiting -= 1

@@ -32,7 +32,11 @@ class DeadlineExceeded(PoolError):
 
 
 class WorkerCrashed(PoolError):
-    """The worker died or ran out of memory during the call, or workers cannot start at all."""
+    """The worker died or ran out of memory during the call."""
+
+
+class PoolUnusable(PoolError):
+    """No worker can be had: the pool is closed, or its processes cannot start here."""
 
 
 class FunctionRaised(PoolError):

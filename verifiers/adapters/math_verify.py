@@ -4,9 +4,9 @@ r"""Math-Verify's two functions, for those who switch: ``verify(parse(gold), par
     verify(parse(r"$\frac{1}{2}$"), parse("So it is $0.5$."))  # True
 
 The gold comes **first**, as there; ``verifiers.verify(response, answer)`` has it last. What
-differs: ``parse`` finds the answer and keeps its text (no sympy object), ``verify`` raises GoldError for a
-gold that cannot be read, where Math-Verify says False, and options that choose extraction targets
-or tolerances do not exist: a ``Policy`` takes their place.
+differs: ``parse`` finds the answer and keeps its text (no sympy object), ``verify`` raises
+GoldError for a gold that cannot be read, where Math-Verify says False, and options that choose
+extraction targets or tolerances do not exist: a ``Policy`` takes their place.
 """
 
 import logging

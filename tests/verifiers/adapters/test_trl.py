@@ -38,11 +38,11 @@ def test_whole_solutions_of_gsm8k_are_golds() -> None:
 
 
 def test_values_are_chosen_by_outcome(caplog: pytest.LogCaptureFixture) -> None:
-    # No identity of this kind is decided without sympy, and no call of it ends in a microsecond.
-    needs_sympy = "\\boxed{\\sin^2 x + \\cos^2 x + y}"
+    # Integrals are decided by sympy alone, and no call of a worker ends in a microsecond.
+    needs_sympy = "\\boxed{\\int_0^1 x^2 dx}"
     skipping = make_reward(timeout=1e-6, values={**VALUES, Outcome.TIMEOUT: None})
     with caplog.at_level(logging.WARNING):
-        assert skipping(completions=[needs_sympy, "\\boxed{2}"], answer=["1 + y", "2"]) == [None, 1]
+        assert skipping(completions=[needs_sympy, "\\boxed{2}"], answer=["1/3", "2"]) == [None, 1]
     assert "1 of 2 verdicts were not reached" in caplog.text
     with pytest.raises(ValueError, match="INCORRECT"):
         make_reward(values={Outcome.CORRECT: 1.0})

@@ -102,7 +102,9 @@ class _SharedLayer:
         """Make room, in the shapes and precision of the first keys and values (rows, K, new, D)."""
         cache = self.cache
         # On a CPU, products with one query a row are slower in bfloat16 than in float32.
-        dtype = torch.float32 if key_states.device.type == "cpu" else key_states.dtype
+        dtype = key_states.dtype
+        if key_states.device.type == "cpu":
+            dtype = torch.promote_types(dtype, torch.float32)
         heads = key_states.shape[1]
 
         def room(like: torch.Tensor, rows: int, length: int) -> torch.Tensor:

@@ -29,6 +29,7 @@ class Engine:
     ) -> None:
         if not cache_gib > 0:
             raise ValueError(f"cache_gib is {cache_gib}, must be above 0")
+        _precision(dtype)
         self.model = model
         self.tokenizer = tokenizer
         self.dtype = dtype

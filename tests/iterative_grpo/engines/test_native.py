@@ -1,0 +1,200 @@
+"""What only the native engine promises: less work, the same results, and honest refusals."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    Gemma2Config,
+    GPT2Config,
+    LlamaConfig,
+    MambaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from iterative_grpo.engines import generate, native
+from iterative_grpo.engines._shared_cache import UnsupportedModel
+from iterative_grpo.types import Completion, Finish, Prompt, Sampling
+from tests.iterative_grpo.engines import tiny
+
+ENDING = [5, 9, 14]
+
+
+@contextmanager
+def counted_tokens(model: PreTrainedModel) -> Iterator[list[int]]:
+    """Collect the number of tokens of each forward pass."""
+    counts: list[int] = []
+    handle = model.get_input_embeddings().register_forward_hook(
+        lambda _module, args, _output: counts.append(args[0].numel())
+    )
+    yield counts
+    handle.remove()
+
+
+def assert_plain_logps(
+    model: PreTrainedModel, prompt: Prompt, completion: Completion, atol: float = 1e-5
+) -> None:
+    expected = tiny.plain_logps(model, prompt, completion.token_ids)
+    chosen = expected.gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
+    reported = torch.tensor(completion.logps, dtype=torch.float64)
+    torch.testing.assert_close(reported, chosen, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_rows_stay_themselves_while_others_finish_and_leave(family: str) -> None:
+    model = tiny.model(family, eos=ENDING)
+    question, tail, *others = (p.token_ids for p in tiny.prompts(9, 6, 3, 14, 7, 20))
+    ids = [question, question + tail[:2], *others, question + tail, question]
+    prompts = [Prompt(f"p{i}", token_ids) for i, token_ids in enumerate(ids)]
+    groups = native.load(model, tiny.NoEos()).generate(prompts, Sampling(6, 40, seed=3))
+    lengths = set()
+    for prompt, group in zip(prompts, groups, strict=True):
+        for completion in group:
+            assert_plain_logps(model, prompt, completion)
+            lengths.add(len(completion.token_ids))
+    assert len(lengths) > 8
+
+
+def test_results_do_not_depend_on_how_prompts_are_batched() -> None:
+    model = tiny.model("llama", eos=ENDING)
+    prompts = tiny.prompts(4, 18, 9, 9, 2)
+    sampling = Sampling(3, 20, temperature=0.8, top_p=0.9, seed=11)
+    together = native.load(model, tiny.NoEos()).generate(prompts, sampling)
+    alone = [native.load(model, tiny.NoEos()).generate([p], sampling)[0] for p in prompts]
+    turns = native.load(model, tiny.NoEos(), cache_gib=1e-6).generate(prompts, sampling)
+    for other in (alone, turns):
+        assert [[c.token_ids for c in g] for g in other] == [
+            [c.token_ids for c in g] for g in together
+        ]
+
+
+def test_a_seed_gives_each_prompt_and_sample_its_own_stream() -> None:
+    model = tiny.model("llama")
+    prompts = tiny.prompts(5, 5)
+    few = native.load(model, tiny.NoEos()).generate(prompts, Sampling(2, 10))
+    many = native.load(model, tiny.NoEos()).generate(prompts[::-1], Sampling(4, 10))[::-1]
+    for small, large in zip(few, many, strict=True):
+        assert [c.token_ids for c in large[:2]] == [c.token_ids for c in small]
+
+
+def test_a_prompt_is_forwarded_once_for_its_group_and_its_prefixes() -> None:
+    model = tiny.model("llama")
+    long = tiny.prompts(30)[0].token_ids
+    prompts = [Prompt(f"step{i}", long[:n]) for i, n in enumerate((10, 18, 25, 30))]
+    with counted_tokens(model) as counts:
+        native.load(model, tiny.NoEos()).generate(prompts, Sampling(5, 4))
+    assert counts == [30, 20, 20, 20]
+
+
+def test_finished_rows_are_not_carried_along() -> None:
+    model = tiny.model("llama", eos=ENDING)
+    prompts = tiny.prompts(*range(3, 23))
+    with counted_tokens(model) as counts:
+        groups = native.load(model, tiny.NoEos()).generate(prompts, Sampling(4, 60))
+    completions = list(itertools.chain(*groups))
+    needed = sum(len(c.token_ids) - (c.finish is Finish.STOP) for c in completions)
+    prefill = 20 * 22
+    assert sum(counts) <= prefill + needed * 17 / 16 + len(completions)
+    assert len(counts) <= max(len(c.token_ids) for c in completions)
+
+
+def test_bfloat16_is_near_and_the_weights_come_back_untouched() -> None:
+    model = tiny.model("qwen2")
+    before = {name: (p.data_ptr(), p.dtype) for name, p in model.named_parameters()}
+    values = [p.clone() for p in model.parameters()]
+    prompts = tiny.prompts(5, 11)
+    groups = native.load(model, tiny.NoEos(), dtype="bfloat16").generate(prompts, Sampling(4, 12))
+    assert {name: (p.data_ptr(), p.dtype) for name, p in model.named_parameters()} == before
+    assert all(torch.equal(p, v) for p, v in zip(model.parameters(), values, strict=True))
+    errors = []
+    for prompt, group in zip(prompts, groups, strict=True):
+        for completion in group:
+            assert_plain_logps(model, prompt, completion, atol=0.5)
+            expected = tiny.plain_logps(model, prompt, completion.token_ids)
+            chosen = expected.gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
+            errors.append((torch.tensor(completion.logps) - chosen).abs().mean())
+    # It is bfloat16 that ran: near, and not as near as float32.
+    assert 1e-4 < float(torch.stack(errors).mean()) < 0.1
+
+
+def test_the_weights_come_back_when_sampling_fails() -> None:
+    model = tiny.model("llama")
+    dtypes = [p.dtype for p in model.parameters()]
+    implementation = model.config._attn_implementation
+    model.lm_head.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        native.load(model, tiny.NoEos(), dtype="bfloat16").generate(tiny.prompts(4), Sampling(1, 4))
+    assert [p.dtype for p in model.parameters()] == dtypes
+    assert model.config._attn_implementation == implementation
+    assert model.training
+    model.lm_head._forward_hooks.clear()
+    assert not model.lm_head._forward_pre_hooks
+    model(torch.tensor([[3, 4]])).logits.sum().backward()
+
+
+SMALL = {
+    "vocab_size": tiny.VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": 0,
+}
+REFUSED = {
+    "sliding_window": MistralConfig(**SMALL, sliding_window=8),
+    "softcap": Gemma2Config(**SMALL, head_dim=8, layer_types=["full_attention"] * 2),
+    "sliding_attention": Gemma2Config(**SMALL, head_dim=8),
+    "attention functions from outside": BloomConfig(
+        vocab_size=tiny.VOCABULARY, hidden_size=32, n_layer=2, n_head=4
+    ),
+    "MambaForCausalLM": MambaConfig(
+        vocab_size=tiny.VOCABULARY, hidden_size=32, num_hidden_layers=2
+    ),
+    "cross-attention": GPT2Config(
+        vocab_size=tiny.VOCABULARY, n_embd=32, n_layer=2, n_head=4, add_cross_attention=True
+    ),
+    "dynamic rotary": LlamaConfig(
+        **SMALL,
+        max_position_embeddings=64,
+        rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_what_it_does_not_compute_is_refused_with_a_way_out(reason: str) -> None:
+    config: PreTrainedConfig = REFUSED[reason]
+    model = AutoModelForCausalLM.from_config(config)
+    implementation = model.config._attn_implementation
+    with pytest.raises(UnsupportedModel, match=rf"{reason}.*use the 'generate' engine"):
+        native.load(model, tiny.NoEos()).generate(tiny.prompts(4), Sampling(1, 2))
+    assert model.config._attn_implementation == implementation
+    (group,) = generate.load(model, tiny.NoEos()).generate(tiny.prompts(4), Sampling(1, 2))
+    assert len(group[0].token_ids) == 2
+
+
+def test_an_encoder_decoder_is_refused() -> None:
+    config = T5Config(vocab_size=24, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=4)
+    with pytest.raises(UnsupportedModel, match="encoder-decoder"):
+        native.load(T5ForConditionalGeneration(config), tiny.NoEos()).generate(
+            tiny.prompts(4), Sampling(1, 2)
+        )
+
+
+@pytest.mark.parametrize(("option", "value"), [("dtype", "bf17"), ("cache_gib", 0)])
+def test_wrong_options_are_named(option: str, value: object) -> None:
+    with pytest.raises(ValueError, match=option.split("_")[0]):
+        native.load(tiny.model("llama"), tiny.NoEos(), **{option: value})

@@ -25,7 +25,7 @@ def build(
     *,
     kind: str,
     lr: float,
-    muon_lr: float = 0.01,
+    muon_lr: float = 0.02,
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.95),
 ) -> torch.optim.Optimizer:

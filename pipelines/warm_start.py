@@ -49,7 +49,7 @@ class WarmStart:
     steps: int = 2_000
     batch: int = 32
     learning_rate: float = 3e-3
-    muon_learning_rate: float = 0.01
+    muon_learning_rate: float = 0.005
     optimizer: str = "muon"
     rise_steps: int = 20
     stop_at: float = 0.5
@@ -239,11 +239,11 @@ def _tokenize(
         raise ValueError("warm start: no pairs of prompt and completion to learn from")
     prompts = tokenizer([prompt for prompt, _ in pairs])["input_ids"]
     completions = tokenizer([text for _, text in pairs], add_special_tokens=False)["input_ids"]
-    context = model.config.max_position_embeddings
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     rows = []
     for number, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         row = _Row((*prompt, *completion, tokenizer.eos_token_id), len(prompt))
-        if len(row.ids) > context:
+        if context is not None and len(row.ids) > context:
             raise ValueError(
                 f"warm start: pair {number} has {len(row.ids)} tokens, more than the model's "
                 f"context of {context}; leave it out or make a model with more context"

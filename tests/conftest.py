@@ -68,3 +68,11 @@ def tiny_policy(
         return folder
 
     return make
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_libraries() -> None:
+    """Keep libraries' progress bars out of test reports."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()

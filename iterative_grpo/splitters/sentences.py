@@ -16,7 +16,7 @@ from iterative_grpo.splitters._cuts import close
 class Splitter:
     """Cut after sentence marks that white space follows, and after newlines."""
 
-    marks: str = ".!?。！？"  # noqa: RUF001 - full-width marks are meant
+    marks: str = ".!?。！？"
 
     def split(self, text: str) -> tuple[int, ...]:
         """Return the step ends of `text`."""

@@ -20,7 +20,7 @@ batches = st.lists(groups, min_size=1, max_size=3)
 
 
 def double_loop(group: Group, eps: float = 1e-4) -> list[list[float]]:
-    """Equation-for-equation §4.1.3: normalise by all steps of all outputs, then sum what follows."""
+    """Write §4.1.3 out: normalise by all steps of all outputs, then sum what follows."""
     everything = [r for output in group for r in output]
     mean = sum(everything) / len(everything)
     variance = sum((r - mean) ** 2 for r in everything) / max(len(everything) - 1, 1)

@@ -1,0 +1,349 @@
+"""The trainer against stock TRL, against plain autograd, and against its own reference."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import GRPOConfig, GRPOTrainer
+
+from iterative_grpo import plugins
+from iterative_grpo.advantages.sum import Rule
+from iterative_grpo.batches import split_rows, trim
+from iterative_grpo.normalize import Normalizer
+from iterative_grpo.protocols import Splitter
+from iterative_grpo.rollouts import Rollout
+from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
+from iterative_grpo.types import Completion, Problem, Prompt, StepRewards
+
+PolicyMaker = Callable[[int, torch.dtype], Path]
+G = 4
+
+
+class DigitSource:
+    """A reward that any text has: for each step, the share of its characters that are digits."""
+
+    def __init__(self, splitter: Splitter) -> None:
+        self.splitter = splitter
+
+    def score(
+        self, problems: Sequence[Problem], completions: Sequence[Completion]
+    ) -> list[StepRewards]:
+        rewards = []
+        for completion in completions:
+            ends = self.splitter.split(completion.text)
+            starts = (0, *ends)
+            values = tuple(
+                sum(c.isdigit() for c in completion.text[a:b]) / max(b - a, 1)
+                for a, b in zip(starts, ends, strict=False)
+            )
+            rewards.append(StepRewards(ends, values))
+        return rewards
+
+
+def digit_reward(completions: list[str], **_: Any) -> list[float]:
+    """The same reward of whole texts, as stock TRL takes it."""
+    return [sum(c.isdigit() for c in text) / max(len(text), 1) for text in completions]
+
+
+def arguments(folder: Path, **more: Any) -> GRPOConfig:
+    settings: dict[str, Any] = {
+        "output_dir": str(folder / "out"),
+        "per_device_train_batch_size": 2 * G,
+        "gradient_accumulation_steps": 2,
+        "num_generations": G,
+        "max_completion_length": 10,
+        "beta": 0.04,
+        "loss_type": "grpo",
+        "use_bias_correction_kl": False,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "max_steps": 2,
+        "learning_rate": 1e-2,
+        "lr_scheduler_type": "constant",
+        "shuffle_dataset": False,
+        "report_to": "none",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
+    return GRPOConfig(**{**settings, **more})
+
+
+def make(
+    policy: Path,
+    folder: Path,
+    splitter: str = "whole",
+    rollouts: list[tuple[int, list[Rollout]]] | None = None,
+    engine: Any = None,
+    **more: Any,
+) -> IterativeGRPOTrainer:
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    problems = [Problem(f"toy/{i}", f"{i}+{i}=", str(2 * i), "toy") for i in range(8)]
+    prompts = [Prompt(p.id, tuple(tokenizer(p.question)["input_ids"])) for p in problems]
+    found = plugins.find("iterative_grpo.splitters", splitter).Splitter()
+    return IterativeGRPOTrainer(
+        AutoModelForCausalLM.from_pretrained(policy),
+        args=arguments(folder, **more),
+        task=Task(problems, prompts, [p.question for p in problems]),
+        source=DigitSource(found),
+        credit=Credit(Rule(), Normalizer()),
+        tokenizer=tokenizer,
+        record=None if rollouts is None else (lambda step, rows: rollouts.append((step, rows))),
+        engine=engine,
+    )
+
+
+def stock(policy: Path, folder: Path, **more: Any) -> GRPOTrainer:
+    from datasets import Dataset
+
+    return GRPOTrainer(
+        AutoModelForCausalLM.from_pretrained(policy),
+        reward_funcs=[digit_reward],
+        args=arguments(folder, **more),
+        train_dataset=Dataset.from_list([{"prompt": f"{i}+{i}="} for i in range(8)]),
+        processing_class=AutoTokenizer.from_pretrained(policy),
+    )
+
+
+def generation(trainer: GRPOTrainer) -> dict[str, Any]:
+    """One generation of the first two problems, as `_prepare_inputs` would ask for it."""
+    trainer.model.train()
+    torch.manual_seed(7)
+    rows = [trainer.train_dataset[i] for i in range(2) for _ in range(G)]
+    return dict(trainer._generate_and_score_completions(rows))
+
+
+def test_outcome_advantages_are_stock_trls(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
+    policy = tiny_policy(0, torch.float32)
+    ours = generation(make(policy, tmp_path))
+    theirs = generation(stock(policy, tmp_path))
+    torch.testing.assert_close(ours["completion_ids"], theirs["completion_ids"])
+    spread = theirs["advantages"][:, None] * theirs["completion_mask"]
+    torch.testing.assert_close(ours["advantages"], spread, rtol=1e-5, atol=1e-6)
+
+
+def test_loss_and_gradients_are_stock_trls(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
+    policy = tiny_policy(0, torch.float32)
+    gradients, losses = [], []
+    for trainer in (make(policy, tmp_path), stock(policy, tmp_path)):
+        trainer.current_gradient_accumulation_steps = 1
+        loss = trainer._compute_loss(trainer.model, generation(trainer))
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append(torch.cat([p.grad.flatten() for p in trainer.model.parameters()]))
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-5, atol=1e-7)
+
+
+def test_process_loss_and_gradients_are_plain_autograds(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    """Equation 21 of the paper written out on one row at a time, in float64."""
+    policy = tiny_policy(0, torch.float64)
+    trainer = make(policy, tmp_path, splitter="lines", model_init_kwargs=None)
+    batch = generation(trainer)
+    trainer.current_gradient_accumulation_steps = 1
+    # A reference that differs from the policy, so that the KL term takes part.
+    reference = AutoModelForCausalLM.from_pretrained(tiny_policy(1, torch.float64))
+
+    def logps(model: Any, row: int) -> torch.Tensor:
+        prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
+        completion = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
+        ids = torch.cat([prompt, completion])[None]
+        scores = model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        return scores.gather(-1, completion[:, None]).squeeze(-1)
+
+    with torch.no_grad():
+        width = batch["completion_ids"].size(1)
+        batch["ref_per_token_logps"] = torch.stack(
+            [
+                torch.nn.functional.pad(row, (0, width - len(row)))
+                for row in (logps(reference, r) for r in range(2 * G))
+            ]
+        )
+    batch["advantages"] = batch["advantages"].double()
+    loss = trainer._compute_loss(trainer.model, trim(batch))
+    loss.backward()
+    ours = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
+
+    plain = AutoModelForCausalLM.from_pretrained(policy)
+    total = torch.zeros((), dtype=torch.float64)
+    for row in range(2 * G):
+        new = logps(plain, row)
+        length = len(new)
+        log_ratio = logps(reference, row).detach() - new
+        kl = log_ratio.exp() - log_ratio - 1
+        ratio = (new - new.detach()).exp()
+        advantages = batch["advantages"][row, :length]
+        clipped = torch.minimum(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages)
+        total = total - (clipped - 0.04 * kl).mean() / (2 * G)
+    total.backward()
+    expected = torch.cat([p.grad.flatten() for p in plain.parameters()])
+    assert ours.dtype is torch.float64
+    assert batch["advantages"].unique().numel() > 4
+    # TRL's fused head computes log-probabilities in float32 whatever the model's type.
+    torch.testing.assert_close(loss.detach(), total.detach(), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_process_advantages_lie_on_the_sampled_tokens(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    rollouts: list[tuple[int, list[Rollout]]] = []
+    trainer = make(tiny_policy(0, torch.float32), tmp_path, "lines", rollouts)
+    batch = generation(trainer)
+    ((_, rows),) = rollouts
+    for row, rollout in enumerate(rows):
+        length = int(batch["completion_mask"][row].sum())
+        got = batch["advantages"][row, :length].tolist()
+        # One token a character here: the step of a token is read off the text.
+        expected = []
+        for position in range(length):
+            step = sum(end <= position for end in rollout.rewards.ends)
+            expected.append(rollout.advantages[min(step, len(rollout.advantages) - 1)])
+        assert got == pytest.approx(expected, rel=1e-6)
+        assert not batch["advantages"][row, length:].any()
+    assert any(len(r.rewards.ends) > 1 for r in rows)
+
+
+def test_one_end_makes_a_process_step_bitwise_an_outcome_step(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    policy = tiny_policy(0, torch.float32)
+    weights = []
+    for name in ("whole", "separator"):
+        trainer = make(policy, tmp_path / name, name)
+        trainer.train()
+        weights.append(torch.cat([p.flatten() for p in trainer.model.parameters()]))
+    assert torch.equal(weights[0], weights[1])
+
+
+def test_training_moves_the_policy_and_the_reference_stays(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    policy = tiny_policy(0, torch.float32)
+    trainer = make(policy, tmp_path)
+    before = [p.clone() for p in trainer.model.parameters()]
+    trainer.train()
+    saved = AutoModelForCausalLM.from_pretrained(policy)
+    for kept, reference in zip(saved.parameters(), trainer.ref_model.parameters(), strict=True):
+        assert torch.equal(kept, reference)
+    assert any(
+        not torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True)
+    )
+
+
+def test_each_iteration_starts_at_its_own_reference(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    """At step 0 the reference's log-probabilities are the policy's, not iteration 0's."""
+    path = tiny_policy(0, torch.float32)
+    ids = torch.randint(2, 20, (3, 12), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    seen = []
+    for iteration in range(3):
+        trainer = make(path, tmp_path / str(iteration))
+        with torch.no_grad():
+            policy, *_ = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, 6)
+            reference, *_ = trainer._get_per_token_logps_and_entropies(
+                trainer.ref_model, ids, mask, 6
+            )
+        assert torch.equal(policy, reference)
+        seen.append(reference)
+        trainer.train()
+        path = tmp_path / f"after-{iteration}"
+        trainer.model.save_pretrained(path)
+        trainer.processing_class.save_pretrained(path)
+    assert not torch.allclose(seen[0], seen[1])
+    assert not torch.allclose(seen[1], seen[2])
+
+
+def test_an_engine_samples_groups_for_the_trainer(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
+    from iterative_grpo.engines import generate
+
+    rollouts: list[tuple[int, list[Rollout]]] = []
+    trainer = make(tiny_policy(0, torch.float32), tmp_path, rollouts=rollouts, engine=generate.load)
+    trainer.train()
+    assert [step for step, _ in rollouts] == [1, 2]
+    for _, rows in rollouts:
+        assert [r.problem_id for r in rows][::G] == list(dict.fromkeys(r.problem_id for r in rows))
+        # A group's outputs are samples, not copies.
+        assert len({r.text for r in rows}) > len(rows) // 2
+
+
+def test_a_resumed_phase_ends_like_an_unbroken_one(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    policy = tiny_policy(0, torch.float32)
+    more = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    unbroken = make(policy, tmp_path / "a", **more)
+    unbroken.train()
+    resumed = make(policy, tmp_path / "b", **more)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "a" / "out" / "checkpoint-2"))
+    for a, b in zip(unbroken.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_micro_batches_keep_groups_and_lose_only_padding(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    trainer = make(tiny_policy(0, torch.float32), tmp_path)
+    batch = generation(trainer)
+    parts = [trim(part) for part in split_rows(batch, 2)]
+    for index, part in enumerate(parts):
+        rows = slice(index * G, (index + 1) * G)
+        kept = int(batch["completion_mask"][rows].sum())
+        assert int(part["completion_mask"].sum()) == kept
+        assert bool(part["completion_mask"][:, -1].any())
+        assert bool(part["prompt_mask"][:, 0].any())
+        width = part["completion_ids"].size(1)
+        assert torch.equal(part["advantages"], batch["advantages"][rows, :width])
+    whole = torch.stack([_loss(trainer, part) for part in parts]).mean()
+    torch.testing.assert_close(whole, _loss(trainer, batch), rtol=1e-5, atol=1e-7)
+
+
+def _loss(trainer: IterativeGRPOTrainer, batch: dict[str, Any]) -> torch.Tensor:
+    trainer.current_gradient_accumulation_steps = 1
+    return trainer._compute_loss(trainer.model, batch).detach()
+
+
+SIGNATURES = {
+    "_tokenize_prompts": ["self", "prompts"],
+    "_generate_single_turn": [
+        "self",
+        "prompt_ids",
+        "images",
+        "multimodal_fields",
+        "num_generations",
+        "has_tool_images",
+    ],
+    "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
+    "_generate_and_score_completions": ["self", "inputs"],
+    "_prepare_inputs": ["self", "generation_batch"],
+    "training_step": ["self", "model", "inputs", "num_items_in_batch"],
+    "log": ["self", "logs", "start_time"],
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_trl_still_has_what_is_overridden(name: str) -> None:
+    """If this fails, TRL has changed under us: read its release notes before touching the pin."""
+    assert list(inspect.signature(getattr(GRPOTrainer, name)).parameters) == SIGNATURES[name]
+
+
+def test_wrong_numbers_of_rewards_are_named(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
+    trainer = make(tiny_policy(0, torch.float32), tmp_path)
+
+    class Short(DigitSource):
+        def score(self, *args: Any) -> list[StepRewards]:
+            return super().score(*args)[1:]
+
+    trainer._source = Short(plugins.find("iterative_grpo.splitters", "whole").Splitter())
+    with pytest.raises(ValueError, match="7 rewards for 8 completions"):
+        generation(trainer)

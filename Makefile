@@ -5,6 +5,7 @@
 #   make test-all  the slow tests too
 #   make lint      formatting, lint and types
 #   make check     lint and test-all: what CI runs
+#   make docs      write the pages of docs/ that are made from the code
 #   make setup     only make the virtual environment
 #   make clean     remove the virtual environment and what tools left behind
 #
@@ -20,7 +21,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test test-all lint check clean
+.PHONY: help setup demo test test-all lint check docs clean
 
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
@@ -71,6 +72,9 @@ lint: $(READY)
 	@"$(BIN)/mypy"
 
 check: lint test-all
+
+docs: $(READY)
+	@"$(BIN)/python" docs/configuration.py
 
 clean:
 	rm -rf "$(VENV)" build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -26,7 +26,7 @@ EVERYWHERE = {"tests", "benchmarks"}
 HEAVY = ("torch", "transformers", "trl", "datasets", "sympy", "sklearn", "matplotlib", "pandas")
 """What an import that a user waits for must not load."""
 
-LIGHT = ("verifiers", "iterative_grpo", "reward_models", "pipelines")
+LIGHT = ("verifiers", "iterative_grpo", "reward_models", "pipelines", "pipelines.cli")
 
 NAMED = {"import_module", "find", "names", "check", "find_spec"}
 """Functions that import what their first argument names."""

@@ -58,9 +58,9 @@ class WarmStart(Section):
     steps: Positive = Field(2_300, description="optimizer steps at most")
     batch: Positive = 32
     learning_rate: Rate = Field(3e-3, description="AdamW's, for embeddings, norms and head")
-    muon_learning_rate: Rate = Field(0.02, description="Muon's, for hidden matrices")
+    muon_learning_rate: Rate = Field(5e-3, description="Muon's, for hidden matrices")
     stop_at: Share = Field(
-        1.0, description="stop when greedy accuracy on validation questions reaches this"
+        1.0, description="let the rates fall, and stop, once validation accuracy reaches this"
     )
 
 

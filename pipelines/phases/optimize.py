@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from iterative_grpo import plugins
+from iterative_grpo.types import Problem
 from pipelines import building, judging, policies, prompts, questions, world
 from pipelines.config import Config
 from pipelines.phases import sample
@@ -40,7 +41,7 @@ PHASE = Phase("optimize", settings, resumable=True)
 
 
 def run(job: Job) -> None:
-    """Write policy/ (the new policy), steps.jsonl and rollouts.jsonl."""
+    """Write policy/ (the new policy), steps.jsonl, rollouts.jsonl and questions.jsonl."""
     from transformers import PrinterCallback
     from transformers.trainer_utils import get_last_checkpoint
 
@@ -53,13 +54,16 @@ def run(job: Job) -> None:
     model, tokenizer = policies.load(start, config.policy)
     trained = job.output / "checkpoints"
     last = get_last_checkpoint(str(trained)) if trained.is_dir() else None
+    visits = task(job, model, tokenizer)
+    if place.first:
+        write_questions(job.output / "questions.jsonl", visits.problems)
     steps = StepLog(job, place, resumed_at=int(last.rpartition("-")[2]) if last else 0)
     with job.progress.bar("optimize", config.optimize.steps, "steps") as bar:
         bar.advance(steps.resumed_at)
         trainer = IterativeGRPOTrainer(
             model,
             args=trainer_args(job, trained),
-            task=task(job, model, tokenizer),
+            task=visits,
             source=reward_source(job),
             credit=Credit(building.credit_rule(config), building.normalizer(config)),
             tokenizer=tokenizer,
@@ -97,6 +101,13 @@ def task(job: Job, model: Any, tokenizer: Any) -> Any:
     form = prompts.find(sample.prompt_name(config))
     rendered = sample.prompts_of(config, drawn, model, tokenizer)
     return Task(drawn, rendered, [form.render(problem, tokenizer) for problem in drawn])
+
+
+def write_questions(file: Path, problems: Sequence[Problem]) -> None:
+    """Write the questions that the rollouts answer, each once: the report shows them."""
+    rows = {p.id: {"id": p.id, "question": p.question, "answer": p.answer} for p in problems}
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows.values())
+    file.write_text("".join(lines), encoding="utf-8")
 
 
 def reward_source(job: Job) -> Any:

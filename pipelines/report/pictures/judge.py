@@ -62,7 +62,7 @@ def _drawer(title: str, unit: str, keys: dict[str, str]) -> Callable[[Run, style
             x, y = points[-1]
             ends.append(style.EndLabel(x, y, f"{name} {y:.3f}", colours[key]))
         values = [y for _, _, points in lines for _, y in points]
-        axes.set_ylim(min(*values, 0.5) - 0.02 if min(values) < 0.7 else 0.68, 1.0)
+        axes.set_ylim(min(*values, 0.5) - 0.05 if min(values) < 0.7 else 0.68, 1.0)
         iterations = [x for _, _, points in lines for x, _ in points]
         axes.set_xlim(min(iterations) - 0.2, max(*iterations, min(iterations) + 1) + 0.1)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

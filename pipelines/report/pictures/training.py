@@ -36,7 +36,8 @@ class _Measure:
     """A picture's lines, its title and unit, and how its vertical axis is bounded.
 
     `floor` is the lowest value that the measure can take. `calm` is the least height of the axis
-    as a share of the largest value, so that a measure that hardly moves looks calm.
+    as a share of the largest value, so that a measure that hardly moves looks calm. A measure
+    that is `trivial` at every step is not drawn.
     """
 
     lines: tuple[_Line, ...]
@@ -45,6 +46,7 @@ class _Measure:
     floor: float | None = None
     share: bool = False
     calm: float = 0.0
+    trivial: float | None = None
 
 
 def _drawer(measure: _Measure) -> Callable[[Run, style.Theme], Figure]:
@@ -55,6 +57,10 @@ def _drawer(measure: _Measure) -> Callable[[Run, style.Theme], Figure]:
         if not curves:
             keys = " or ".join(line.key for line in measure.lines)
             raise NothingToDraw(f"no policy step has logged {keys}")
+        if measure.trivial is not None and all(
+            y == measure.trivial for _, values in curves for y in values.y
+        ):
+            raise NothingToDraw(f"it is {measure.trivial:g} throughout")
         figure = style.figure(theme, size=(5.6, 2.8))
         axes = figure.axes[0]
         ends = []
@@ -162,6 +168,7 @@ PICTURES = (
                 "mean over correct and over incorrect outputs",
                 floor=0.0,
                 calm=0.3,
+                trivial=1.0,
             )
         ),
     ),

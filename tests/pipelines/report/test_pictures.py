@@ -141,6 +141,12 @@ def test_first_step_and_first_iteration_alone(tmp_path: Path) -> None:
     assert draw(BY_NAME["reward"], run).axes[0].lines[0].get_marker() == "o"
 
 
+def test_one_step_an_output_is_no_picture(tmp_path: Path) -> None:
+    row = {"iteration": 1, "step": 1, "steps_correct": 1.0, "steps_incorrect": 1.0}
+    write_lines(tmp_path / "metrics" / "steps.jsonl", [row])
+    assert reasons(read(tmp_path))["steps_per_output"] == "it is 1 throughout"
+
+
 def test_measures_that_were_not_logged_are_named(tmp_path: Path) -> None:
     write_lines(tmp_path / "metrics" / "steps.jsonl", [{"iteration": 1, "step": 1, "reward": 0.5}])
     found = reasons(read(tmp_path))

@@ -28,12 +28,20 @@ _CHUNK_SECONDS: Final = 60.0
 Pair = tuple[str, str]
 
 
+class RowGoldError(GoldError):
+    """A gold answer among many that cannot be read; ``row`` is its place, from 0."""
+
+    def __init__(self, gold: str, why: str, row: int) -> None:
+        super().__init__(gold, f"row {row}: {why}")
+        self.row = row
+
+
 def verify_many(
     pairs: Iterable[Pair],
     *,
     convention: str = "math",
     policy: Policy = STRICT,
-    timeout: float = 1.0,
+    timeout: float = 0.8,
     workers: int | None = None,
 ) -> list[Verdict]:
     """Verify (response, answer) pairs.
@@ -50,7 +58,7 @@ def verify_many(
         One verdict a pair, in the order of the pairs.
 
     Raises:
-        GoldError: a gold answer cannot be read; the message names the first such row, from 0.
+        RowGoldError: a gold answer cannot be read; it names the first such row, from 0.
         TypeError: a row is not a pair of texts.
         ValueError: unknown convention, or fewer than one worker.
     """
@@ -69,7 +77,7 @@ def verify_many(
                     response, answer, convention=convention, policy=policy, timeout=timeout
                 )
             except GoldError as error:
-                raise GoldError(error.gold, f"row {index}: {error.why}") from error
+                raise RowGoldError(error.gold, error.why, index) from error
 
         finished = dict(zip(left, threads.map(finish, left), strict=True))
     finally:

@@ -18,7 +18,7 @@ def verify(
     *,
     convention: str = "math",
     policy: Policy = STRICT,
-    timeout: float = 1.0,
+    timeout: float = 0.8,
 ) -> Verdict:
     """Does `response` state the gold `answer`?
 

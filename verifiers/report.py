@@ -16,9 +16,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from verifiers.batch import verify_many
+from verifiers.batch import RowGoldError, verify_many
 from verifiers.policy import STRICT, Policy
-from verifiers.verdict import GoldError, Outcome, Verdict
+from verifiers.verdict import Outcome, Verdict
 
 PIECE_ROWS: Final = 20_000
 _FIELDS: Final = ("response", "answer")
@@ -58,7 +58,7 @@ def verify_file(
     *,
     convention: str = "math",
     policy: Policy = STRICT,
-    timeout: float = 1.0,
+    timeout: float = 0.8,
     workers: int | None = None,
     overwrite: bool = False,
 ) -> Summary:
@@ -120,9 +120,8 @@ def _verify(
         return verify_many(
             pairs, convention=convention, policy=policy, timeout=timeout, workers=workers
         )
-    except GoldError as error:
-        line = next(number for number, row in piece if row["answer"] == error.gold)
-        raise VerifyFileError(f"{source}, line {line}: {error}") from error
+    except RowGoldError as error:
+        raise VerifyFileError(f"{source}, line {piece[error.row][0]}: {error}") from error
 
 
 def _rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:

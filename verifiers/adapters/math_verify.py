@@ -48,7 +48,7 @@ def verify(
     target: list[Answer] | Answer | str,
     *,
     policy: Policy = STRICT,
-    timeout_seconds: float = 1.0,
+    timeout_seconds: float = 0.8,
 ) -> bool:
     """Whether any target states any gold; the gold comes first.
 

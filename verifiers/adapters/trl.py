@@ -32,7 +32,7 @@ def make_reward(
     *,
     convention: str = "math",
     policy: Policy = STRICT,
-    timeout: float = 1.0,
+    timeout: float = 0.8,
     column: str = "answer",
     values: Mapping[Outcome, float | None] = VALUES,
     name: str = "verifier",

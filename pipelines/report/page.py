@@ -154,7 +154,7 @@ def _solutions(run: Run) -> str:
         )
     text = (
         "The most telling ones first: where reward and verifier disagree. Each step carries its "
-        "reward; green is high, orange low."
+        "reward; green is high, orange low. ✗ marks arithmetic that the step checker finds wrong."
     )
     empty = "" if parts else "<p>No rollouts are stored yet.</p>"
     return f'<h2>Solutions</h2><p class="faint">{text}</p>{empty}{"".join(parts)}'
@@ -167,7 +167,7 @@ def _sample(sample: samples.Sample) -> str:
     score = "" if sample.score is None else f", reward {sample.score:.2f}"
     gold = f" <span class=faint>gold: {_text(sample.answer)}</span>" if sample.answer else ""
     question = f"<p>{_text(sample.question)}</p>" if sample.question else ""
-    steps = "".join(map(_step, sample.steps))
+    steps = "".join(map(_step, sample.steps, samples.faults(sample)))
     return (
         f'<article class="sample"><p class="mark {kind}">{verdict}{score}'
         f"{gold}</p>{question}"
@@ -176,9 +176,11 @@ def _sample(sample: samples.Sample) -> str:
     )
 
 
-def _step(step: samples.Step) -> str:
+def _step(step: samples.Step, fault: str) -> str:
     """Colour by distance from a half, which is where a share says nothing either way."""
     text = _text(step.text.removesuffix("\n"))
+    if fault:
+        text += f' <span class="fault">✗ {_text(fault)}</span>'
     if step.reward is None:
         return f"<div><span>{text}</span></div>"
     kind = "high" if step.reward >= 0.5 else "low"

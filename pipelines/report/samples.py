@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.report.run import Row, json_lines, number, parse_lines
+from pipelines.report.visible import LIMIT
 
 TAIL_BYTES = 8_000_000
 """Of each iteration's rollouts only the end is read: the latest samples, at a bounded cost."""
@@ -41,6 +43,23 @@ class Sample:
         """Mean of its rewards."""
         rewards = [step.reward for step in self.steps if step.reward is not None]
         return statistics.fmean(rewards) if rewards else None
+
+
+def faults(sample: Sample) -> list[str]:
+    """Return for each step what the arithmetic checker finds wrong in it, or an empty text.
+
+    Texts beyond what is shown are not checked.
+    """
+    from verifiers.steps import StepOutcome, check_spans
+
+    ends = list(itertools.accumulate(len(step.text) for step in sample.steps))
+    if not ends or ends[0] == 0 or ends[-1] > LIMIT:
+        return ["" for _ in ends]
+    text = "".join(step.text for step in sample.steps)
+    return [
+        verdict.detail if verdict.outcome is StepOutcome.WRONG else ""
+        for verdict in check_spans(text, ends)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

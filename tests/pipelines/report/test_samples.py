@@ -66,6 +66,16 @@ def test_steps_are_cut_at_their_ends(tmp_path: Path) -> None:
     assert sample.policy_step == 3
 
 
+def test_wrong_arithmetic_is_found_step_by_step() -> None:
+    def sample(*texts: str) -> samples.Sample:
+        return samples.Sample("p", "", "", False, tuple(samples.Step(t, 0.5) for t in texts), 1)
+
+    assert samples.faults(sample("18+5=23\n", "2*4=6\n", "#### 29")) == ["", "8 is not 6", ""]
+    assert samples.faults(sample("")) == [""]
+    assert samples.faults(sample("1+1=3", "x" * samples.LIMIT)) == ["", ""]
+    assert samples.faults(sample()) == []
+
+
 @pytest.mark.parametrize("ends", [[6, 99], [12, 6], ["6", 12], [6], None, 7, [True, 12.5]])
 def test_ends_that_are_no_cut_leave_the_text_whole(tmp_path: Path, ends: object) -> None:
     row = rollout("a", True, [0.7, 0.9]) | {"ends": ends}

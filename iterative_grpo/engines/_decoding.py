@@ -98,7 +98,7 @@ class Decoder:
         self.stopped = stopped
         self.device = model.device
         self.layers = int(model.config.get_text_config().num_hidden_layers)
-        self.eos = torch.tensor(sorted(eos_token_ids), dtype=torch.long, device=self.device)
+        self.eos_token_ids = sorted(eos_token_ids)
         self.picker = Picker(sampling.temperature, sampling.top_p, sampling.top_k)
         self.cache: SharedCache | None = None
 
@@ -175,6 +175,8 @@ class Decoder:
     ) -> tuple[torch.Tensor, torch.Tensor, int]:
         """Return tokens and log-probabilities (B, T), and how many positions were reached."""
         length = self.sampling.max_tokens
+        ends_V = torch.zeros(logits_BV.shape[1], dtype=torch.bool, device=self.device)
+        ends_V[[token for token in self.eos_token_ids if token < len(ends_V)]] = True
         look = 1 if self.device.type == "cpu" else _GPU_LOOK
         tokens_BT = torch.zeros(len(alive.row_A), length, dtype=torch.long, device=self.device)
         logps_BT = torch.zeros(len(alive.row_A), length, device=self.device)
@@ -184,7 +186,7 @@ class Decoder:
             logps_BT[alive.row_A, t] = logp_A
             if t + 1 == length:
                 break
-            alive.done_A |= torch.isin(token_A, self.eos)
+            alive.done_A |= ends_V[token_A]
             if (t + 1) % look == 0:
                 if self.stopped is not None:
                     new_ids = tokens_BT[alive.row_A, : t + 1].tolist()
@@ -217,7 +219,8 @@ class Decoder:
 
     def _rows(self, tokens_BT: torch.Tensor, logps_BT: torch.Tensor) -> list[Sampled]:
         """Cut each row behind its first EOS."""
-        ended_BT = torch.isin(tokens_BT, self.eos)
+        eos = torch.tensor(self.eos_token_ids, dtype=torch.long, device=self.device)
+        ended_BT = torch.isin(tokens_BT, eos)
         until_B = torch.where(ended_BT.any(1), ended_BT.int().argmax(1) + 1, tokens_BT.shape[1])
         return [
             Sampled(tuple(ids[:until]), tuple(logps[:until]))

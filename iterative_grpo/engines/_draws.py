@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from iterative_grpo.types import Sampling
 
+# Tokens of a block when a large vocabulary is searched.
+_BLOCK = 64
 # The increment and the two multipliers of SplitMix64 (Steele, Lea and Flood 2014,
 # doi:10.1145/2660193.2660195, figure 15).
 _STEP = 0x9E3779B97F4A7C15
@@ -82,15 +84,11 @@ class Picker:
         probs_BV = logits_BV.softmax(-1)
         if self.top_p < 1:
             probs_BV = self._nucleus(probs_BV)
-        # Inverse distribution function: the first token whose cumulative probability passes the
-        # row's number. In float64, so that the rarest tokens keep their probability.
-        cumulative_BV = probs_BV.cumsum(-1, dtype=uniform_B.dtype)
-        total_B = cumulative_BV[:, -1]
-        index_B1 = (uniform_B * total_B)[:, None].contiguous()
-        token_B1 = torch.searchsorted(cumulative_BV, index_B1, right=True)
-        token_B1.clamp_(max=logits_BV.shape[1] - 1)
-        chosen_B = probs_BV.gather(1, token_B1)[:, 0]
-        return token_B1[:, 0], (chosen_B / total_B).log().float()
+        token_B = _drawn(probs_BV, uniform_B)
+        chosen_B = probs_BV.gather(1, token_B[:, None])[:, 0]
+        if self.top_p < 1:
+            chosen_B = chosen_B / probs_BV.sum(-1)
+        return token_B, chosen_B.log()
 
     def _nucleus(self, probs_BV: torch.Tensor) -> torch.Tensor:
         """Zero all but the fewest most probable tokens that hold `top_p` of the mass."""
@@ -98,3 +96,37 @@ class Picker:
         before_BV = sorted_BV.cumsum(-1) - sorted_BV
         kept_BV = sorted_BV.masked_fill(before_BV >= self.top_p, 0.0)
         return probs_BV.scatter(1, order_BV, kept_BV)
+
+
+def _drawn(weights_BV: torch.Tensor, uniform_B: torch.Tensor) -> torch.Tensor:
+    """Return the tokens (B,) where the cumulative weights pass the rows' numbers.
+
+    Large vocabularies are searched in two steps, first among blocks: a cumulative sum runs one
+    element at a time, a plain sum several.
+    """
+    vocabulary = weights_BV.shape[1]
+    if vocabulary <= _BLOCK * 16:
+        return _search(weights_BV, uniform_B)[0]
+    padding = -vocabulary % _BLOCK
+    if padding:
+        weights_BV = torch.nn.functional.pad(weights_BV, (0, padding))
+    blocks_BNW = weights_BV.unflatten(1, (-1, _BLOCK))
+    block_B, rest_B = _search(blocks_BNW.sum(-1), uniform_B)
+    inside_BW = blocks_BNW[torch.arange(len(block_B), device=block_B.device), block_B]
+    return block_B * _BLOCK + _search(inside_BW, rest_B)[0]
+
+
+def _search(weights_BN: torch.Tensor, uniform_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return where cumulative weights pass `uniform` of their total, and how far into that entry.
+
+    In float64, so that the rarest tokens keep their probability. The place in the entry is a share
+    of its weight, a uniform number again.
+    """
+    cumulative_BN = weights_BN.cumsum(-1, dtype=torch.float64)
+    total_B = cumulative_BN[:, -1]
+    # Rounding up to the total itself would point behind the last entry that has a weight.
+    point_B = torch.minimum(uniform_B * total_B, total_B.nextafter(torch.zeros_like(total_B)))
+    index_B1 = torch.searchsorted(cumulative_BN, point_B[:, None], right=True)
+    weight_B = weights_BN.gather(1, index_B1)[:, 0]
+    above_B = cumulative_BN.gather(1, index_B1)[:, 0] - point_B
+    return index_B1[:, 0], (1 - above_B / weight_B).clamp_(0, 1 - 2**-53)

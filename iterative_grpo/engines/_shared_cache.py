@@ -68,25 +68,34 @@ class Rows:
         # An empty slot repeats row 0; nobody reads its result.
         self.row_of_slot = torch.zeros(stems * self.slots, dtype=torch.long, device=slot_B.device)
         self.row_of_slot[slot_B] = torch.arange(rows, device=slot_B.device)
-        self.hidden_BL: torch.Tensor | None = None
+        self.hidden: torch.Tensor | None = None
         if bool((visible_B < longest).any()):
             positions_L = torch.arange(longest, device=visible_B.device)
-            self.hidden_BL = positions_L[None, :] >= visible_B[:, None]
+            hidden_BL = positions_L >= visible_B[:, None]
+            self.hidden = self.split_rows(hidden_BL[:, None, None, :])
 
     def to_slots(self, x: torch.Tensor) -> torch.Tensor:
         """Return (B, K, Q, X) as (N * K, R * Q, X)."""
         if not self.in_order:
             x = x.index_select(0, self.row_of_slot)
         _, K, Q, X = x.shape
-        x = x.view(self.stems, self.slots, K, Q, X).transpose(1, 2)
+        x = x.unflatten(0, (self.stems, self.slots)).transpose(1, 2)
         return x.reshape(self.stems * K, self.slots * Q, X)
 
-    def from_slots(self, x: torch.Tensor, K: int, Q: int) -> torch.Tensor:
-        """Return (N * K, R * Q, X) as (B, K, Q, X)."""
-        X = x.shape[-1]
-        x = x.view(self.stems, K, self.slots, Q, X).transpose(1, 2)
-        x = x.reshape(self.stems * self.slots, K, Q, X)
-        return x if self.in_order else x.index_select(0, self.slot_B)
+    def from_slots(self, x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """Return (N * K, R * Q, X) as (N, R, K, Q, X) if in order, else as (B, 1, K, Q, X).
+
+        Either holds one row after the other, as `split_rows` does with `like` (B, K, Q, ...).
+        """
+        _, K, Q, _ = like.shape
+        x = x.view(self.stems, K, self.slots, Q, x.shape[-1]).transpose(1, 2)
+        if self.in_order:
+            return x
+        return x.flatten(0, 1).index_select(0, self.slot_B)[:, None]
+
+    def split_rows(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (B, K, Q, X) with the leading dimensions of `from_slots`."""
+        return x.view(self.stems, self.slots, *x.shape[1:]) if self.in_order else x[:, None]
 
 
 class _SharedLayer:
@@ -146,17 +155,19 @@ class _SharedLayer:
         prompt_keys, prompt_values = self.prompt_keys[:N], self.prompt_values[:N]
 
         on_prompt = torch.bmm(rows.to_slots(q), prompt_keys.flatten(0, 1).transpose(1, 2))
-        on_prompt = rows.from_slots(on_prompt, K, Q)
-        if rows.hidden_BL is not None:
-            on_prompt = on_prompt.masked_fill(rows.hidden_BL[:, None, None, :], -float("inf"))
+        on_prompt = rows.from_slots(on_prompt, q)
+        if rows.hidden is not None:
+            on_prompt.masked_fill_(rows.hidden, -float("inf"))
         on_own = torch.bmm(q.view(B * K, Q, D), own_keys.transpose(1, 2)).view(B, K, Q, length)
-        weights = torch.cat([on_prompt, on_own], dim=-1).softmax(-1)
+        # One softmax over both parts, without their keys ever lying side by side.
+        scores = torch.cat([on_prompt, rows.split_rows(on_own)], dim=-1)
+        weights = scores.softmax(-1).view(B, K, Q, -1)
 
         split = on_prompt.shape[-1]
         mixed = torch.bmm(rows.to_slots(weights[..., :split]), prompt_values.flatten(0, 1))
-        mixed = rows.from_slots(mixed, K, Q)
         own = torch.bmm(weights[..., split:].reshape(B * K, Q, length), own_values)
-        return (mixed + own.view(mixed.shape)).reshape(B, 1, H, -1).to(query.dtype)
+        mixed = rows.from_slots(mixed, q) + rows.split_rows(own.view(B, K, Q, -1))
+        return mixed.reshape(B, 1, H, -1).to(query.dtype)
 
     def move_rows(self, source: torch.Tensor, target: torch.Tensor, length: int) -> None:
         """Overwrite finished rows with unfinished ones from the end."""

@@ -41,3 +41,20 @@ def test_log_probabilities_are_those_after_temperature_and_filters() -> None:
     assert int(picked) == 2
     expected = torch.tensor([6.0, 4.0]).log_softmax(0)[1]
     assert float(logp) == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize("vocabulary", [1025, 4096, 5000])
+def test_a_large_vocabulary_is_searched_as_one_cumulative_sum(vocabulary: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(500, vocabulary, generator=generator) * 4
+    logits[:, :: vocabulary // 50] = -float("inf")
+    u = torch.rand(500, generator=generator, dtype=torch.float64)
+    u[:2] = torch.tensor([0.0, 1 - 2**-53])
+    picked, logp = Picker(1.0, 1.0, 0).pick(logits, u)
+    exact = logits.double().softmax(-1)
+    above = exact.cumsum(-1).gather(1, picked[:, None])[:, 0]
+    below = above - exact.gather(1, picked[:, None])[:, 0]
+    assert bool((below - 1e-6 <= u).all())
+    assert bool((u <= above + 1e-6).all())
+    torch.testing.assert_close(logp.double(), (above - below).log(), atol=1e-4, rtol=0)
+    assert bool(torch.isfinite(logp).all())

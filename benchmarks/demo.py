@@ -3,7 +3,8 @@
     python benchmarks/demo.py --seeds 0-4 --arms frozen,iterative --jobs 2
 
 Every run is the command that a user would type. Runs that are finished are not repeated, runs that
-were cut off go on, so the script can be stopped and started again.
+were cut off go on, so the script can be stopped and started again. Arms of one seed begin with the
+same policy: it is made once, its time counts in each of them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import report
+from pipelines.artifacts import MANIFEST
 from pipelines.report.intervals import Estimate, mean_over_seeds
 from pipelines.report.run import NoRun, Run, accuracy, number, read
 from pipelines.report.table import gap
@@ -72,8 +75,8 @@ def main() -> int:
     options = parser().parse_args()
     jobs = [
         Job(arm, seed, options.runs / f"{arm}-{seed}")
-        for seed in options.seeds
         for arm in options.arms
+        for seed in options.seeds
     ]
     waiting = [job for job in jobs if not finished(job.folder)]
     print(f"{len(jobs)} runs, {len(jobs) - len(waiting)} of them finished before", flush=True)
@@ -137,10 +140,27 @@ def finished(folder: Path) -> bool:
     return last == run.setting("iterations") and (folder / "report.html").exists()
 
 
+def borrow_start(job: Job, options: argparse.Namespace) -> None:
+    """Copy the initial policy of another arm with the same seed, where one is finished.
+
+    The run itself checks that its settings are the ones this policy was made with.
+    """
+    target = job.folder / "start"
+    for arm in options.arms:
+        source = options.runs / f"{arm}-{job.seed}" / "start"
+        if (source / MANIFEST).exists() and not target.exists():
+            partial = options.runs / f".{job.folder.name}.start"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(source, partial)
+            job.folder.mkdir(exist_ok=True)
+            partial.rename(target)
+
+
 def execute(job: Job, options: argparse.Namespace) -> bool:
     """Run one job to its end; its output goes to a log beside its folder."""
     started = time.perf_counter()
     options.runs.mkdir(parents=True, exist_ok=True)
+    borrow_start(job, options)
     log = options.runs / f"{job.folder.name}.log"
     settings = [f"run_dir={job.folder}", f"seed={job.seed}", *ARMS[job.arm].settings]
     command = ["-m", "pipelines.cli", "run", options.config, *settings, *options.overrides]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import sys
 from pathlib import Path
@@ -88,6 +89,17 @@ def test_finished_runs_are_drawn_and_not_repeated(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*")} == before
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "Reward model frozen" in table.read_text(encoding="utf-8")
+
+
+def test_arms_of_a_seed_share_their_start(demo: ModuleType, tmp_path: Path) -> None:
+    options = argparse.Namespace(runs=tmp_path, arms=["frozen", "iterative"])
+    for name, manifest in (("frozen-0", "manifest.json"), ("frozen-1", "half")):
+        (tmp_path / name / "start").mkdir(parents=True)
+        (tmp_path / name / "start" / manifest).write_text(name)
+    for seed in (0, 1):
+        demo.borrow_start(demo.Job("iterative", seed, tmp_path / f"iterative-{seed}"), options)
+    assert (tmp_path / "iterative-0" / "start" / "manifest.json").read_text() == "frozen-0"
+    assert not (tmp_path / "iterative-1").exists()  # a start that is not finished is not taken
 
 
 def test_a_run_that_fails_is_named(

@@ -53,7 +53,7 @@ class WarmStart:
     optimizer: str = "muon"
     rise_steps: int = 20
     stop_at: float = 0.5
-    fall_steps: int = 200
+    fall_steps: int = 250
     validate_every: int = 50
     max_grad_norm: float = 1.0
     bf16: bool | None = None

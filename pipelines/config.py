@@ -110,7 +110,7 @@ class Fit(Section):
     """One training of the reward model."""
 
     epochs: Positive = 2
-    batch: Positive = 64
+    batch: Positive = 32
     learning_rate: Rate = Field(5e-4, description="AdamW's")
     muon_learning_rate: Rate = Field(0.02, description="Muon's, used when `optimizer` is muon")
 

@@ -74,6 +74,7 @@ def run(job: Job) -> None:
             settings=TrainingSettings(
                 learning_rate=fit.learning_rate,
                 optimizer=config.optimizer,
+                muon_learning_rate=fit.muon_learning_rate,
                 epochs=fit.epochs,
                 batch_size=fit.batch,
                 loss=config.loss,

@@ -90,16 +90,18 @@ def test_every_stored_row_is_equally_likely(tmp_path: Path) -> None:
     assert len(drawn) == 10
 
 
-def test_duplicates_enter_once(tmp_path: Path) -> None:
+def test_nothing_is_replayed_twice_and_fresh_repeats_keep_their_weight(tmp_path: Path) -> None:
     shared = [solution(number, right=True, iteration=1) for number in range(4)]
     write_labels(tmp_path / "1.jsonl", shared * 3)
     again = [solution(number, right=True, iteration=2) for number in range(8)]
     write_labels(tmp_path / "2.jsonl", again)
     fresh = [solution(number, right=True, iteration=3) for number in (0, 1, 1, 20, 21, 22)]
     mixture = mix(fresh, [tmp_path / "1.jsonl", tmp_path / "2.jsonl"], share=0.8, seed=0)
-    digests = [row.digest for row in mixture.rows]
-    assert len(set(digests)) == len(digests) == 5 + 6
-    assert mixture.record.duplicates == 1
+    assert list(mixture.rows[:6]) == fresh
+    assert mixture.record.repeats == 1
+    replayed = [row.digest for row in mixture.rows[6:]]
+    assert len(set(replayed)) == len(replayed) == 6
+    assert not {row.digest for row in fresh} & set(replayed)
     # The stored duplicates stay in their file.
     assert len(list(read_solutions(tmp_path / "1.jsonl"))) == 12
 

@@ -56,7 +56,7 @@ def load(
         name: a file of this folder: `gsm8k`, `math`, `math500`, `arithmetic`.
         split: `train`, `validation` (carved out of train, see `_carving`) or `test`.
         path: a folder of JSON Lines with the hub's fields: PATH/NAME/SPLIT.jsonl or
-            PATH/SPLIT.jsonl. None reads the hub. Made data sets refuse it.
+            PATH/SPLIT.jsonl. None reads the hub. Made sets read no files.
         limit: the most problems; a larger limit keeps those of a smaller one.
         seed: chooses the subset, or the problems that are made.
         check_gold: raises ValueError for a gold that the verifier cannot read. Such rows are left

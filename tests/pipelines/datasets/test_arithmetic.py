@@ -2,6 +2,7 @@ import itertools
 import random
 import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -87,9 +88,8 @@ def test_the_seed_fixes_the_problems_and_the_fingerprint() -> None:
     assert len(load("arithmetic", "validation").problems) == 300
 
 
-def test_a_folder_makes_no_sense() -> None:
-    with pytest.raises(ValueError, match="made, not read"):
-        load("arithmetic", "train", path="data")
+def test_a_folder_for_other_sets_changes_nothing(tmp_path: Path) -> None:
+    assert load("arithmetic", "test", path=tmp_path, limit=9) == load("arithmetic", "test", limit=9)
 
 
 def test_mistakes_come_with_their_chances() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from iterative_grpo.plugins import UnknownName
-from pipelines.datasets import DataError, gsm8k, load
+from pipelines.datasets import DataError, gsm8k, load, math
+from pipelines.datasets._carving import question_key
 from pipelines.datasets._tables import read_table
 from tests.pipelines.datasets.rows import GSM8K, MATH, MATH500, write
 
@@ -163,6 +164,38 @@ def test_the_hub_gives_what_the_folder_gives(
     from_folder = read_table(table, "train", folder, gsm8k.problem)
     assert from_hub.problems == from_folder.problems
     assert from_hub.fingerprint == from_folder.fingerprint
+
+
+def test_subjects_of_the_hub_are_read_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    hub = tmp_path / "hub"
+    write(hub / "algebra" / "test.jsonl", MATH[:3])
+    write(hub / "geometry" / "test.jsonl", MATH[3:5])
+    (hub / "README.md").write_text(
+        "---\nconfigs:\n"
+        "- config_name: algebra\n  data_files:\n  - split: test\n    path: algebra/test.jsonl\n"
+        "- config_name: geometry\n  data_files:\n  - split: test\n    path: geometry/test.jsonl\n"
+        "---\n"
+    )
+    table = replace(math.TABLE, hub=str(hub), configurations=("geometry", "algebra"))
+    rows = read_table(table, "test", None, math.problem)
+    expected = [*MATH[3:5], *MATH[:3]]
+    assert [each.question for each in rows.problems] == [row["problem"] for row in expected]
+    assert [each.id for each in rows.problems] == [f"math/test/{number}" for number in range(5)]
+    assert rows.note == "5 rows, not the official 5000"
+
+
+def test_an_official_row_without_an_answer_is_left_out_and_named(tmp_path: Path) -> None:
+    blank = {**MATH[2], "solution": "There are $\\boxed{}$."}
+    write(tmp_path / "test.jsonl", [MATH[0], blank, MATH[1]])
+    with pytest.raises(DataError, match=r"line 2: the solution has no complete, filled \\boxed"):
+        load("math", "test", path=tmp_path)
+    table = replace(math.TABLE, unanswered=frozenset({question_key(MATH[2]["problem"])}))
+    rows = read_table(table, "test", tmp_path, math.problem)
+    assert [each.id for each in rows.problems] == ["math/test/0", "math/test/2"]
+    assert [each.split(":")[0] for each in rows.rejected] == ["math/test/1"]
 
 
 def test_a_hub_that_does_not_answer_points_to_data_path(tmp_path: Path) -> None:

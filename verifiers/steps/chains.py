@@ -215,7 +215,7 @@ class _Finder:
             return  # a long sum goes on in the next line of an alignment
         if token.text == "." and after is not None and not after.spaced:
             digits = before is not None and before.kind is Kind.NUMBER and not token.spaced
-            if after.kind is Kind.UNKNOWN or (digits and after.text[0].islower()):
+            if after.kind is Kind.UNKNOWN or (digits and after.text[:1].islower()):
                 self._unknown(token, at)  # 0.\overline{3}, 0.ababab
                 return
         between = (

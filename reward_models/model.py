@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from math import exp
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from reward_models.encoding import Encoded, UnfitTokenizer, check_tokenizer, encode, fingerprint
@@ -12,6 +14,9 @@ from reward_models.encoding import Encoded, UnfitTokenizer, check_tokenizer, enc
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+TOKENS_PER_BATCH = 16_384
+"""Positions in one forward pass of scoring."""
 
 NO_LIMIT = 1 << 30
 """Context of a backbone that states none; also above it, tokenizers mean "unknown"."""
@@ -28,6 +33,8 @@ class BrokenScores(ValueError):
 class RewardModel:
     """A token classifier with one label: sigmoid(logit) at an end scores the steps up to it.
 
+    An ensemble has several labels, heads trained on resampled problems: the score is the mean's.
+
     Trained with binary cross-entropy on labels in [0, 1]. An outcome and a process model are the
     same class: the ends differ. The checkpoint is a standard `AutoModelForTokenClassification`
     one (safetensors and tokenizer), so that it loads elsewhere.
@@ -36,11 +43,7 @@ class RewardModel:
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         embeddings: Any = model.get_input_embeddings()
         check_tokenizer(tokenizer, embeddings.weight.shape[0])
-        if model.config.num_labels != 1:
-            raise UntrainedHead(
-                f"the head has {model.config.num_labels} labels, a reward model has 1; "
-                "make one with RewardModel.from_backbone"
-            )
+        check_heads(model.config, type(model).__name__)
         # A cache of keys and values serves generation; a reward model reads each text once.
         model.config.use_cache = False
         self.model: Any = model
@@ -58,6 +61,7 @@ class RewardModel:
         *,
         seed: int = 0,
         separator: str = "\n",
+        heads: int = 1,
     ) -> RewardModel:
         """Make a model of a configuration's shape with fresh weights.
 
@@ -74,7 +78,7 @@ class RewardModel:
             config = copy.deepcopy(shape)
         if tokenizer is None:
             raise UnfitTokenizer("a configuration alone names no tokenizer; give one")
-        _set_head(config, separator)
+        _set_head(config, separator, heads)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             auto: Any = AutoModelForTokenClassification
@@ -90,13 +94,14 @@ class RewardModel:
         seed: int = 0,
         separator: str = "\n",
         dtype: str | None = None,
+        heads: int = 1,
     ) -> RewardModel:
         """Put a fresh head on a trained backbone, for example a causal language model's."""
         import torch
         from transformers import AutoConfig, AutoModelForTokenClassification
 
         config = AutoConfig.from_pretrained(str(path_or_name))
-        _set_head(config, separator)
+        _set_head(config, separator, heads)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = AutoModelForTokenClassification.from_pretrained(
@@ -112,11 +117,7 @@ class RewardModel:
         from transformers import AutoConfig, AutoModelForTokenClassification
 
         config = AutoConfig.from_pretrained(str(path_or_name))
-        if config.num_labels != 1:
-            raise UntrainedHead(
-                f"{path_or_name}: not a reward model ({config.num_labels} labels, expected 1); "
-                "RewardModel.from_backbone puts a fresh head on a backbone"
-            )
+        check_heads(config, str(path_or_name))
         model, info = AutoModelForTokenClassification.from_pretrained(
             str(path_or_name), config=config, dtype=dtype or "auto", output_loading_info=True
         )
@@ -167,19 +168,20 @@ class RewardModel:
             context=self.context,
         )
 
-    def forward(self, rows: Sequence[Encoded]) -> torch.Tensor:
-        """Return the logits at all marks of a batch, row by row, as one vector with gradients."""
-        return read(self.model, rows, self.pad)
+    @property
+    def heads(self) -> int:
+        """Heads of the ensemble: 1 for a plain reward model."""
+        return int(self.model.config.num_labels)
 
-    def logits(
+    def head_logits(
         self,
         questions: Sequence[str],
         texts: Sequence[str],
         ends: Sequence[Sequence[int]],
         *,
-        tokens_per_batch: int = 16_384,
-    ) -> list[tuple[float, ...]]:
-        """Return one logit an end for each row, in the order given.
+        tokens_per_batch: int = TOKENS_PER_BATCH,
+    ) -> list[list[tuple[float, ...]]]:
+        """Return for each row, in the order given, the logits of every head at each end.
 
         Rows are sorted by length and batched so that rows times longest row stays within
         `tokens_per_batch`.
@@ -187,20 +189,32 @@ class RewardModel:
         import torch
 
         rows = self.encode(questions, texts, ends)
-        results: list[tuple[float, ...]] = [()] * len(rows)
+        results: list[list[tuple[float, ...]]] = [[] for _ in rows]
         was_training = self.model.training
         self.model.eval()
         try:
             with torch.inference_mode():
                 for batch in batches(rows, tokens_per_batch):
-                    values = self.forward([rows[row] for row in batch]).float()
-                    _refuse_broken(values)
-                    flat = iter(values.tolist())
+                    logits_NH = read(self.model, [rows[row] for row in batch], self.pad).float()
+                    _refuse_broken(logits_NH)
+                    flat = iter(logits_NH.tolist())
                     for row in batch:
-                        results[row] = tuple(next(flat) for _ in rows[row].marks)
+                        results[row] = [tuple(next(flat)) for _ in rows[row].marks]
         finally:
             self.model.train(was_training)
         return results
+
+    def logits(
+        self,
+        questions: Sequence[str],
+        texts: Sequence[str],
+        ends: Sequence[Sequence[int]],
+        *,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
+    ) -> list[tuple[float, ...]]:
+        """Return one logit an end for each row, the mean over the heads."""
+        rows = self.head_logits(questions, texts, ends, tokens_per_batch=tokens_per_batch)
+        return [tuple(fmean(end) for end in row) for row in rows]
 
     def score(
         self,
@@ -208,17 +222,23 @@ class RewardModel:
         texts: Sequence[str],
         ends: Sequence[Sequence[int]],
         *,
-        tokens_per_batch: int = 16_384,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
     ) -> list[tuple[float, ...]]:
         """Return one probability an end for each row: the sigmoid of `logits`."""
-        import torch
-
         rows = self.logits(questions, texts, ends, tokens_per_batch=tokens_per_batch)
-        return [tuple(torch.tensor(row, dtype=torch.float64).sigmoid().tolist()) for row in rows]
+        return [tuple(map(sigmoid, row)) for row in rows]
+
+
+def sigmoid(logit: float) -> float:
+    """1 / (1 + e^-z), without overflow."""
+    return 1 / (1 + exp(-logit)) if logit >= 0 else exp(logit) / (1 + exp(logit))
 
 
 def read(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
-    """Run a token classifier on right-padded rows; return its logits at all marks as one vector."""
+    """Run a token classifier on right-padded rows; return the logits at all marks, row by row.
+
+    The result is (N, H): N marks, H heads.
+    """
     import torch
 
     longest = max(len(row.token_ids) for row in rows)
@@ -231,9 +251,9 @@ def read(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
         lengths_B = torch.tensor([len(row.token_ids) for row in rows], device=ids_BT.device)
         positions_T = torch.arange(longest, device=ids_BT.device)
         mask_BT = (positions_T[None, :] < lengths_B[:, None]).long()
-    logits_BT: torch.Tensor = model(input_ids=ids_BT, attention_mask=mask_BT).logits.squeeze(-1)
+    logits_BTH: torch.Tensor = model(input_ids=ids_BT, attention_mask=mask_BT).logits
     flat = [b * longest + mark for b, row in enumerate(rows) for mark in row.marks]
-    return logits_BT.reshape(-1)[torch.tensor(flat, device=logits_BT.device)]
+    return logits_BTH.flatten(0, 1)[torch.tensor(flat, device=logits_BTH.device)]
 
 
 def batches(rows: Sequence[Encoded], tokens_per_batch: int) -> Iterator[list[int]]:
@@ -247,10 +267,26 @@ def batches(rows: Sequence[Encoded], tokens_per_batch: int) -> Iterator[list[int
         begin += size
 
 
-def _set_head(config: Any, separator: str) -> None:
-    config.num_labels = 1
-    config.id2label = {0: "reward"}
-    config.label2id = {"reward": 0}
+def check_heads(config: Any, where: str) -> None:
+    """Refuse a classifier whose labels are not a reward or an ensemble of rewards."""
+    names = list(config.id2label.values())
+    if len(names) > 1 and names != _head_names(len(names)):
+        raise UntrainedHead(
+            f"{where}: not a reward model (labels {', '.join(map(str, names[:4]))}; expected one, "
+            "or an ensemble made here); RewardModel.from_backbone puts a fresh head on a backbone"
+        )
+
+
+def _head_names(heads: int) -> list[str]:
+    return ["reward"] if heads == 1 else [f"reward {head}" for head in range(heads)]
+
+
+def _set_head(config: Any, separator: str, heads: int) -> None:
+    if heads < 1:
+        raise ValueError(f"a reward model needs at least one head, found {heads}")
+    config.num_labels = heads
+    config.id2label = dict(enumerate(_head_names(heads)))
+    config.label2id = {name: head for head, name in config.id2label.items()}
     # Dropout before the head would make two scores of one text differ in training mode.
     config.classifier_dropout = 0.0
     config.reward_separator = separator

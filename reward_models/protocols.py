@@ -34,6 +34,16 @@ CheckSteps = Callable[[Problem, str, Sequence[int]], Sequence[bool]]
 """A data set's own step check: for each step of a text cut at ends, whether it is right."""
 
 
+class Scorer(Protocol):
+    """What is needed of a reward model to judge with it."""
+
+    def score(
+        self, questions: Sequence[str], texts: Sequence[str], ends: Sequence[Sequence[int]]
+    ) -> list[tuple[float, ...]]:
+        """Return one probability an end for each text."""
+        ...
+
+
 class Labeler(Protocol):
     """Labels completions at their ends (`reward_models/labels/`, one file each)."""
 

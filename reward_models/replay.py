@@ -30,8 +30,8 @@ class ReplayRecord:
 
     `share` is the effective share of replayed rows in the mixture, `wanted_share` the one asked
     for; they differ where the history is short. `ages` counts replayed rows by age in iterations.
-    `repeats` are fresh rows that say what another fresh one says; they stay. `positive_*` are the shares of
-    rows whose last label is at least one half (None without rows).
+    `repeats` are fresh rows that say what another fresh one says; they stay. `positive_*` are the
+    shares of rows whose last label is at least one half (None without rows).
     """
 
     strategy: str
@@ -76,7 +76,8 @@ def mix(
     `history` are labels files of earlier iterations as `history.write_labels` wrote them; only the
     rows drawn are read. No question and text is replayed twice, or replayed beside a fresh row.
     Fresh repeats stay: how often the policy says something is what the judge's training should
-    weigh it by (without them held-out AUROC fell from .90 to .81 on the arithmetic task). `max_age` leaves out files that are more iterations old than that.
+    weigh it by (without them held-out AUROC fell from .90 to .81 on the arithmetic task).
+    `max_age` leaves out files that are more iterations old than that.
     """
     quota = _strategy(strategy)
     if not 0 <= share < 1:

@@ -12,6 +12,7 @@ import numpy as np
 
 from iterative_grpo import plugins
 from reward_models.encoding import Encoded
+from reward_models.examples import Examples, OneClass
 from reward_models.model import read
 from reward_models.types import LabeledSolution
 
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
     from reward_models.model import RewardModel
 
 LOSSES = "reward_models.losses"
-_BUCKET = 64
-"""Batches that are sorted by length together: enough to pad little, few enough to stay mixed."""
-
-
-class OneClass(ValueError):
-    """Labels that are all right or all wrong: there is nothing to tell apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,64 +119,11 @@ def train(
     With an accelerate `Accelerator`, each process takes its share of every batch. Raises `OneClass`
     when there is nothing to tell apart; what cannot be encoded is refused before the first step.
     """
-    data = _Data(model, rows, settings)
-    held = _Data(model, heldout, settings) if heldout else None
+    loss = plugins.find(LOSSES, settings.loss, "reward-model loss")
+    data = Examples(model, rows, loss)
+    held = Examples(model, heldout, loss) if heldout else None
     data.require_two_classes()
     return _Fit(model, data, held, settings, accelerator, progress).run()
-
-
-class _Data:
-    """Rows encoded once, and the batches of an epoch."""
-
-    def __init__(
-        self, model: RewardModel, rows: Sequence[LabeledSolution], settings: TrainingSettings
-    ) -> None:
-        self.rows = rows
-        self.settings = settings
-        self.loss = plugins.find(LOSSES, settings.loss, "reward-model loss")
-        self.encoded = model.encode(
-            [row.question for row in rows], [row.text for row in rows], [row.ends for row in rows]
-        )
-        self.labels = [row.labels for row in rows]
-        self.problem_ids = [row.problem_id for row in rows]
-
-    def require_two_classes(self) -> None:
-        """Refuse rows whose labels are all on one side of one half, or of which no pair exists."""
-        right = sum(label >= 0.5 for labels in self.labels for label in labels)
-        total = sum(len(labels) for labels in self.labels)
-        if right in (0, total):
-            side = "at least" if right else "below"
-            raise OneClass(
-                f"{len(self.rows)} labeled solutions with {total} labels, all {side} 0.5; a reward "
-                "model needs right and wrong ones: sample more, or from easier or harder questions"
-            )
-        if not self.loss.items(self.labels, self.problem_ids, np.random.default_rng(0)):
-            raise OneClass(
-                f"none of {len(set(self.problem_ids))} problems has a right and a wrong solution, "
-                f"loss {self.settings.loss!r} needs such pairs: sample more solutions of each "
-                "problem, or take loss 'bce'"
-            )
-
-    def positive_weight(self) -> float:
-        """Return the weight of right labels against wrong ones."""
-        if self.settings.balance == "none":
-            return 1.0
-        right = math.fsum(label for labels in self.labels for label in labels)
-        return (sum(len(labels) for labels in self.labels) - right) / right
-
-    def batches(self, generator: np.random.Generator) -> list[list[int]]:
-        """Return one epoch's batches of row numbers: near equal lengths, in random order."""
-        items = self.loss.items(self.labels, self.problem_ids, generator)
-        length = [max(len(self.encoded[row].token_ids) for row in item) for item in items]
-        order = generator.permutation(len(items))
-        size = self.settings.batch_size
-        batches: list[list[int]] = []
-        for begin in range(0, len(order), size * _BUCKET):
-            bucket = sorted(order[begin : begin + size * _BUCKET], key=lambda i: length[i])
-            for first in range(0, len(bucket), size):
-                batches.append([row for i in bucket[first : first + size] for row in items[i]])
-        shuffled = generator.permutation(len(batches))
-        return [batches[index] for index in shuffled]
 
 
 class _Fit:
@@ -190,8 +132,8 @@ class _Fit:
     def __init__(
         self,
         model: RewardModel,
-        data: _Data,
-        held: _Data | None,
+        data: Examples,
+        held: Examples | None,
         settings: TrainingSettings,
         accelerator: Any | None,
         progress: Callable[[TrainingProgress], None] | None,
@@ -218,7 +160,10 @@ class _Fit:
         if accelerator:
             self.model, self.optimizer = accelerator.prepare(self.model, self.optimizer)
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.weight = data.positive_weight()
+        self.weights = data.weights(model.heads, settings.balance, settings.seed)
+        self.held_weights = (
+            held.weights(1, settings.balance, settings.seed) * model.heads if held else []
+        )
         self.real = self.computed = 0
         self.heldout_losses: list[float] = []
         self.kept: dict[str, Any] = {}
@@ -228,7 +173,10 @@ class _Fit:
         """Train all epochs, or until the held-out loss stops falling."""
         started = time.perf_counter()
         generator = np.random.default_rng(self.settings.seed)
-        epochs = [self.data.batches(generator) for _ in range(self.settings.epochs)]
+        epochs = [
+            self.data.batches(self.settings.batch_size, generator)
+            for _ in range(self.settings.epochs)
+        ]
         steps = sum(len(batches) for batches in epochs)
         self.measure(step=0)
         losses = []
@@ -270,9 +218,11 @@ class _Fit:
 
     def step(self, batch: list[int]) -> float:
         """Take one optimizer step; return this process's share of the batch's loss."""
-        total, weight = self.forward(self.data, batch)
+        parts = self.forward(self.data, self.weights, batch)
         # Processes' gradients are averaged: times the world they are a sum over the whole batch.
-        loss: Any = total * (self.world / weight)
+        # A head whose problems were not drawn in this batch has no weight and learns nothing.
+        losses = [total * (self.world / weight) for total, weight in parts if weight]
+        loss: Any = sum(losses) / len(parts) if losses else 0 * parts[0][0]
         if self.accelerator:
             self.accelerator.backward(loss)
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
@@ -291,8 +241,10 @@ class _Fit:
             )
         return value
 
-    def forward(self, data: _Data, batch: list[int]) -> tuple[torch.Tensor, float]:
-        """Return this process's loss sum on its rows, and the weight of the whole batch."""
+    def forward(
+        self, data: Examples, weights: list[list[list[float]]], batch: list[int]
+    ) -> list[tuple[torch.Tensor, float]]:
+        """Return for each head this process's loss sum, and the weight of the whole batch."""
         import torch
 
         items = [batch[at : at + self.arity] for at in range(0, len(batch), self.arity)]
@@ -302,14 +254,17 @@ class _Fit:
         rows = [row for item in mine for row in item]
         encoded = [data.encoded[row] for row in rows]
         self.count(encoded)
-        logits_N = read(self.model, encoded, self.owner.pad).float()
-        flat = [label for row in rows for label in data.labels[row]]
-        labels_N = torch.tensor(flat, device=logits_N.device)
+        logits_NH = read(self.model, encoded, self.owner.pad).float()
+        labels_N = torch.tensor([x for r in rows for x in data.labels[r]], device=logits_NH.device)
         sizes = [len(data.labels[row]) for row in rows]
-        total = data.loss.total(logits_N, labels_N, sizes, self.weight) * share
-        whole_N = torch.tensor([label for row in batch for label in data.labels[row]])
         whole_sizes = [len(data.labels[row]) for row in batch]
-        return total, data.loss.weight(whole_N, whole_sizes, self.weight)
+        parts = []
+        for logits_N, by_row in zip(logits_NH.unbind(1), weights, strict=True):
+            weights_N = torch.tensor([x for r in rows for x in by_row[r]], device=labels_N.device)
+            total = data.loss.total(logits_N, labels_N, sizes, weights_N) * share
+            whole_N = torch.tensor([x for r in batch for x in by_row[r]])
+            parts.append((total, data.loss.weight(whole_sizes, whole_N)))
+        return parts
 
     def count(self, encoded: list[Encoded]) -> None:
         """Keep the tokens read and the positions computed."""
@@ -323,7 +278,9 @@ class _Fit:
 
         if not self.held:
             return False
-        batches = self.held.batches(np.random.default_rng(self.settings.seed))
+        batches = self.held.batches(
+            self.settings.batch_size, np.random.default_rng(self.settings.seed)
+        )
         if not batches:
             raise OneClass(
                 f"the {len(self.held.rows)} held-out rows hold no pair of a right and a wrong "
@@ -333,8 +290,9 @@ class _Fit:
         total, weight = 0.0, 0.0
         with torch.no_grad():
             for batch in batches:
-                part, batch_weight = self.forward(self.held, batch)
-                total, weight = total + float(part), weight + batch_weight
+                parts = self.forward(self.held, self.held_weights, batch)
+                total += math.fsum(float(part) for part, _ in parts)
+                weight += math.fsum(part for _, part in parts)
         self.model.train()
         if self.accelerator:
             total = float(self.accelerator.reduce(torch.tensor(total), reduction="sum"))

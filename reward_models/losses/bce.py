@@ -23,24 +23,17 @@ def items(
 
 
 def total(
-    logits_N: torch.Tensor, labels_N: torch.Tensor, sizes: Sequence[int], positive_weight: float
+    logits_N: torch.Tensor, labels_N: torch.Tensor, sizes: Sequence[int], weights_N: torch.Tensor
 ) -> torch.Tensor:
-    """Return the weighted sum over all ends.
-
-    w_k = 1 + (positive_weight - 1) y_k balances the classes.
-    """
+    """Return the weighted sum over all ends."""
     from torch.nn import functional
 
     loss: torch.Tensor = functional.binary_cross_entropy_with_logits(
-        logits_N, labels_N, weight=_weights(labels_N, positive_weight), reduction="sum"
+        logits_N, labels_N, weight=weights_N, reduction="sum"
     )
     return loss
 
 
-def weight(labels_N: torch.Tensor, sizes: Sequence[int], positive_weight: float) -> float:
+def weight(sizes: Sequence[int], weights_N: torch.Tensor) -> float:
     """Return the sum of the ends' weights."""
-    return float(_weights(labels_N, positive_weight).sum())
-
-
-def _weights(labels_N: torch.Tensor, positive_weight: float) -> torch.Tensor:
-    return 1 + (positive_weight - 1) * labels_N
+    return float(weights_N.sum())

@@ -44,25 +44,25 @@ def items(
 
 
 def total(
-    logits_N: torch.Tensor, labels_N: torch.Tensor, sizes: Sequence[int], positive_weight: float
+    logits_N: torch.Tensor, labels_N: torch.Tensor, sizes: Sequence[int], weights_N: torch.Tensor
 ) -> torch.Tensor:
-    """Return the sum over pairs of the mean over their ordered ends.
-
-    `positive_weight` has no meaning here: a pair has one solution of each side.
-    """
+    """Return the sum over pairs of the mean over their ordered ends; a pair weighs as its first."""
     import torch
     from torch.nn import functional
 
     logits = torch.split(logits_N, list(sizes))
     labels = torch.split(labels_N, list(sizes))
+    weights = torch.split(weights_N, list(sizes))
     losses = []
     for a in range(0, len(sizes), 2):
         gaps_KL = logits[a][:, None] - logits[a + 1][None, :]
         ordered_KL = labels[a][:, None] - labels[a + 1][None, :] >= MARGIN
-        losses.append(functional.softplus(-gaps_KL[ordered_KL]).mean())
+        losses.append(weights[a][0] * functional.softplus(-gaps_KL[ordered_KL]).mean())
     return torch.stack(losses).sum()
 
 
-def weight(labels_N: torch.Tensor, sizes: Sequence[int], positive_weight: float) -> float:
-    """Return the number of pairs."""
-    return len(sizes) / 2
+def weight(sizes: Sequence[int], weights_N: torch.Tensor) -> float:
+    """Return the sum of the pairs' weights."""
+    import torch
+
+    return float(sum(part[0] for part in torch.split(weights_N, list(sizes))[::2]))

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 WORDS = (
-    "\\boxed{ \\frac{ \\sqrt{ \\sqrt[ \\text{ \\left( \\right) \\left[ \\infty \\pi \\cdot "
-    "\\times \\pm \\cup \\in \\leq \\begin{pmatrix} \\end{pmatrix} \\\\ \\begin{align*} \\overline{ "
-    "\\binom{ \\log_ \\sin \\sum_{ \\int_ \\lim_{ ^{ _{ ^\\circ \\% \\$ {,} \\! #### <<1+1=2>> <think> "
-    "</think> <|im_end|> 1,000 0.5 1/2 1e9 12:30 9^{9^9} x= (1,2] {1,2} or and of cm dollars A:"
+    "\\boxed{ \\frac{ \\sqrt{ \\sqrt[ \\text{ \\left( \\right) \\left[ \\infty \\pi "
+    "\\cdot \\times \\pm \\cup \\in \\leq \\begin{pmatrix} \\end{pmatrix} \\\\ "
+    "\\begin{align*} \\overline{ \\binom{ \\log_ \\sin \\sum_{ \\int_ \\lim_{ ^{ _{ "
+    "^\\circ \\% \\$ {,} \\! #### <<1+1=2>> <think> </think> <|im_end|> 1,000 0.5 1/2 "
+    "1e9 12:30 9^{9^9} x= (1,2] {1,2} or and of cm dollars A:"
 )
 """What libFuzzer strings together: its dictionary."""
 

@@ -63,12 +63,13 @@ def token_bytes(model: Any) -> int:
 def batches(
     prompts: Sequence[Sequence[int]], sampling: Sampling, cache_tokens: int
 ) -> Iterator[list[int]]:
-    """Yield indices of prompts, similar ones together, whose cache keeps to the budget.
+    """Yield indices of prompts whose cache keeps to the budget; a group is never split.
 
-    Prompts of similar length waste least; in lexicographic order within, those that share stems
-    stay together.
+    Prompts go by the length of their stems: similar lengths waste least, and what shares a stem
+    stays together.
     """
-    order = sorted(range(len(prompts)), key=lambda i: tuple(prompts[i]))
+    stem_of = _prefixes.plan(prompts).stem_of
+    order = sorted(range(len(prompts)), key=lambda i: stem_of[i])
     batch: list[int] = []
     longest = 0
     for index in order:

@@ -249,6 +249,8 @@ class SharedCache(Cache):
         if layer is None or layer.new_keys is not key or layer.new_values is not value:
             raise UnsupportedModel(f"{type(module).__name__} changes keys behind the cache")
         layer.new_keys = layer.new_values = None
+        if not (getattr(module, "is_causal", True) and kwargs.get("is_causal", True)):
+            raise UnsupportedModel(f"{type(module).__name__} attends to later positions")
         if attention_mask is not None:
             raise UnsupportedModel(f"{type(module).__name__} makes an attention mask of its own")
         for name, given in kwargs.items():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    BertConfig,
     BloomConfig,
     Gemma2Config,
     GPT2Config,
@@ -184,6 +185,29 @@ def test_what_it_does_not_compute_is_refused_with_a_way_out(reason: str) -> None
     assert model.config._attn_implementation == implementation
     (group,) = generate.load(model, tiny.NoEos()).generate(tiny.prompts(4), Sampling(1, 2))
     assert len(group[0].token_ids) == 2
+
+
+def test_an_adapter_is_sampled_with_its_model() -> None:
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    settings = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    model = peft.get_peft_model(tiny.model("llama"), settings)
+    prompts = tiny.prompts(6, 11)
+    sampling = Sampling(1, 12, temperature=0)
+    adapted = native.load(model, tiny.NoEos()).generate(prompts, sampling)
+    expected = generate.load(model, tiny.NoEos()).generate(prompts, sampling)
+    with model.disable_adapter():
+        plain = native.load(model, tiny.NoEos()).generate(prompts, sampling)
+    for ours, reference, base in zip(adapted, expected, plain, strict=True):
+        assert ours[0].token_ids == reference[0].token_ids != base[0].token_ids
+
+
+def test_a_model_that_sees_later_tokens_is_refused() -> None:
+    model = AutoModelForCausalLM.from_config(
+        BertConfig(vocab_size=24, hidden_size=32, num_hidden_layers=1, num_attention_heads=4)
+    )
+    with pytest.raises(UnsupportedModel, match="'generate' engine"):
+        native.load(model, tiny.NoEos()).generate(tiny.prompts(4), Sampling(1, 2))
 
 
 def test_an_encoder_decoder_is_refused() -> None:

@@ -1,0 +1,313 @@
+"""Rollouts: transformers' `generate` against the native engine, and vLLM where it is installed.
+
+    python benchmarks/rollouts.py --shapes 3m 30m --repeats 5 --threads 2
+
+Random Llama-shaped models, 64 prompts x 8 samples, in turns so that a busy machine is busy for all.
+`fixed` samples 128 tokens a row. `varied` ends each row at a length drawn from those of GSM8K's
+solutions: an engine that carries finished rows pays for the longest. Tokens a second count the
+tokens of completions up to their end, nothing else. Prints a Markdown table; `--json` keeps all
+single times.
+
+The rows of one run differ between engines (their random streams do), so the varied lengths are
+draws from one list, not the same draws; their mean is in the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+# Llama shapes: width, feed-forward, layers, heads, vocabulary.
+SHAPES = {
+    "0.4m": (96, 256, 3, 4, 61),
+    "3m": (256, 640, 4, 8, 2048),
+    "30m": (512, 1408, 8, 8, 8192),
+    "0.5b": (896, 4864, 24, 14, 151_936),
+}
+# Tokens of GSM8K's test solutions and questions at evenly spaced quantiles, words, digits and signs
+# counted as one token each.
+SOLUTION_TOKENS = (
+    *(48, 53, 57, 61, 63, 67, 70, 73, 75, 78, 80, 83, 85, 87, 90, 92),
+    *(95, 99, 102, 103, 105, 107, 110, 114, 117, 120, 122, 125, 129, 131, 134, 137),
+    *(140, 144, 147, 150, 155, 161, 165, 171, 176, 182, 188, 198, 207, 218, 241, 279),
+)
+QUESTION_TOKENS = (28, 33, 36, 39, 42, 45, 48, 51, 55, 58, 61, 65, 70, 77, 87, 105)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One workload: `lengths` is empty where every row fills `tokens`."""
+
+    shape: str
+    name: str
+    prompts: tuple[tuple[int, ...], ...]
+    group: int
+    tokens: int
+    lengths: tuple[int, ...]
+
+    def target(self, token_ids: Sequence[int]) -> int:
+        """Return the length a row ends at: a draw by its first two tokens."""
+        if not self.lengths:
+            return self.tokens
+        draw = (token_ids[0] * 31 + token_ids[1]) if len(token_ids) > 1 else 0
+        return self.lengths[draw * 2_654_435_761 % 2**32 % len(self.lengths)]
+
+    def stopped(self, token_ids: Sequence[int]) -> bool:
+        """Whether a row has reached its length."""
+        return len(token_ids) > 1 and len(token_ids) >= self.target(token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One engine's run of one case."""
+
+    shape: str
+    lengths: str
+    engine: str
+    seconds: float
+    tokens: int
+
+
+def main() -> None:
+    """Measure what was asked for and print the table."""
+    options = parse()
+    if options.vllm_worker:
+        vllm_worker(Path(options.vllm_worker))
+        return
+    import torch
+
+    torch.set_num_threads(options.threads)
+    runs: list[Run] = []
+    for shape in options.shapes:
+        model = build(shape, options.key_heads, options.device)
+        cases = [case for case in make_cases(shape, options) if case.name in options.lengths]
+        for case in cases:
+            engines = {name: engine(name, model, case) for name in options.engines}
+            for repeat in range(-options.warm_up, options.repeats):
+                for name, sample in engines.items():
+                    run = measure(case, name, sample, repeat)
+                    if repeat >= 0:
+                        runs.append(run)
+                        print(json.dumps(asdict(run)), file=sys.stderr, flush=True)
+        if options.vllm:
+            runs.extend(vllm_runs(options, model, cases))
+    print(table(runs, options.engines[0]))
+    if options.json:
+        report = {"machine": machine(options), "runs": [asdict(run) for run in runs]}
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    """Return the command line's options."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["3m", "30m"])
+    parser.add_argument("--lengths", nargs="+", choices=("fixed", "varied"), default=None)
+    parser.add_argument(
+        "--engines", nargs="+", choices=ENGINES, default=["generate", "native", "native-bf16"]
+    )
+    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--group", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=128, help="tokens of a row in `fixed`")
+    parser.add_argument("--key-heads", type=int, default=None, help="grouped queries, if fewer")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--warm-up", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--vllm", metavar="PYTHON", help="interpreter of an environment with vLLM")
+    parser.add_argument("--vllm-worker", metavar="FOLDER", help=argparse.SUPPRESS)
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    options.lengths = options.lengths or ["fixed", "varied"]
+    return options
+
+
+def build(shape: str, key_heads: int | None, device: str) -> Any:
+    """Return a random Llama of this shape that knows no EOS."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    width, feed_forward, layers, heads, vocabulary = SHAPES[shape]
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=feed_forward,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=key_heads or heads,
+        tie_word_embeddings=True,
+        max_position_embeddings=1024,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    return LlamaForCausalLM(config).to(device)
+
+
+def make_cases(shape: str, options: argparse.Namespace) -> list[Case]:
+    """Return both workloads of a shape; the smallest is the embedded job's (22 tokens a row)."""
+    import random
+
+    vocabulary = SHAPES[shape][-1]
+    draw = random.Random(0)
+    prompts = tuple(
+        tuple(draw.randrange(3, vocabulary) for _ in range(QUESTION_TOKENS[i % 16]))
+        for i in range(options.prompts)
+    )
+    tokens, lengths = options.tokens, SOLUTION_TOKENS
+    if shape == "0.4m":
+        prompts = tuple(prompt[:25] for prompt in prompts)
+        tokens, lengths = 22, tuple(range(14, 31))
+    return [
+        Case(shape, "fixed", prompts, options.group, tokens, ()),
+        Case(shape, "varied", prompts, options.group, max(lengths), lengths),
+    ]
+
+
+def engine(name: str, model: Any, case: Case) -> Callable[[int], int]:
+    """Return a function of the seed that samples the case and returns the tokens it made."""
+    from iterative_grpo.engines import generate, native
+    from iterative_grpo.types import Sampling
+
+    def sample(seed: int) -> int:
+        sampling = Sampling(case.group, case.tokens, seed=seed + 1000)
+        stopped = case.stopped if case.lengths else None
+        if name == "generate":
+            rows = generate.sample_ids(
+                model, case.prompts, sampling, eos_token_ids=(), stopped=stopped, batch_tokens=10**9
+            )
+        else:
+            dtype = "bfloat16" if name.endswith("bf16") else None
+            rows = native.sample_ids(
+                model,
+                case.prompts,
+                sampling,
+                eos_token_ids=(),
+                stopped=stopped,
+                dtype=dtype,
+                cache_gib=16,
+            )
+        return sum(
+            min(len(row.token_ids), case.target(row.token_ids)) for group in rows for row in group
+        )
+
+    return sample
+
+
+ENGINES = ("generate", "native", "native-bf16")
+
+
+def measure(case: Case, name: str, sample: Callable[[int], int], seed: int) -> Run:
+    """Time one run."""
+    start = time.perf_counter()
+    tokens = sample(seed)
+    return Run(case.shape, case.name, name, time.perf_counter() - start, tokens)
+
+
+def vllm_runs(options: argparse.Namespace, model: Any, cases: Sequence[Case]) -> list[Run]:
+    """Run the cases in vLLM's own environment, from a checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(Path(folder) / "model")
+        work = {
+            "cases": [asdict(case) for case in cases],
+            "repeats": options.repeats,
+            "dtype": "bfloat16" if options.device == "cuda" else "float32",
+        }
+        (Path(folder) / "work.json").write_text(json.dumps(work))
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(options.threads),
+            "VLLM_CPU_OMP_THREADS_BIND": os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "nobind"),
+        }
+        command = [options.vllm, str(Path(__file__).resolve()), "--vllm-worker", folder]
+        subprocess.run(command, check=True, env=environment)
+        rows = json.loads((Path(folder) / "runs.json").read_text())
+    return [Run(**row) for row in rows]
+
+
+def vllm_worker(folder: Path) -> None:
+    """Sample the cases of `work.json` with vLLM: every row a request with its own length."""
+    import random
+
+    from vllm import LLM, SamplingParams
+
+    work = json.loads((folder / "work.json").read_text())
+    llm = LLM(
+        model=str(folder / "model"),
+        skip_tokenizer_init=True,
+        dtype=work["dtype"],
+        enforce_eager=False,
+        max_model_len=1024,
+        max_num_seqs=512,
+        seed=0,
+    )
+    runs = []
+    for case in (Case(**fields) for fields in work["cases"]):
+        rows = [prompt for prompt in case.prompts for _ in range(case.group)]
+        for repeat in range(-1, work["repeats"]):
+            draw = random.Random(repeat)
+            limits = [draw.choice(case.lengths) if case.lengths else case.tokens for _ in rows]
+            parameters = [
+                SamplingParams(max_tokens=limit, ignore_eos=True, detokenize=False)
+                for limit in limits
+            ]
+            requests = [{"prompt_token_ids": list(prompt)} for prompt in rows]
+            start = time.perf_counter()
+            outputs = llm.generate(requests, parameters, use_tqdm=False)
+            seconds = time.perf_counter() - start
+            tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
+            if repeat >= 0:
+                runs.append(asdict(Run(case.shape, case.name, "vllm", seconds, tokens)))
+    (folder / "runs.json").write_text(json.dumps(runs))
+
+
+def table(runs: Sequence[Run], baseline: str) -> str:
+    """Return medians as a Markdown table; speeds are tokens a second, relative to `baseline`."""
+    lines = [
+        "| shape | lengths | engine | runs | seconds | mean tokens | tokens/s | speed-up |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    speeds: dict[tuple[str, str, str], list[Run]] = {}
+    for run in runs:
+        speeds.setdefault((run.shape, run.lengths, run.engine), []).append(run)
+    for (shape, lengths, name), group in speeds.items():
+        speed = median(run.tokens / run.seconds for run in group)
+        base = speeds.get((shape, lengths, baseline))
+        ratio = speed / median(run.tokens / run.seconds for run in base) if base else float("nan")
+        seconds = median(run.seconds for run in group)
+        tokens = median(run.tokens for run in group)
+        lines.append(
+            f"| {shape} | {lengths} | {name} | {len(group)} | {seconds:.2f} | {tokens:.0f} "
+            f"| {speed:,.0f} | {ratio:.2f}x |"
+        )
+    return "\n".join(lines)
+
+
+def machine(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what a reader needs to compare figures."""
+    import torch
+    import transformers
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+        "threads": options.threads,
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -40,19 +40,23 @@ def last_group(text: str) -> Boxes | None:
     last = found[-1]
     contents = [last.content]
     explicit = True
+    joint = ", "
     right = last
     for left in reversed(found[-_MAX_GROUP:-1]):
         if left.end > right.start:
             break
-        link = _link(text[left.end : right.start])
+        between = text[left.end : right.start]
+        link = _link(between)
         if link is None:
             break
         explicit = explicit and link
+        if link and between.rstrip(" $\\(").endswith("or"):
+            joint = " or "
         contents.append(left.content)
         right = left
     if len(contents) == 1 or len(set(contents)) == 1:
         return Boxes(last.content, None, False, last.end)
-    return Boxes(last.content, ", ".join(reversed(contents)), explicit, last.end)
+    return Boxes(last.content, joint.join(reversed(contents)), explicit, last.end)
 
 
 def _complete(text: str) -> list[_Box]:
@@ -105,12 +109,32 @@ def _bare(text: str, start: int, open_at: int) -> _Box | None:
     return None if match is None else _Box(match.group(), start, match.end())
 
 
+def is_empty(text: str) -> bool:
+    """Whether the last box of the text is there, and empty."""
+    starts = [match.end() for match in _BOX.finditer(text)]
+    return bool(starts) and _EMPTY.match(text, starts[-1]) is not None
+
+
+_EMPTY = re.compile(r"\{\s*\}")
+
+
+def unclosed(text: str) -> str | None:
+    """The content of a last box that is cut off before its closing brace, for golds only."""
+    starts = [match.end() for match in _BOX.finditer(text)]
+    if not starts or text[starts[-1] : starts[-1] + 1] != "{":
+        return None
+    return text[starts[-1] + 1 :].strip(" $}")
+
+
 _NOISE = re.compile(r"\\(?:quad|qquad|text|textrm|mathrm|mbox|\s|[,;:!()\[\]])|[$\s{}~*]+")
 _CORRECTION = re.compile(
     r"\b(?:no|not|wait|wrong|actually|incorrect|instead|but|so|then|therefore|thus|hence|sorry"
     r"|correct|mistake|error|oops|hmm|rather|next|first|gives?|get)\b",
     re.IGNORECASE,
 )
+
+
+_NAMED = re.compile(r"\s[A-Za-z](?:_\S{1,4}\s?)?(?:\([a-z]\))?\s?=$")
 
 
 def _link(between: str) -> bool | None:
@@ -120,6 +144,7 @@ def _link(between: str) -> bool | None:
     words = _NOISE.sub(" ", between).strip()
     if not words:
         return False
+    words = _NAMED.sub("", words).strip()
     if len(words) > _MAX_CONNECTOR or _CORRECTION.search(words) or ". " in words:
         return None
     return True if words.endswith((",", ";", "and", "or", "&")) else None

@@ -49,12 +49,17 @@ _TURN_LINE = re.compile(
 
 def visible(text: str) -> str:
     """The part of a completion that can state its answer: no thoughts, no later turns."""
+    if "\b" in text or "\f" in text:
+        # A backslash read as an escape: "\\boxed" became backspace and "oxed".
+        text = text.replace("\boxed", "\\boxed").replace("\frac", "\\frac")
     if "<" in text or "[INST]" in text:
         text = _after_thoughts(text)
         for turn in _TURN_TOKEN.finditer(text):
             if text[: turn.start()].strip():
                 text = text[: turn.start()]
                 break
+    if "<answer>" in text:
+        text = text[text.rfind("<answer>") + len("<answer>") :].partition("</answer>")[0]
     if "\n" in text:
         for line in _TURN_LINE.finditer(text):
             # Before an answer, such a line belongs to the solution's own restatement.
@@ -83,15 +88,21 @@ def _after_thoughts(text: str) -> str:
 
 def gold_text(answer: str) -> str:
     """The gold itself, out of its math delimiters, or out of the last box of a solution."""
-    if "\\boxed" in answer or "\\fbox" in answer:
+    if "boxed" in answer or "\\fbox" in answer:
         found = boxes.last_group(answer)
         if found is not None:
             return (found.joined if found.joined is not None else found.last).strip()
+        opened = boxes.unclosed(answer)
+        if opened:
+            return opened
+    mark = answer.rfind("####")
+    if mark >= 0:
+        return phrases.unwrap(answer[mark + 4 :].strip().partition("\n")[0])
     text = phrases.unwrap(answer)
-    if len(text) > _LONGEST_BARE_GOLD or "####" in text:
-        stated = phrases.last_answer(text)
-        if stated is not None:
-            return stated
+    if "$" in text.replace("\\$", "") and not phrases.is_bare(text):
+        return phrases.last_answer(text) or phrases.last_math(text) or text
+    if len(text) > _LONGEST_BARE_GOLD:
+        return phrases.last_answer(text) or text
     return text
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from verifiers import mathspans
+
 _ANCHOR = re.compile(
     r"(?:answer|result)(?:\*\*|__)?[ \t]*(?:\([^()\n]{0,40}\)[ \t]*)?"
     r"(?:\bis\b|\bare\b|:|=|\bto the (?:problem|question) is\b)"
@@ -15,12 +17,7 @@ _CLOSING = re.compile(
 )
 # A sentence ends at a full stop before space or at a line's end, never inside a number.
 _SENTENCE_END = re.compile(r"[.!?](?=\s|\*|$)|\n")
-_MATH = re.compile(
-    r"\$\$(?P<dd>[^$]+)\$\$|\$(?P<d>(?:[^$\\]|\\.)+)\$|\\\((?P<p>(?:[^\\]|\\[^)])*)\\\)"
-    r"|\\\[(?P<b>(?:[^\\]|\\[^\]])*)\\\]",
-    re.DOTALL,
-)
-_NUMBER = re.compile(r"[-+\u2212\u2013]?[$€£]?\d[\d,.]*(?:/\d+)?\s?(?:%|\\%)?")
+_NUMBER = re.compile(r"[-+\u2212\u2013]?[$€£]?\d[\d,.]*(?:/\d+)?(?:\s?(?:%|\\%))?")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _CONNECTIVE = frozenset(
     ("and", "or", "percent", "percentage", "pct", "if", "for", "is", "are", "equals")
@@ -70,30 +67,46 @@ def last_answer(text: str) -> str | None:
     return clause(text[start:])
 
 
+def mathematical(text: str) -> str | None:
+    """The last stated answer, where it has a digit or a math span: not "as shown above"."""
+    start = None
+    for match in _FINAL.finditer(text):
+        start = match.end()
+    found = None if start is None else clause(text[start:])
+    if found is None or not (_DIGIT.search(found) or "\\" in found) or len(found) > 200:
+        return None
+    return None if _PROSE.search(found) else found
+
+
+_FINAL = re.compile(r"final answer[ \t]*(?:\*\*)?[ \t]*(?:is|:)[ \t]*(?:\*\*)?", re.IGNORECASE)
+_DIGIT = re.compile(r"\d")
+_PROSE = re.compile(r"(?:\b[a-z]{2,}\b\s+){3}")
+
+
 def clause(text: str) -> str | None:
     """The answer that `text` starts with: one clause, out of emphasis and delimiters."""
-    text = text[:_LONGEST_CLAUSE].lstrip(" \t\r\n:*_=")
+    text = text[:_LONGEST_CLAUSE].replace('\\"', "").lstrip(" \t\r\n:*_=")
     closing = _CLOSING.search(text)
     if closing:
         text = text[: closing.start()]
-    spans = list(_MATH.finditer(text))
+    spans = mathspans.spans(text)
     end = len(text)
     for stop in _SENTENCE_END.finditer(text):
-        if not any(span.start() < stop.start() < span.end() for span in spans):
+        if not any(span.start < stop.start() < span.end for span in spans):
             end = stop.start()
             break
-    text = _EMPHASIS.sub("", text[:end]).strip(" \t\r\n.,;:")
-    spans = list(_MATH.finditer(text))
+    text = _EMPHASIS.sub("", text[:end]).strip(' \t\r\n.,;:"')
+    spans = mathspans.spans(text)
     if spans:
-        outside = _MATH.sub(" ", text)
+        outside = mathspans.without(text)
         if any(word.lower() not in _CONNECTIVE for word in _WORD.findall(outside)):
             text = _after_is(text)
-            spans = list(_MATH.finditer(text))
-            if len(spans) == 1 and _WORD.search(text[: spans[0].start()]):
-                text = text[spans[0].start() :]
+            spans = mathspans.spans(text)
+            if len(spans) == 1 and _WORD.search(text[: spans[0].start]):
+                text = text[spans[0].start :]
     else:
         text = _after_is(text)
-    text = unwrap(text)
+    text = unwrap(text.replace('\\"', "").strip())
     return text or None
 
 
@@ -109,11 +122,22 @@ def _after_is(text: str) -> str:
     return rest if rest else text
 
 
+_LEAD = re.compile(r"(?:therefore|thus|hence|so|and so|finally)\b[\s,:]*", re.IGNORECASE)
+
+
+def concluded(text: str) -> str:
+    """A short answer without "therefore" before it, or the subject that it "is" said of."""
+    lead = _LEAD.match(text)
+    if lead:
+        text = text[lead.end() :]
+    return _after_is(text) if _DIGIT.search(text) else text
+
+
 def is_bare(text: str) -> bool:
     """Whether the whole text can be an answer: math, or a few words, and no sentence."""
     if len(text) > _LONGEST_BARE:
         return False
-    outside = _MATH.sub(" ", text)
+    outside = mathspans.without(text)
     if outside != text:
         words = [w for w in _WORD.findall(outside) if w.lower() not in _CONNECTIVE]
         return not words
@@ -123,30 +147,74 @@ def is_bare(text: str) -> bool:
 _LONGEST_BARE = 2_000
 
 
+def only_number(text: str) -> str | None:
+    """The number of a clause that has just one, such as "she walked 3 hours"."""
+    if len(text) > _LONGEST_BARE:
+        return None
+    numbers = list(_FREE_NUMBER.finditer(text))
+    if len(numbers) != 1 or len(_WORD.findall(text[: numbers[0].start()])) < 2:
+        return None
+    alone = len(_DIGITS.findall(text)) == len(_DIGITS.findall(numbers[0].group()))
+    unit = _NEXT_WORD.match(text, numbers[0].end())
+    stated = numbers[0].group().strip(" .,$") + (unit.group() if unit else "")
+    return stated if alone else None
+
+
+_NEXT_WORD = re.compile(r" [A-Za-z]+")
+
+
+_FREE_NUMBER = re.compile(
+    r"(?<![\w\\{^_.,/*+=<>(\[|-])[-+]?[$]?\d[\d,.]*(?:/\d+)?(?![\w\\}^_/*+=<>)\]|-])"
+)
+_DIGITS = re.compile(r"\d+")
+
+
 def last_math(text: str) -> str | None:
-    """The last math span or number in the last sentence, unless the sentence expresses doubt."""
+    """The last math span or number of the last sentence, where that sentence concludes.
+
+    A sentence concludes where it says so ("thus", "we find", "is") or is all there is; one that
+    expresses doubt about its last number does not.
+    """
     tail = text.rstrip()[-_LONGEST_CLAUSE:]
-    spans = list(_MATH.finditer(tail))
+    closing = _CLOSING.search(tail)
+    if closing:
+        tail = tail[: closing.start()].rstrip()
+    spans = mathspans.spans(tail)
     ends = [
         stop.end()
         for stop in _SENTENCE_END.finditer(tail)
-        if stop.end() < len(tail) - 1
-        and not any(span.start() < stop.start() < span.end() for span in spans)
+        if tail[stop.end() :].strip(" *.")
+        and not any(span.start < stop.start() < span.end for span in spans)
     ]
     start = ends[-1] if ends else 0
     sentence = tail[start:]
-    if _DOUBT.search(sentence.rpartition(" is ")[2]):
+    if start and not _CONCLUSION.search(sentence):
         return None
-    inside = [span for span in spans if span.start() >= start]
+    inside = [span for span in spans if span.start >= start]
+    if inside and not _DIGIT.search(inside[-1].inner):
+        # "The value of $x$ is 5": the span is the subject, the number after it the answer.
+        inside = inside if not _NUMBER.search(tail, inside[-1].end) else []
     if inside:
-        return unwrap(inside[-1].group())
+        before = tail[inside[-2].end if len(inside) > 1 else start : inside[-1].start]
+        if _DOUBT.search(before) or _DOUBT.search(tail[inside[-1].end :]):
+            return None
+        return unwrap(inside[-1].inner)
     numbers = list(_NUMBER.finditer(sentence))
     if not numbers:
         return None
     last = numbers[-1]
     before, after = sentence[: last.start()], sentence[last.end() :]
-    if (before[-1:].isalpha() and before[-1:].isascii()) or (
-        after[:1].isalpha() and len(after) > 3
-    ):
+    since = before[numbers[-2].end() :] if len(numbers) > 1 else before
+    if _DOUBT.search(since) or _DOUBT.search(after):
+        return None
+    glued = before[-1:].isalpha() and before[-1:].isascii()
+    if glued or (after[:1].isalpha() and len(after) > 3):
         return None
     return last.group().strip(" .,$")
+
+
+_CONCLUSION = re.compile(
+    r"\b(?:therefore|thus|hence|so|is|are|equals?|gives?|get|find|found|total|answer|result|must be"
+    r"|increases|decreases|costs?|pays?|has|have|need(?:s|ed)?)\b|=|\\boxed",
+    re.IGNORECASE,
+)

@@ -1,13 +1,13 @@
 r"""MATH: the last complete `\boxed{}`; else "final answer is ..."; else the text itself.
 
-The last resort, named "fallback" in the result, is the last math span or number of the last
-sentence; a sentence that expresses doubt states nothing.
+A later answer phrase overrules an earlier box. The last resort, named "fallback" in the result, is
+the last math span or number of the last sentence; a sentence that expresses doubt states nothing.
 """
 
 from __future__ import annotations
 
 from verifiers import boxes, phrases
-from verifiers.extraction import NOTHING, Extracted
+from verifiers.extraction import NOTHING, Extracted, Source
 
 
 def extract(text: str) -> Extracted:
@@ -15,25 +15,32 @@ def extract(text: str) -> Extracted:
     if "boxed" in text or "\\fbox" in text:
         group = boxes.last_group(text)
         if group is not None:
+            later = phrases.mathematical(text[group.end :])
+            if later is not None:
+                return Extracted(later, "phrase")
             if group.joined is None:
                 return Extracted(group.last.strip(), "box")
             if group.explicit:
                 return Extracted(group.joined, "box")
             return Extracted(group.last.strip(), "box", group.joined)
-        if "\\boxed{}" in text:
-            return NOTHING
+        if boxes.is_empty(text):
+            return Extracted("", "box")
     mark = text.rfind("####")
     if mark >= 0:
-        stated = phrases.clause(text[mark + 4 :])
-        return NOTHING if stated is None else Extracted(stated, "marker")
+        return stated(phrases.clause(text[mark + 4 :]), "marker")
     anchor = phrases.last_anchor(text)
     if anchor is not None:
-        stated = phrases.clause(text[anchor:])
-        return NOTHING if stated is None else Extracted(stated, "phrase")
+        return stated(phrases.clause(text[anchor:]), "phrase")
     bare = phrases.unwrap(text)
     if not bare:
         return NOTHING
     if phrases.is_bare(bare):
-        return Extracted(bare, "bare")
-    last = phrases.last_math(text)
-    return NOTHING if last is None else Extracted(last, "fallback")
+        return Extracted(phrases.concluded(bare), "bare")
+    return stated(phrases.last_math(text), "fallback")
+
+
+def stated(clause: str | None, source: Source) -> Extracted:
+    """The clause as an answer; the only number in it is a second reading."""
+    if clause is None:
+        return NOTHING
+    return Extracted(clause, source, phrases.only_number(clause))

@@ -245,3 +245,43 @@ def test_hold_out_is_by_question_and_stable() -> None:
     assert held <= hold_out(names, 0.2, seed=0)
     assert hold_out(names, 0, seed=0) == frozenset()
     assert hold_out(names, 1, seed=0) == frozenset(names)
+
+
+def test_a_long_history_costs_no_more_than_a_short_one(tmp_path: Path) -> None:
+    import time
+    import tracemalloc
+
+    # Twenty iterations of 1,500 rows with texts of 2 kB, or two of them.
+    for iteration in range(1, 21):
+        rows = [
+            solution(
+                number,
+                right=number % 2 == 0,
+                iteration=iteration,
+                text=f"{iteration}/{number} " + "x" * 2000,
+            )
+            for number in range(1500)
+        ]
+        write_labels(tmp_path / f"{iteration}.jsonl", rows)
+    fresh = [
+        solution(number, right=number % 2 == 0, iteration=21, text=f"21/{number} " + "x" * 2000)
+        for number in range(1500)
+    ]
+
+    def cost(iterations: int) -> tuple[float, int]:
+        paths = [tmp_path / f"{number}.jsonl" for number in range(1, iterations + 1)]
+        seconds = []
+        for _ in range(5):
+            started = time.process_time()
+            assert mix(fresh, paths, seed=0).record.replayed == 167
+            seconds.append(time.process_time() - started)
+        tracemalloc.start()
+        mix(fresh, paths, seed=0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return min(seconds), peak
+
+    short, long = cost(2), cost(20)
+    # Eighteen more files are opened and their headers read; the history is 60 MB.
+    assert long[0] < short[0] + 0.05
+    assert long[1] < short[1] * 1.1 + 300_000

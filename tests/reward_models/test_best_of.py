@@ -1,0 +1,81 @@
+"""Best-of-N, majority and pass@N against all subsets written out."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from reward_models.best_of import Candidate, best_of, best_score, majority, pass_at
+
+
+def group(seed: int, size: int = 7) -> list[Candidate]:
+    generator = np.random.default_rng(seed)
+    answers = generator.integers(0, 3, size)
+    return [
+        Candidate("p", float(generator.integers(0, 4)) / 4, bool(answer == 0), int(answer))
+        for answer in answers
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("n", [1, 2, 4, 7])
+def test_equals_all_subsets(seed: int, n: int) -> None:
+    samples = group(seed)
+    best, passed, voted = [], [], []
+    for subset in itertools.combinations(samples, n):
+        top = max(c.score for c in subset)
+        tied = [c.correct for c in subset if c.score == top]
+        best.append(sum(tied) / len(tied))
+        passed.append(any(c.correct for c in subset))
+        counts = Counter(c.answer for c in subset)
+        leaders = [a for a, votes in counts.items() if votes == max(counts.values())]
+        voted.append(sum(a == 0 for a in leaders) / len(leaders))
+    assert best_score(samples, n) == pytest.approx(np.mean(best))
+    assert pass_at(samples, n) == pytest.approx(np.mean(passed))
+    assert majority(samples, n, np.random.default_rng(0)) == pytest.approx(np.mean(voted))
+
+
+def test_large_groups_draw_subsets_for_the_majority() -> None:
+    samples = [Candidate("p", 0.5, i % 5 < 3, i % 5 < 3) for i in range(60)]
+    found = majority(samples, 5, np.random.default_rng(0))
+    # The chance that three or more of five drawn without return from 36 of 60 are right: 0.691.
+    assert found == pytest.approx(0.691, abs=0.07)
+
+
+def test_no_answer_does_not_vote() -> None:
+    samples = [Candidate("p", 0.9, False, None)] * 3 + [Candidate("p", 0.1, True, "4")]
+    assert majority(samples, 4, np.random.default_rng(0)) == 1.0
+    assert majority(samples[:3], 3, np.random.default_rng(0)) == 0.0
+
+
+def test_estimates_over_problems_with_paired_intervals() -> None:
+    generator = np.random.default_rng(3)
+    candidates = []
+    for problem in range(60):
+        for _ in range(4):
+            right = bool(generator.random() < 0.4)
+            score = float(np.clip(0.5 + 0.3 * right + generator.normal(0, 0.15), 0, 1))
+            answer = "right" if right else f"wrong {generator.integers(0, 2)}"
+            candidates.append(Candidate(f"p{problem}", score, right, answer))
+    found = best_of(candidates, 4)
+    assert found.problems == 60
+    assert found.pass_at_n.value >= found.best_of_n.value > found.majority.value
+    assert found.gain.value == pytest.approx(found.best_of_n.value - found.majority.value)
+    for estimate in (found.best_of_n, found.majority, found.pass_at_n, found.gain):
+        assert estimate.low < estimate.value < estimate.high
+    # At N = 1 nothing is chosen: all are the mean accuracy.
+    one = best_of(candidates, 1)
+    accuracy = np.mean([c.correct for c in candidates])
+    assert one.best_of_n.value == pytest.approx(accuracy)
+    assert one.majority.value == pytest.approx(accuracy)
+    assert one.pass_at_n.value == pytest.approx(accuracy)
+
+
+def test_too_few_samples_are_told() -> None:
+    with pytest.raises(ValueError, match="no problem has 5 samples, the most is 4"):
+        best_of([Candidate("p", 0.5, True, 1)] * 4, 5)
+    with pytest.raises(ValueError, match="n is 0"):
+        best_of([], 0)

@@ -1,0 +1,61 @@
+"""The ledger: cells, bounded fair samples, and its file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from reward_models.ledger import CELLS, Judgement, Ledger, read_ledger
+
+
+def judgement(number: int, score: float, *, correct: bool) -> Judgement:
+    return Judgement(f"p{number}", f"text {number}", score, correct, step=number)
+
+
+def test_cells_are_counted() -> None:
+    ledger = Ledger()
+    ledger.add([judgement(1, 0.9, correct=True), judgement(2, 0.5, correct=False)])
+    ledger.add([judgement(3, 0.4, correct=True), judgement(4, 0.1, correct=False)])
+    ledger.add([judgement(5, 0.8, correct=False)])
+    assert list(ledger.counts.values()) == [1, 2, 1, 1]
+    assert ledger.shares()["liked wrong"] == 0.4
+    assert [kept.problem_id for kept in ledger.samples("liked wrong")] == ["p2", "p5"]
+    assert {kept.problem_id for kept in ledger.disagreements()} == {"p2", "p5", "p3"}
+    assert sum(Ledger().shares().values()) == 0
+
+
+def test_samples_are_bounded_and_fair() -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(400):
+        ledger = Ledger(capacity=5, seed=seed)
+        for start in range(0, 50, 10):
+            ledger.add(judgement(n, 0.9, correct=False) for n in range(start, start + 10))
+        assert len(ledger.samples("liked wrong")) == 5
+        seen.update(kept.problem_id for kept in ledger.samples("liked wrong"))
+    # 2,000 draws of 50: 40 each, five standard deviations are 30.
+    assert len(seen) == 50
+    assert all(10 < count < 70 for count in seen.values())
+
+
+def test_file_round_trip_and_broken_lines(tmp_path: Path) -> None:
+    ledger = Ledger()
+    ledger.add(judgement(n, n / 10, correct=n % 2 == 0) for n in range(10))
+    path = tmp_path / "ledger.jsonl"
+    ledger.write(path)
+    assert list(read_ledger(path)) == [kept for cell in CELLS for kept in ledger.samples(cell)]
+    with path.open("a") as file:
+        file.write('{"problem_id": 1}\n')
+    with pytest.raises(ValueError, match=r"ledger\.jsonl:12: not a line"):
+        list(read_ledger(path))
+    path.write_text('{"version": 2}\n')
+    with pytest.raises(ValueError, match=r"jsonl:1: .*format 2"):
+        list(read_ledger(path))
+
+
+def test_wrong_use_is_told() -> None:
+    with pytest.raises(ValueError, match="capacity is 0"):
+        Ledger(capacity=0)
+    with pytest.raises(ValueError, match="known: liked right"):
+        Ledger().samples("loved")

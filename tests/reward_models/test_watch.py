@@ -1,0 +1,63 @@
+"""The watch on curves of policies that improve, that game their judge, and that only wobble."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reward_models.watch import Drift, Observation, Watch
+
+
+def steps(
+    scores: np.ndarray, accuracy: np.ndarray, rules: Drift, **figures: float
+) -> tuple[int, str] | None:
+    """Return the step at which the watch spoke, and what it said."""
+    watch = Watch(rules)
+    noise = np.random.default_rng(0).normal(0, 0.02, (2, len(scores)))
+    for step, (score, truth) in enumerate(zip(scores + noise[0], accuracy + noise[1], strict=True)):
+        reason = watch.see(Observation(float(score), float(truth), **figures))
+        if reason:
+            return step, reason
+    return None
+
+
+RISING = np.linspace(0.5, 0.9, 100)
+FALLING = np.linspace(0.5, 0.3, 100)
+
+
+def test_a_policy_that_improves_is_left_alone() -> None:
+    assert steps(RISING, RISING, Drift()) is None
+    # A judge that is biased, but no more than it was.
+    assert steps(RISING + 0.3, RISING, Drift()) is None
+
+
+def test_a_policy_that_games_its_judge_is_stopped_early() -> None:
+    found = steps(RISING, FALLING, Drift())
+    assert found is not None
+    step, reason = found
+    # The gap grows by 0.006 a step: 0.15 after 25, and the windows' middles 4 steps later.
+    assert 20 < step < 40
+    assert "gap between score and accuracy has grown" in reason
+
+
+def test_one_odd_step_stops_nothing() -> None:
+    scores = np.full(60, 0.6)
+    scores[30] = 1.4
+    assert steps(scores, np.full(60, 0.6), Drift()) is None
+
+
+def test_pair_accuracy_and_distance_have_rules_of_their_own() -> None:
+    flat = np.full(20, 0.6)
+    found = steps(flat, flat, Drift(), pair_accuracy=0.55)
+    assert found == (4, "pair accuracy within groups is 0.550 (limit 0.65)")
+    assert steps(flat, flat, Drift(), pair_accuracy=0.8) is None
+    assert steps(flat, flat, Drift(pair_accuracy=None), pair_accuracy=0.55) is None
+    assert steps(flat, flat, Drift(), kl_initial=9.0) is None
+    found = steps(flat, flat, Drift(kl=0.5), kl_initial=0.6)
+    assert found == (4, "the policy is 0.600 from the initial one (limit 0.5)")
+
+
+def test_rules_can_be_switched_off() -> None:
+    assert steps(RISING, FALLING, Drift(gap=None)) is None
+    with pytest.raises(ValueError, match="window is 1"):
+        Drift(window=1)

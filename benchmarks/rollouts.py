@@ -43,6 +43,8 @@ SOLUTION_TOKENS = (
     *(140, 144, 147, 150, 155, 161, 165, 171, 176, 182, 188, 198, 207, 218, 241, 279),
 )
 QUESTION_TOKENS = (28, 33, 36, 39, 42, 45, 48, 51, 55, 58, 61, 65, 70, 77, 87, 105)
+ENGINES = ("generate", "native", "native-bf16")
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def main() -> None:
             engines = {name: engine(name, model, case) for name in options.engines}
             for repeat in range(-options.warm_up, options.repeats):
                 for name, sample in engines.items():
-                    run = measure(case, name, sample, repeat)
+                    run = measure(case, name, sample, repeat, CLOCKS[options.clock])
                     if repeat >= 0:
                         runs.append(run)
                         print(json.dumps(asdict(run)), file=sys.stderr, flush=True)
@@ -124,7 +126,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--warm-up", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="`cpu` counts this process's seconds only: for one thread on a machine others use",
+    )
     parser.add_argument("--vllm", metavar="PYTHON", help="interpreter of an environment with vLLM")
+    parser.add_argument("--vllm-dtype", default="float32")
     parser.add_argument("--vllm-worker", metavar="FOLDER", help=argparse.SUPPRESS)
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
@@ -205,14 +214,17 @@ def engine(name: str, model: Any, case: Case) -> Callable[[int], int]:
     return sample
 
 
-ENGINES = ("generate", "native", "native-bf16")
-
-
-def measure(case: Case, name: str, sample: Callable[[int], int], seed: int) -> Run:
+def measure(
+    case: Case,
+    name: str,
+    sample: Callable[[int], int],
+    seed: int,
+    clock: Callable[[], float],
+) -> Run:
     """Time one run."""
-    start = time.perf_counter()
+    start = clock()
     tokens = sample(seed)
-    return Run(case.shape, case.name, name, time.perf_counter() - start, tokens)
+    return Run(case.shape, case.name, name, clock() - start, tokens)
 
 
 def vllm_runs(options: argparse.Namespace, model: Any, cases: Sequence[Case]) -> list[Run]:
@@ -222,7 +234,7 @@ def vllm_runs(options: argparse.Namespace, model: Any, cases: Sequence[Case]) ->
         work = {
             "cases": [asdict(case) for case in cases],
             "repeats": options.repeats,
-            "dtype": "bfloat16" if options.device == "cuda" else "float32",
+            "dtype": options.vllm_dtype,
         }
         (Path(folder) / "work.json").write_text(json.dumps(work))
         environment = os.environ | {
@@ -304,6 +316,7 @@ def machine(options: argparse.Namespace) -> dict[str, Any]:
         "transformers": transformers.__version__,
         "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
         "threads": options.threads,
+        "clock": options.clock,
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import math
 import os
 import shutil
 import subprocess
@@ -218,13 +219,13 @@ def table(runs: Mapping[str, Sequence[Run]]) -> str:
     ]
     for arm, found in outcomes.items():
         cells = [
-            plus_minus(mean_over_seeds([getattr(it, field) for it in found]), digits)
-            for field, digits in (
-                ("start", 3),
-                ("best", 3),
-                ("final", 3),
-                ("gap", 3),
-                ("minutes", 1),
+            plus_minus(mean_over_seeds([getattr(it, field) for it in found]), form)
+            for field, form in (
+                ("start", ".3f"),
+                ("best", ".3f"),
+                ("final", ".3f"),
+                ("gap", "+.3f"),
+                ("minutes", ".1f"),
             )
         ]
         lines.append(f"| {ARMS[arm].title} | {len(found)} | {' | '.join(cells)} |")
@@ -236,17 +237,17 @@ def table(runs: Mapping[str, Sequence[Run]]) -> str:
         if differences:
             lines.append(
                 f"Final accuracy, {other} minus {names[0]}, paired by seed: "
-                f"{plus_minus(mean_over_seeds(differences), 3)}."
+                f"{plus_minus(mean_over_seeds(differences), '+.3f')}."
             )
     return "\n".join(lines) + "\n"
 
 
-def plus_minus(found: Estimate, digits: int) -> str:
-    """Write a mean and half its interval's width."""
-    mean = f"{found.value:.{digits}f}"
-    return (
-        mean if found.half_width != found.half_width else f"{mean} ± {found.half_width:.{digits}f}"
-    )
+def plus_minus(found: Estimate, form: str) -> str:
+    """Write a mean and half its interval's width, which a single run does not have."""
+    mean = f"{found.value:{form}}"
+    if math.isnan(found.half_width):
+        return mean
+    return f"{mean} ± {found.half_width:{form.removeprefix('+')}}"
 
 
 if __name__ == "__main__":

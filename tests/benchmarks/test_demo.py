@@ -71,7 +71,7 @@ def test_table_has_t_intervals_and_paired_differences(demo: ModuleType, tmp_path
     text = demo.table(runs)
     assert f"{(low + high) / 2:.3f} ± {(high - low) / 2:.3f}" in text
     difference = [b - a for a, b in zip(final["frozen"], final["iterative"], strict=True)]
-    assert f"paired by seed: {sum(difference) / 3:.3f} ±" in text
+    assert f"paired by seed: {sum(difference) / 3:+.3f} ±" in text
     assert text.count("| 3 |") == 2
 
 

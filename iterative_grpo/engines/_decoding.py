@@ -137,11 +137,8 @@ class Decoder:
         stem_B = torch.tensor(plan.stem_of, device=self.device).repeat_interleave(group)
         prompt_length_B = torch.tensor(lengths_P, device=self.device).repeat_interleave(group)
         alive = _Alive(cache, stem_B, prompt_length_B)
-        tokens_BT, logps_BT, count = self._decode(
-            cache, alive, first_PV.repeat_interleave(group, 0), uniform_TB
-        )
+        rows = self._decode(cache, alive, first_PV.repeat_interleave(group, 0), uniform_TB)
         self.cache = None
-        rows = self._rows(tokens_BT[:, :count], logps_BT[:, :count])
         return [rows[i * group : (i + 1) * group] for i in range(len(prompts))]
 
     def _prefill(
@@ -173,14 +170,15 @@ class Decoder:
         alive: _Alive,
         logits_BV: torch.Tensor,
         uniform_TB: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, int]:
-        """Return tokens and log-probabilities (B, T), and how many positions were reached."""
+    ) -> list[Sampled]:
+        """Sample all rows, position by position, and return them in their first order."""
         length = self.sampling.max_tokens
         ends_V = torch.zeros(logits_BV.shape[1], dtype=torch.bool, device=self.device)
         ends_V[[token for token in self.eos_token_ids if token < len(ends_V)]] = True
         look = 1 if self.device.type == "cpu" else _GPU_LOOK
         tokens_BT = torch.zeros(len(alive.row_A), length, dtype=torch.long, device=self.device)
         logps_BT = torch.zeros(len(alive.row_A), length, device=self.device)
+        reached_B = torch.full((len(alive.row_A),), length, device=self.device)
         for t in range(length):
             token_A, logp_A = self.picker.pick(logits_BV, uniform_TB[t, alive.row_A])
             tokens_BT[alive.row_A, t] = token_A
@@ -193,15 +191,15 @@ class Decoder:
                     new_ids = tokens_BT[alive.row_A, : t + 1].tolist()
                     done = [self.stopped(ids) for ids in new_ids]
                     alive.done_A |= torch.tensor(done, device=self.device)
-                kept_A = alive.drop_finished()
-                if kept_A is not None:
-                    if not len(kept_A):
-                        return tokens_BT, logps_BT, t + 1
-                    token_A = token_A[kept_A]
+                if alive.many_finished():
+                    reached_B[alive.row_A[alive.done_A]] = t + 1
+                    token_A = token_A[alive.drop_finished()]
+                    if not len(token_A):
+                        break
             positions_A = alive.prompt_length_A + t
             logits_BV = self._forward(cache, token_A[:, None], positions_A[:, None])[:, -1]
             cache.length = t + 1
-        return tokens_BT, logps_BT, length
+        return self._rows(tokens_BT, logps_BT, reached_B)
 
     def _forward(
         self, cache: SharedCache, ids: torch.Tensor, positions: torch.Tensor
@@ -218,11 +216,13 @@ class Decoder:
         logits: torch.Tensor = output.logits
         return logits
 
-    def _rows(self, tokens_BT: torch.Tensor, logps_BT: torch.Tensor) -> list[Sampled]:
-        """Cut each row behind its first EOS."""
+    def _rows(
+        self, tokens_BT: torch.Tensor, logps_BT: torch.Tensor, reached_B: torch.Tensor
+    ) -> list[Sampled]:
+        """Cut each row behind its first EOS, or where it was dropped."""
         eos = torch.tensor(self.eos_token_ids, dtype=torch.long, device=self.device)
         ended_BT = torch.isin(tokens_BT, eos)
-        until_B = torch.where(ended_BT.any(1), ended_BT.int().argmax(1) + 1, tokens_BT.shape[1])
+        until_B = torch.where(ended_BT.any(1), ended_BT.int().argmax(1) + 1, reached_B)
         return [
             Sampled(tuple(ids[:until]), tuple(logps[:until]))
             for ids, logps, until in zip(
@@ -244,17 +244,17 @@ class _Alive:
         self.done_A = torch.zeros(len(stem_A), dtype=torch.bool, device=stem_A.device)
         cache.rows = Rows(stem_A, prompt_length_A, cache.stems, cache.longest)
 
-    def drop_finished(self) -> torch.Tensor | None:
-        """Move rows to the front if enough have finished; return the places kept, in new order.
-
-        None means that nothing moved. Unfinished rows from the end take the places of finished
-        ones, so that only they are copied.
-        """
+    def many_finished(self) -> bool:
+        """Whether so many rows have finished that dropping them pays."""
         finished = int(self.done_A.sum())
-        rows = len(self.done_A)
-        if finished == 0 or (finished < rows and finished < rows * _FINISHED_SHARE):
-            return None
-        kept = rows - finished
+        return finished == len(self.done_A) or finished > len(self.done_A) * _FINISHED_SHARE
+
+    def drop_finished(self) -> torch.Tensor:
+        """Move unfinished rows to the front; return the places they come from, in new order.
+
+        Rows from the end take the places of finished ones, so that only they are copied.
+        """
+        kept = int((~self.done_A).sum())
         place_A = torch.arange(kept, device=self.done_A.device)
         hole = self.done_A[:kept].nonzero()[:, 0]
         source = kept + (~self.done_A[kept:]).nonzero()[:, 0]

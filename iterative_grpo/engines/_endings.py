@@ -77,14 +77,12 @@ class Endings:
     stop: tuple[str, ...]
 
     def stopped(self, token_ids: Sequence[int]) -> bool:
-        """Whether a stop string seems to be complete at the end of these ids.
+        """Whether a stop string is complete in the text of these ids.
 
-        Looks at the last few tokens only, since it runs for every row and token. It saves work:
-        `completion` decides on the whole text.
+        Runs for every row and token, so it looks at a few tokens before it decodes them all.
         """
-        tail = max(map(len, self.stop)) + _SPARE_TOKENS
-        text = self._decode(token_ids[-tail:])
-        return any(stop in text for stop in self.stop)
+        tail = token_ids[-max(map(len, self.stop)) - _SPARE_TOKENS :]
+        return self._has_stop(tail) and self._has_stop(token_ids)
 
     def completion(self, prompt: Prompt, sample: int, row: Sampled) -> Completion:
         """Return the record of one sampled row."""
@@ -93,7 +91,7 @@ class Endings:
         finish = Finish.LENGTH if end is None else Finish.STOP
         ids = ids[:end]
         text = self._decode(ids)
-        if any(stop in text for stop in self.stop):
+        if self.stop and self._has_stop(ids):
             ids, text = self._cut_at_stop(ids)
             finish = Finish.STOP
         return Completion(
@@ -110,14 +108,17 @@ class Endings:
         low, high = 1, len(ids)
         while low < high:
             middle = (low + high) // 2
-            text = self._decode(ids[:middle])
-            if any(stop in text for stop in self.stop):
+            if self._has_stop(ids[:middle]):
                 high = middle
             else:
                 low = middle + 1
         text = self._decode(ids[:low])
         end = min(text.index(stop) + len(stop) for stop in self.stop if stop in text)
         return ids[:low], text[:end]
+
+    def _has_stop(self, token_ids: Sequence[int]) -> bool:
+        text = self._decode(token_ids)
+        return any(stop in text for stop in self.stop)
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))

@@ -50,8 +50,6 @@ class Rows:
     def __init__(
         self, stem_B: torch.Tensor, visible_B: torch.Tensor, stems: int, longest: int
     ) -> None:
-        self.stem_B = stem_B
-        self.visible_B = visible_B
         self.stems = stems
         rows = len(stem_B)
         counts_N = torch.bincount(stem_B, minlength=stems)

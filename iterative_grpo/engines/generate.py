@@ -80,7 +80,7 @@ def sample_ids(
         prompts: token ids of each prompt, at least one.
         sampling: how to sample; its `stop` strings are not read here, see `stopped`.
         eos_token_ids: a row ends with the first of these.
-        stopped: tells from a row's new ids whether it may end early, for stop strings.
+        stopped: tells from a row's new ids whether it may end, for stop strings.
         batch_tokens: bound of rows times (prompt + completion) tokens in one call.
     """
     import torch
@@ -121,7 +121,7 @@ def _call(
     eos_token_ids: Sequence[int],
     stopped: Callable[[Sequence[int]], bool] | None,
 ) -> list[list[int]]:
-    """Return the new ids of each row, padding behind EOS included."""
+    """Return the new ids of each row, up to where `stopped` ended it; padding behind EOS stays."""
     import torch
     from transformers import GenerationConfig, StoppingCriteriaList
 
@@ -139,9 +139,10 @@ def _call(
             **_distribution(sampling),
         }
     )
+    reached = [sampling.max_tokens] * len(prompts)
     criteria = StoppingCriteriaList()
     if stopped is not None:
-        criteria.append(_stopping_criteria(stopped, width))
+        criteria.append(_stopping_criteria(stopped, width, reached))
     output = model.generate(
         input_ids=input_ids.to(model.device),
         attention_mask=mask.to(model.device),
@@ -149,7 +150,7 @@ def _call(
         stopping_criteria=criteria,
     )
     new_ids: list[list[int]] = output[:, width:].tolist()
-    return new_ids
+    return [ids[:end] for ids, end in zip(new_ids, reached, strict=True)]
 
 
 def _distribution(sampling: Sampling) -> dict[str, Any]:
@@ -163,17 +164,26 @@ def _distribution(sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def _stopping_criteria(stopped: Callable[[Sequence[int]], bool], width: int) -> Any:
+def _stopping_criteria(
+    stopped: Callable[[Sequence[int]], bool], width: int, reached: list[int]
+) -> Any:
     import torch
     from transformers import StoppingCriteria
 
     class StopStrings(StoppingCriteria):
-        """Ends the rows whose new ids say so; made here because transformers loads lazily."""
+        """Ends the rows whose new ids say so and notes where; here, since transformers is heavy."""
 
         def __call__(
             self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
         ) -> torch.Tensor:
-            done = [stopped(ids) for ids in input_ids[:, width:].tolist()]
+            length = input_ids.shape[1] - width
+            done = [
+                length >= end or stopped(ids)
+                for ids, end in zip(input_ids[:, width:].tolist(), reached, strict=True)
+            ]
+            reached[:] = [
+                min(end, length) if over else end for end, over in zip(reached, done, strict=True)
+            ]
             return torch.tensor(done, device=input_ids.device)
 
     return StopStrings()

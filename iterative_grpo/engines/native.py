@@ -91,7 +91,8 @@ def sample_ids(
         prompts: token ids of each prompt, at least one.
         sampling: how to sample; its `stop` strings are not read here, see `stopped`.
         eos_token_ids: a row ends with the first of these.
-        stopped: tells from a row's new ids whether it may end early, for stop strings.
+        stopped: tells from a row's new ids whether it may end, for stop strings. On a
+            GPU it is asked every few tokens, so a row may run a little further.
         dtype: precision to sample in; the model's own by default.
         cache_gib: memory for keys and values.
     """

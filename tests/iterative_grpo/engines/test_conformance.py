@@ -185,6 +185,27 @@ def test_stop_strings_cut_text_and_ids_where_they_complete(module: ModuleType) -
     assert 10 < stopped < 120
 
 
+def test_ids_alone_end_where_the_caller_says(module: ModuleType) -> None:
+    model = tiny.model("qwen2")
+    prompts = [p.token_ids for p in tiny.prompts(4, 9, 6)]
+
+    def stopped(ids: Sequence[int]) -> bool:
+        return len(ids) >= 3 + ids[0] % 7
+
+    groups = module.sample_ids(
+        model, prompts, Sampling(5, 8), eos_token_ids=(tiny.EOS,), stopped=stopped
+    )
+    assert [len(group) for group in groups] == [5, 5, 5]
+    lengths = set()
+    for row in itertools.chain(*groups):
+        ids = row.token_ids
+        full = min(8, 3 + ids[0] % 7)
+        assert tiny.EOS not in ids[:-1]
+        assert len(ids) == full or ids[-1] == tiny.EOS
+        lengths.add(len(ids))
+    assert len(lengths) > 3
+
+
 def test_no_prompts_give_no_groups(module: ModuleType) -> None:
     assert engine(module, tiny.model("llama")).generate([], Sampling(3, 4)) == []
 

@@ -137,11 +137,14 @@ def do_verify(options: argparse.Namespace) -> int:
 def do_report(options: argparse.Namespace) -> int:
     """Draw a run's pictures and write its page."""
     from pipelines import metrics, report
+    from pipelines.report.run import read
 
+    read(options.run)  # refuses a folder that is no run, before anything is written to it
     metrics.publish(options.run)
     files = report.write(options.run)
     print(report.summary(options.run))
-    print(files.page)
+    for reason in files.left_out:
+        print(f"left out: {reason}")
     return DONE
 
 

@@ -24,11 +24,9 @@ def run(config: Config, *, quiet: bool = False) -> Path:
     preflight.check(config, progress)
     with Run(config, progress, launching.starter(config)) as opened:
         policy = iterate(opened)
-        files = report.write(opened.path)
+        report.write(opened.path)
     if not quiet:
         print(report.summary(config.run_dir))
-        print(f"page     {files.page}\npictures {files.page.parent / 'metrics'}")
-        print(f"policy   {policy.path / 'policy'}")
     return policy.path / "policy"
 
 

@@ -35,6 +35,14 @@ def _line(axes: Axes, points: list[tuple[float, float]], colour: str, dashed: bo
     )
 
 
+def _why_not(run: Run) -> str:
+    if run.setting("reward") == "verifier":
+        return "the policy is rewarded by the verifier, so no reward model is trained"
+    if any(section(row, "reward_model") for row in run.iterations):
+        return "the held-out solutions are all right or all wrong, so there is nothing to rank"
+    return "no reward model has been trained yet"
+
+
 def _drawer(title: str, unit: str, keys: dict[str, str]) -> Callable[[Run, style.Theme], Figure]:
     """Return a drawer; `keys` maps metric keys to the names beside their lines.
 
@@ -48,11 +56,7 @@ def _drawer(title: str, unit: str, keys: dict[str, str]) -> Callable[[Run, style
         lines = [(key, name, _points(run, key)) for key, name in keys.items()]
         lines = [line for line in lines if line[2]]
         if not lines:
-            raise NothingToDraw(
-                "the policy is rewarded by the verifier, so no reward model is trained"
-                if run.setting("reward") == "verifier"
-                else "no reward model has been trained yet"
-            )
+            raise NothingToDraw(_why_not(run))
         colours = dict(zip(keys, (theme.model, theme.ink, theme.faint), strict=False))
         figure = style.figure(theme, size=(5.6, 3.1))
         axes = figure.axes[0]

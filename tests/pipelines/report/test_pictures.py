@@ -135,6 +135,12 @@ def test_verifier_reward_leaves_out_the_reward_model(tmp_path: Path) -> None:
     assert all("verifier" in reason for reason in found.values())
 
 
+def test_a_held_out_set_of_one_kind_is_said(tmp_path: Path) -> None:
+    row = {"iteration": 1, "reward_model": {"auroc": None, "brier": 0.1}}
+    write_lines(tmp_path / "metrics" / "iterations.jsonl", [row])
+    assert "all right or all wrong" in reasons(read(tmp_path))["reward_model_auroc"]
+
+
 def test_first_step_and_first_iteration_alone(tmp_path: Path) -> None:
     run = read(write_run(tmp_path / "run", iterations=1, steps=1))
     assert reasons(run) == {}

@@ -94,6 +94,14 @@ def divide(left: Number, right: Number) -> Number:
     return multiply(left, {(radicand, -power): 1 / (factor * radicand)})
 
 
+def divide_whole(left: Number, right: Number) -> Number:
+    """Quotient of two rationals rounded down, the `//` of calculators."""
+    quotient = as_fraction(divide(left, right))
+    if quotient is None:
+        raise OutOfReach("a whole quotient of irrational numbers")
+    return rational(math.floor(quotient))
+
+
 def raise_to(base: Number, exponent: Number) -> Number:
     """Power with an integer exponent, or with 1/2, 1/3, ... where the root can be written."""
     degree = as_fraction(exponent)

@@ -12,7 +12,9 @@ UNCHECKED.
 
 Rounding: a side that is one decimal number is right when it is the other side's exact value rounded
 at its last digit (a tie either way): `10 / 3 = 3.33` is right, `10 / 3 = 3.34` and, since an
-integer shows no rounding, `10 / 3 = 3` are wrong. `Rounding` chooses otherwise.
+integer shows no rounding, `10 / 3 = 3` are wrong. `Rounding` chooses otherwise. Where a number has
+the 15 digits or more that a double-precision calculator prints, a relative difference of 1e-12 is
+no mistake: `6 * .10 = 0.6000000000000001`.
 """
 
 import itertools
@@ -139,12 +141,22 @@ def _compare(left: Side, right: Side, rounding: Rounding) -> tuple[StepOutcome, 
         second = right.values[index % len(right.values)]
         if first == second:
             return StepOutcome.RIGHT, f"both are {show(first)}"
+        if rounding is not Rounding.EXACT and _is_double_noise(left, first, right, second):
+            return StepOutcome.RIGHT, f"{show(first)}, to the digits of a double"
         scale = Fraction(1, 100) if index == 0 else Fraction(1)
         for value, literal in ((first, right), (second, left)):
             shown = literal.values[index % len(literal.values)]
             if _rounded(value, shown, literal, scale, rounding):
                 return StepOutcome.RIGHT, f"{show(value)}, rounded"
     return StepOutcome.WRONG, f"{show(left.values[0])} is not {show(right.values[0])}"
+
+
+def _is_double_noise(left: Side, first: Number, right: Side, second: Number) -> bool:
+    """Whether two values differ by what double-precision arithmetic leaves behind."""
+    if not (left.double or right.double):
+        return False
+    one, other = arithmetic.as_fraction(first), arithmetic.as_fraction(second)
+    return one is not None and other is not None and abs(one - other) <= abs(one) / 10**12
 
 
 def _rounded(

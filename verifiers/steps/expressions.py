@@ -33,6 +33,7 @@ class Side:
         units: the words met that may be units, singular.
         doubt: why an unequal value is no proof of a mistake, or None.
         percent: whether a percent sign was met.
+        double: whether a number shows the 15 digits or more of a double-precision calculator.
     """
 
     values: tuple[Number, ...]
@@ -40,6 +41,7 @@ class Side:
     units: frozenset[str]
     doubt: str | None
     percent: bool
+    double: bool
 
     @property
     def literal(self) -> bool:
@@ -67,6 +69,7 @@ def read_side(run: list[Token]) -> Side:
         units=quantities[0].units - {"%"},
         doubt=readings[0].doubt,
         percent=percent,
+        double=any(_is_double(token) for token in run if token.kind is Kind.NUMBER),
     )
 
 
@@ -120,7 +123,7 @@ class _Reader:
         total = self._factor()
         divided = False
         while True:
-            operator = self._operator("*", "/", "of")
+            operator = self._operator("*", "/", "//", "of")
             if operator is None:
                 if not self._starts_implicit_factor():
                     return total
@@ -130,7 +133,7 @@ class _Reader:
             if operator == "/" and self._is_spaced_fraction():
                 self.doubt = "a division by what may be a fraction"
             factor = self._factor()
-            combine = arithmetic.divide if operator == "/" else arithmetic.multiply
+            combine = _PRODUCTS[operator or "*"]
             total = _Quantity(combine(total.value, factor.value), total.units | factor.units)
 
     def _starts_implicit_factor(self) -> bool:
@@ -153,8 +156,10 @@ class _Reader:
         apart = self._run[self._at - 1].spaced or (
             self._at < len(self._run) and self._run[self._at].spaced
         )
-        slash = self._peek(1)
-        return apart and slash is not None and slash.text == "/"
+        ahead = [self._peek(1), self._peek(2)]
+        if ahead[0] is not None and ahead[0].kind is Kind.TEXT:
+            ahead.pop(0)
+        return apart and ahead[0] is not None and ahead[0].text == "/"
 
     def _factor(self) -> _Quantity:
         if sign := self._operator("+", "-"):
@@ -285,6 +290,14 @@ class _Reader:
         raise Unreadable(f"{token.text!r} is no argument in braces")
 
 
+_PRODUCTS = {
+    "*": arithmetic.multiply,
+    "of": arithmetic.multiply,
+    "/": arithmetic.divide,
+    "//": arithmetic.divide_whole,
+}
+
+
 class _Nesting:
     """Counts how deep the descent is; deeper than the cap is unreadable, never a stack overflow."""
 
@@ -329,6 +342,11 @@ def _latex_fraction(tokens: list[Token | None]) -> tuple[int, Fraction] | None:
     if not (top.isdigit() and bottom.isdigit() and int(bottom)):
         return None
     return 7, Fraction(int(top), int(bottom))
+
+
+def _is_double(number: Token) -> bool:
+    digits = number.text.replace(".", "").lstrip("0")
+    return "." in number.text and len(digits) >= 15
 
 
 def _literal_decimals(run: list[Token]) -> int | None:

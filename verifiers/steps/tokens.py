@@ -57,7 +57,7 @@ _PATTERN = re.compile(
     | (?P<unequal>!=|≠)
     | (?P<equals>={1,2}|\uff1d)
     | (?P<approximates>≈|≃)
-    | (?P<operator>\*\*|[-+*/^÷\u00d7·∙⋅\u2212\u2013\u2217\u2215])
+    | (?P<operator>\*\*|//|[-+*/^÷\u00d7·∙⋅\u2212\u2013\u2217\u2215])
     | (?P<open>[(\[{])
     | (?P<close>[)\]}])
     | (?P<escaped>\\[$%\#_|])

@@ -82,6 +82,11 @@ def doubtful_start(tokens: Sequence[Token], at: int) -> str | None:
     before, number = tokens[at - 1], tokens[at]
     if before.kind is Kind.WORD and before.text.lower() in LABELS:
         return "the first number may be a name"
+    if before.text == "of" and any(
+        token.kind is Kind.NUMBER or token.text in VALUE_CHANGING
+        for token in tokens[max(0, at - 5) : at - 1]
+    ):
+        return "a share or a pack of it"
     if at < 2 or tokens[at - 2].kind is not Kind.NUMBER:
         return None
     if before.text == "and" and at + 1 < len(tokens) and tokens[at + 1].text == "/":

@@ -87,9 +87,7 @@ class Endings:
     def completion(self, prompt: Prompt, sample: int, row: Sampled) -> Completion:
         """Return the record of one sampled row."""
         ids = row.token_ids
-        end = next((i + 1 for i, token in enumerate(ids) if token in self.eos), None)
-        finish = Finish.LENGTH if end is None else Finish.STOP
-        ids = ids[:end]
+        finish = Finish.STOP if ids[-1] in self.eos else Finish.LENGTH
         text = self._decode(ids)
         if self.stop and self._has_stop(ids):
             ids, text = self._cut_at_stop(ids)

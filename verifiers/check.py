@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import warnings
 
 from verifiers import conventions
 from verifiers.equality import compare_cheap
-from verifiers.extraction import gold_text, visible
+from verifiers.extraction import gold_text, has_turns, is_completion, visible
 from verifiers.isolated import judge
 from verifiers.policy import STRICT, Policy
-from verifiers.verdict import GoldError, Outcome, ParseError, Verdict
+from verifiers.verdict import GoldError, Outcome, ParseError, SwappedArgumentsWarning, Verdict
 
 
 def verify(
@@ -59,6 +60,8 @@ def _verify(
         )
     found = conventions.load(convention)(visible(response))
     gold = _gold(answer)
+    if len(answer) > _LONGEST_USUAL_GOLD and len(response) < _LONGEST_BARE_ANSWER:
+        _look_for_swap(response, answer)
     if not found.text:
         if found.source == "box" and not gold:
             # Some data sets hold a few golds that are an empty box.
@@ -73,6 +76,29 @@ def _verify(
         other = _judge(found.alternative, gold, policy, timeout)
         return other if other.correct else verdict
     return verdict
+
+
+_LONGEST_USUAL_GOLD = 120
+_LONGEST_BARE_ANSWER = 80
+
+
+def _look_for_swap(response: str, answer: str) -> None:
+    """Catches `verify(gold, response)` where the two texts give it away."""
+    if is_completion(response):
+        return
+    if has_turns(answer):
+        raise GoldError(
+            answer,
+            "it is a completion with thoughts or turns; the call is verify(response, answer), "
+            "were the arguments swapped?",
+        )
+    if is_completion(answer):
+        warnings.warn(
+            "the answer is a whole completion and the response is a bare answer: "
+            "the call is verify(response, answer), were the arguments swapped?",
+            SwappedArgumentsWarning,
+            stacklevel=4,
+        )
 
 
 @functools.lru_cache(maxsize=8192)

@@ -73,6 +73,17 @@ def visible(text: str) -> str:
 _MAX_RESTATEMENT = 20_000
 
 
+def has_turns(text: str) -> bool:
+    """Whether a text has thoughts or turns of a chat, which no gold answer has."""
+    marked = any(mark in text for mark in (*_THOUGHT_START, *_THOUGHT_END))
+    return marked or _TURN_TOKEN.search(text) is not None
+
+
+def is_completion(text: str) -> bool:
+    """Whether a text is a worked solution rather than an answer."""
+    return has_turns(text) or (len(text.split()) > 12 and states_answer(text))
+
+
 def states_answer(text: str) -> bool:
     """Whether the text has a box, a `####` mark or an answer phrase."""
     return "\\boxed" in text or "####" in text or phrases.last_anchor(text) is not None

@@ -60,6 +60,9 @@ _TRAILING_DOTS = re.compile(r"\s?(?:\.\.\.+|\\(?:ldots|dots|cdots)(?![a-zA-Z])|\
 _HEXADECIMAL = re.compile(r"(?=[0-9]*[A-F])([0-9A-F]{2,40})_\{?(1[1-6])\}?(?!\d)")
 _BASE = re.compile(r"_\{?(\d{1,2})\}?(?!\d)")
 _DIGITS = re.compile(r"\d[0-9A-Z]{0,40}")
+_HEX_DIGITS = re.compile(r"[0-9A-F]{1,40}")
+_UNIT_LETTERS = frozenset("msgLhNJWVAKCF")
+_BEFORE_UNITS = frozenset(("num", "text", "/", "*", "}", ")"))
 _JOINED = re.compile(r"(?:or|and)(?=[A-Z])")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _MATH_IN_TEXT = re.compile(r"[^a-zA-Z]*(?:[a-zA-Z](?![a-zA-Z])[^a-zA-Z]*)*")
@@ -265,7 +268,8 @@ class _Lexer:
         elif name in words.TEXT:
             content, at = self.argument(at, end)
             base = _BASE.match(self.text, at, end)
-            if base and _DIGITS.fullmatch(content):
+            hexadecimal = base and int(base.group(1)) > 10 and _HEX_DIGITS.fullmatch(content)
+            if base and (hexadecimal or _DIGITS.fullmatch(content)):
                 self.add("based", f"{content}_{base.group(1)}", spaced)
                 return base.end()
             self.inner_text(content, spaced)
@@ -331,6 +335,13 @@ class _Lexer:
         content = content.strip()
         if content in words.FUNCTIONS:
             self.add("func", words.FUNCTIONS[content], spaced)
+        elif (
+            name == "mathrm"
+            and content.strip("~ ") in _UNIT_LETTERS
+            and self.tokens
+            and self.tokens[-1].kind in _BEFORE_UNITS
+        ):
+            self.add("text", content.strip("~ "), spaced)
         elif name == "operatorname" and len(content) > 1 and content.isalpha():
             self.add("sym", "\\" + content, spaced)
         else:

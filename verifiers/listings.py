@@ -16,6 +16,8 @@ class Listings(Judge):
 
     def same_collection(self, c: Node, g: Node) -> Verdict3:
         """Collections, and a collection against a single value."""
+        if isinstance(c, SetOf) != isinstance(g, SetOf) and isinstance(c, Seq | SetOf):
+            return bool(self.same_sets(c, g)) if isinstance(g, Seq | SetOf) else False
         if isinstance(c, Seq) and isinstance(g, Seq):
             verdict = self.same_seq(c, g)
             if verdict is False and (has_relations(c) or has_relations(g)):
@@ -69,6 +71,9 @@ class Listings(Judge):
                     return self.matched(*flat, dedupe=True)
             return verdict
         if "set" in (c.left, g.left):
+            single, other = (c, g) if c.left == "set" else (g, c)
+            if len(single.items) == 1 and isinstance(single.items[0], Seq):
+                return self.same(single.items[0], other)
             return False
         if not c_free and not g_free and len(g.items) == 2:
             round_c, round_g = _brackets(c), _brackets(g)

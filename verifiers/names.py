@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from verifiers.syntax import (
     Add,
     Builder,
@@ -79,6 +81,8 @@ def name_of(node: Node, *, sums: bool = False) -> str | None:
     if sums and isinstance(node, Add):
         parts = [name_of(i.item if isinstance(i, Neg) else i) for i in node.items]
         return _joined("+", parts)
+    if isinstance(node, Pow) and isinstance(node.base, Sym) and node.exponent == Num(Fraction(-1)):
+        return f"{node.base.name}^-1"
     if isinstance(node, Pow) and isinstance(node.base, Sym) and sums:
         return f"{node.base.name}^{node.exponent}"
     if isinstance(node, Builder):

@@ -356,9 +356,10 @@ class Parser(Primaries):
             node = self.argument()
         else:
             negative = False
+            signed = self.token.kind in ("-", "+")
             while self.token.kind in ("-", "+"):
                 negative ^= self.advance().kind == "-"
-            if self.token.kind in ("}", "end of text", ")"):
+            if signed and self.token.kind in ("}", "end of text", ")"):
                 return Sym("-" if negative else "+")  # the side of a limit
             node = self.primary()
             if self.token.kind == "!":

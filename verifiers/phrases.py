@@ -133,9 +133,12 @@ def concluded(text: str) -> str:
     return _after_is(text) if _DIGIT.search(text) else text
 
 
+_SPEAKER = re.compile(r"(?:I|I'm|We|Let|Sorry|It|There|This|That)\b\s+\w", re.IGNORECASE)
+
+
 def is_bare(text: str) -> bool:
     """Whether the whole text can be an answer: math, or a few words, and no sentence."""
-    if len(text) > _LONGEST_BARE:
+    if len(text) > _LONGEST_BARE or _SPEAKER.match(text):
         return False
     outside = mathspans.without(text)
     if outside != text:
@@ -207,12 +210,15 @@ def last_math(text: str) -> str | None:
     since = before[numbers[-2].end() :] if len(numbers) > 1 else before
     if _DOUBT.search(since) or _DOUBT.search(after):
         return None
-    glued = before[-1:].isalpha() and before[-1:].isascii()
-    if glued or (after[:1].isalpha() and len(after) > 3):
+    if (before and before[-1] not in _BEFORE_NUMBER) or after.startswith(_AFTER_OPERATOR):
+        return None
+    if after[:1].isalpha() and len(after) > 3:
         return None
     return last.group().strip(" .,$")
 
 
+_BEFORE_NUMBER = " \t\n=:$*~\u2248\u20ac\u00a3"
+_AFTER_OPERATOR = tuple("^_*/+=<>({[")
 _CONCLUSION = re.compile(
     r"\b(?:therefore|thus|hence|so|is|are|equals?|gives?|get|find|found|total|answer|result|must be"
     r"|increases|decreases|costs?|pays?|has|have|need(?:s|ed)?)\b|=|\\boxed",

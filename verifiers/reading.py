@@ -100,6 +100,8 @@ def opaque(text: str) -> Opaque:
     tokens = tuple(token.text for token in tokenize(_cleaned(text)))
     if not tokens:
         raise ParseError("nothing to read")
+    if tokens.count("{") != tokens.count("}"):
+        raise ParseError("braces that do not match")
     return Opaque(tokens)
 
 
@@ -220,5 +222,7 @@ def european(text: str) -> str | None:
         return (
             f"{before}{sign}{grouped.replace('.', '')}{after}" if grouped.count(".") > 1 else None
         )
+    if not (part or fraction).strip("0"):
+        return None  # "4,0" is rather two numbers than a whole one
     digits = (whole or simple).replace(".", "")
     return f"{before}{sign}{digits}.{part or fraction}{after}"

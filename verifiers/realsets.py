@@ -197,7 +197,12 @@ def _interval(node: Seq) -> RealSet:
 
 
 def _listed(node: Seq) -> RealSet:
-    """Conditions joined by "or" (a union), or by "and" or commas (an intersection)."""
+    """Intervals in a list are their union; conditions, what their conjunction makes of them."""
+    if len(node.items) <= 20 and all(isinstance(item, Seq | SetOf) for item in node.items):
+        union = EMPTY
+        for item in node.items:
+            union = combine("cup", union, real_set(item))
+        return union
     if not all(isinstance(item, Relation) for item in node.items) or len(node.items) > 20:
         raise NotReal
     sets = [real_set(item) for item in node.items]

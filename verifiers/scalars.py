@@ -14,6 +14,7 @@ from verifiers.syntax import (
     Clock,
     Const,
     Degree,
+    Func,
     Mul,
     Neg,
     Node,
@@ -75,6 +76,9 @@ class Scalars(Judge):
             return self.same(cv, gv)
         if (cv, gv) != (c, g):
             return self.same(cv, gv)
+        if _is_residue(c) != _is_residue(g):
+            # "3 mod 7" against "3": the modulus belongs to the question.
+            return self.same(_without_modulus(c), _without_modulus(g))
         if isinstance(c, Percent) or isinstance(g, Percent):
             return self.same_percent(c, g)
         if isinstance(c, Clock) or isinstance(g, Clock):
@@ -165,8 +169,7 @@ class Scalars(Judge):
                 continue
             if exact.decimals is not None and self.policy.decimals != "rounded":
                 continue
-            unit = Fraction(1, 10**decimal.decimals)
-            if abs(decimal.value - exact.value) <= unit * self.tolerance():
+            if abs(decimal.value - exact.value) <= self.tolerance(decimal):
                 return True
         return False
 
@@ -176,10 +179,14 @@ class Scalars(Judge):
             return False
         return decimal.significant >= (15 if self.policy.decimals == "full" else 3)
 
-    def tolerance(self) -> Fraction:
-        """How far, in units of its last digit, a decimal may be off."""
-        # A double's last digit may be off by one; a rounded decimal is right to half a unit.
-        return Fraction(1) if self.policy.decimals == "full" else Fraction(1, 2)
+    def tolerance(self, decimal: Num) -> Fraction:
+        """How far a decimal may be off."""
+        unit = Fraction(1, 10 ** (decimal.decimals or 0))
+        if self.policy.decimals == "rounded":
+            return unit / 2
+        # A double's last digits carry the error of the arithmetic that made it.
+        double = abs(decimal.value) / 2**51 if decimal.significant <= 17 else Fraction(0)
+        return max(unit, double)
 
     def close(self, c: Node, g: Node, left: Value | None, right: Value | None) -> bool:
         """Whether one side is a decimal of the other, as far as the policy accepts decimals."""
@@ -194,7 +201,7 @@ class Scalars(Judge):
                 value = sampling.approximate(exact, decimal.significant + 10)
             except sampling.NoValue:
                 continue
-            shown = Fraction(1, 10**decimal.decimals) * self.tolerance()
+            shown = self.tolerance(decimal)
             if abs(value.imag) == 0:
                 distance = abs(
                     value.real - decimal.value.numerator / sampling.real(decimal.value.denominator)
@@ -202,6 +209,14 @@ class Scalars(Judge):
                 if distance <= float(shown) * 1.000001:
                     return True
         return False
+
+
+def _is_residue(node: Node) -> bool:
+    return isinstance(node, Func) and node.name == "pmod"
+
+
+def _without_modulus(node: Node) -> Node:
+    return node.args[0] if isinstance(node, Func) and node.name == "pmod" else node
 
 
 def unit_of(node: Node) -> tuple[Node, str]:

@@ -37,6 +37,10 @@ class Verdict:
         return self.outcome is Outcome.CORRECT
 
 
+class SwappedArgumentsWarning(UserWarning):
+    """The answer looks like a completion, and the response like a gold answer."""
+
+
 class ParseError(ValueError):
     """A text that cannot be read as an answer: empty, too large, too deep or malformed."""
 

@@ -1,0 +1,157 @@
+"""verify(): its outcomes, its errors, and what it refuses to be called with."""
+
+import subprocess
+import sys
+
+import pytest
+
+from verifiers import (
+    EXACT,
+    LENIENT,
+    GoldError,
+    Outcome,
+    Policy,
+    SwappedArgumentsWarning,
+    Verdict,
+    verify,
+)
+
+
+@pytest.mark.parametrize(
+    ("response", "answer", "outcome", "extracted"),
+    [
+        ("The final answer is $\\boxed{42}$.", "42", Outcome.CORRECT, "42"),
+        ("The final answer is $\\boxed{41}$.", "42", Outcome.INCORRECT, "41"),
+        ("I do not know.", "42", Outcome.NO_ANSWER, None),
+        ("", "42", Outcome.NO_ANSWER, None),
+        ("<think>\\boxed{42}", "42", Outcome.NO_ANSWER, None),
+        ("\\boxed{}", "42", Outcome.NO_ANSWER, None),
+        ("\\boxed{x^}", "42", Outcome.UNPARSED, "x^"),
+        ("\\boxed{1 \\frac}", "42", Outcome.UNPARSED, "1 \\frac"),
+    ],
+)
+def test_outcomes_are_told_apart(
+    response: str, answer: str, outcome: Outcome, extracted: str | None
+) -> None:
+    verdict = verify(response, answer)
+    assert (verdict.outcome, verdict.extracted) == (outcome, extracted)
+    assert verdict.correct is (outcome is Outcome.CORRECT)
+
+
+def test_what_cannot_be_decided_in_time_is_a_timeout() -> None:
+    verdict = verify("\\boxed{\\int_0^1 x^{x^{x^x}} dx + \\sum_{n=1}^{\\infty} n^{-n} x}", "1")
+    assert verdict.outcome in (Outcome.TIMEOUT, Outcome.INCORRECT)
+    hopeless = verify("\\boxed{\\sum_{n=1}^{10^9} \\sin(n^n)}", "1", timeout=0.05)
+    assert hopeless.outcome in (Outcome.TIMEOUT, Outcome.INCORRECT)
+
+
+@pytest.mark.parametrize("gold", ["", "   ", "$$", "x" * 20_000, "{" * 50 + "1"])
+def test_an_unreadable_gold_is_an_error_that_names_it(gold: str) -> None:
+    with pytest.raises(GoldError) as raised:
+        verify("\\boxed{42}", gold)
+    assert repr(gold[:20])[:-1] in str(raised.value)
+
+
+def test_a_convention_that_is_not_known_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'aime'.*gsm8k, math"):
+        verify("1", "1", convention="aime")
+
+
+@pytest.mark.parametrize("arguments", [(None, "1"), ("1", 1)])
+def test_texts_are_required(arguments: tuple[object, object]) -> None:
+    with pytest.raises(TypeError, match="takes two strings"):
+        verify(*arguments)  # type: ignore[arg-type]
+
+
+SOLUTION = (
+    "There are two cases to look at, an even one and an odd one, and each gives six, "
+    "so that all in all we have twice that many, and the final answer is $\\boxed{12}$."
+)
+
+
+def test_swapped_arguments_are_noticed() -> None:
+    with pytest.warns(SwappedArgumentsWarning, match="swapped"):
+        verify("12", SOLUTION)
+    with pytest.raises(GoldError, match="swapped"):
+        verify("12", f"<think>Two cases.</think> {SOLUTION}")
+
+
+@pytest.mark.parametrize(
+    ("policy", "answer", "response", "correct"),
+    [
+        (Policy(), "5\\text{ cm}", "5", True),
+        (Policy(), "5\\text{ cm}", "0.05\\text{ m}", True),
+        (Policy(), "5\\text{ cm}", "5\\text{ m}", False),
+        (Policy(units="required"), "5\\text{ cm}", "5", False),
+        (Policy(units="required"), "5\\text{ cm}", "5\\text{ cm}", True),
+        (Policy(), "50\\%", "50", True),
+        (Policy(), "50\\%", "0.5", True),
+        (Policy(percent="value"), "50\\%", "0.5", True),
+        (Policy(percent="value"), "50\\%", "50", False),
+        (Policy(percent="required"), "50\\%", "50", False),
+        (Policy(percent="required"), "50\\%", "50 percent", True),
+        (Policy(), "\\frac{1}{12}", "0.0833333333333333", True),
+        (Policy(), "\\frac{1}{12}", "0.0833", False),
+        (Policy(decimals="exact"), "\\frac{1}{12}", "0.0833333333333333", False),
+        (Policy(decimals="exact"), "\\frac{1}{12}", "0.08\\overline{3}", True),
+        (LENIENT, "\\frac{1}{12}", "0.0833", True),
+        (LENIENT, "\\frac{1}{12}", "0.0834", False),
+        (LENIENT, "\\sqrt{2}", "1.414", True),
+        (LENIENT, "\\sqrt{2}", "1.4", False),
+        (Policy(), "x^2-1", "(x-1)(x+1)", True),
+        (Policy(form="gold"), "x^2-1", "(x-1)(x+1)", False),
+        (Policy(form="gold"), "x^2-1", "-1+x^{2}", True),
+        (Policy(form="gold"), "\\frac{1}{2}", "\\dfrac12", True),
+        (Policy(form="gold"), "\\frac{1}{2}", "\\frac{2}{4}", False),
+        (Policy(), "4", "3 or 4", False),
+        (Policy(hedging="accept"), "4", "3 or 4", True),
+        (Policy(hedging="accept"), "4", "3 or 5", False),
+        (Policy(), "1, 2", "2, 1", True),
+        (Policy(list_order="kept"), "1, 2", "2, 1", False),
+        (Policy(), "x = 5", "5", True),
+        (Policy(relation="required"), "x = 5", "5", False),
+        (Policy(relation="required"), "x = 5", "x = 5.0", True),
+        (EXACT, "\\frac{1}{2}", "0.5", False),
+        (EXACT, "1{,}234", "1,234", True),
+    ],
+)
+def test_policies_do_what_their_table_says(
+    policy: Policy, answer: str, response: str, correct: bool
+) -> None:
+    assert verify(f"\\boxed{{{response}}}", answer, policy=policy).correct is correct
+
+
+def test_a_policy_refuses_unknown_values() -> None:
+    with pytest.raises(ValueError, match=r"Policy\.units is 'any'; expected one of optional"):
+        Policy(units="any")  # type: ignore[arg-type]
+
+
+def test_gsm8k_reads_its_marks() -> None:
+    for response in (
+        "3*4=<<3*4=12>>12\n#### 12",
+        "A: 12",
+        "Some work: 5.\nA: 12",
+        "#### $12.00",
+        "The answer is 12.",
+        "\\boxed{12}",
+        "She has 12 in total",
+    ):
+        assert verify(response, "3*4=12\n#### 12", convention="gsm8k").correct, response
+    assert not verify("72 is not it.\n#### 73", "72", convention="gsm8k").correct
+    assert verify("I am lost.", "72", convention="gsm8k").outcome is Outcome.NO_ANSWER
+
+
+def test_importing_is_light() -> None:
+    program = (
+        "import sys, verifiers; from verifiers import verify; "
+        "verify('\\\\boxed{1/2}', '0.5'); "
+        "print(sorted({'sympy', 'torch', 'mpmath'} & {*sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_verdict_is_a_plain_record() -> None:
+    assert Verdict(Outcome.CORRECT, "1") == Verdict(Outcome.CORRECT, "1", "")

@@ -21,10 +21,14 @@ class UnreadableSolution(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A question and a solution as token ids; `marks[k]` is the token where end k is read."""
+    """A question and a solution as token ids; `marks[k]` is the token where end k is read.
+
+    The first `question` tokens are the question's.
+    """
 
     token_ids: tuple[int, ...]
     marks: tuple[int, ...]
+    question: int
 
 
 def check_tokenizer(tokenizer: Any, embeddings: int) -> None:
@@ -94,7 +98,7 @@ def encode(
                 f"row {row}: an empty text is read at the question's last token, but this "
                 "tokenizer makes no token of the question"
             )
-        encoded.append(Encoded(token_ids, marks))
+        encoded.append(Encoded(token_ids, marks, len(prefix)))
     return encoded
 
 

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from reward_models.encoding import Encoded, UnfitTokenizer, check_tokenizer, encode, fingerprint
+from reward_models.reading import read, shares
 
 if TYPE_CHECKING:
     import torch
@@ -183,18 +184,19 @@ class RewardModel:
     ) -> list[list[tuple[float, ...]]]:
         """Return for each row, in the order given, the logits of every head at each end.
 
-        Rows are sorted by length and batched so that rows times longest row stays within
-        `tokens_per_batch`.
+        Rows are sorted by length, or by question where questions repeat, and batched so that rows
+        times longest row stays within `tokens_per_batch`.
         """
         import torch
 
         rows = self.encode(questions, texts, ends)
+        together = shares(self.model) and 2 * len(set(questions)) <= len(rows)
         results: list[list[tuple[float, ...]]] = [[] for _ in rows]
         was_training = self.model.training
         self.model.eval()
         try:
             with torch.inference_mode():
-                for batch in batches(rows, tokens_per_batch):
+                for batch in batches(rows, tokens_per_batch, together=together):
                     logits_NH = read(self.model, [rows[row] for row in batch], self.pad).float()
                     _refuse_broken(logits_NH)
                     flat = iter(logits_NH.tolist())
@@ -234,37 +236,32 @@ def sigmoid(logit: float) -> float:
     return 1 / (1 + exp(-logit)) if logit >= 0 else exp(logit) / (1 + exp(logit))
 
 
-def read(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
-    """Run a token classifier on right-padded rows; return the logits at all marks, row by row.
+def batches(
+    rows: Sequence[Encoded], tokens_per_batch: int, *, together: bool = False
+) -> Iterator[list[int]]:
+    """Yield row numbers, longest first, each batch within the budget (one row at least).
 
-    The result is (N, H): N marks, H heads.
+    With `together`, the solutions of a question follow each other, so that one pass can share it.
     """
-    import torch
 
-    longest = max(len(row.token_ids) for row in rows)
-    ids_BT = torch.tensor(
-        [row.token_ids + (pad,) * (longest - len(row.token_ids)) for row in rows],
-        device=model.device if hasattr(model, "device") else None,
-    )
-    mask_BT = None
-    if any(len(row.token_ids) < longest for row in rows):
-        lengths_B = torch.tensor([len(row.token_ids) for row in rows], device=ids_BT.device)
-        positions_T = torch.arange(longest, device=ids_BT.device)
-        mask_BT = (positions_T[None, :] < lengths_B[:, None]).long()
-    logits_BTH: torch.Tensor = model(input_ids=ids_BT, attention_mask=mask_BT).logits
-    flat = [b * longest + mark for b, row in enumerate(rows) for mark in row.marks]
-    return logits_BTH.flatten(0, 1)[torch.tensor(flat, device=logits_BTH.device)]
+    def key(row: int) -> tuple[object, ...]:
+        encoded = rows[row]
+        if not together:
+            return (-len(encoded.token_ids), row)
+        question = encoded.token_ids[: encoded.question]
+        return (-encoded.question, question, -len(encoded.token_ids), row)
 
-
-def batches(rows: Sequence[Encoded], tokens_per_batch: int) -> Iterator[list[int]]:
-    """Yield row numbers, longest first, each batch within the budget (one row at least)."""
-    order = sorted(range(len(rows)), key=lambda row: (-len(rows[row].token_ids), row))
+    order = sorted(range(len(rows)), key=key)
     begin = 0
     while begin < len(order):
-        longest = len(rows[order[begin]].token_ids)
-        size = max(1, tokens_per_batch // longest)
-        yield order[begin : begin + size]
-        begin += size
+        end, longest = begin, 0
+        while end < len(order):
+            longest = max(longest, len(rows[order[end]].token_ids))
+            if end > begin and longest * (end + 1 - begin) > tokens_per_batch:
+                break
+            end += 1
+        yield order[begin:end]
+        begin = end
 
 
 def check_heads(config: Any, where: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from iterative_grpo import plugins
 from reward_models.encoding import Encoded
 from reward_models.examples import Examples, OneClass
-from reward_models.model import read
+from reward_models.reading import read
 from reward_models.types import LabeledSolution
 
 if TYPE_CHECKING:

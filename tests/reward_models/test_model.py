@@ -58,14 +58,24 @@ def test_batching_does_not_change_scores(tokens_per_batch: int) -> None:
         assert one == pytest.approx(other, abs=1e-6)
 
 
-def test_batches_keep_the_budget_and_every_row_once() -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_batches_keep_the_budget_and_every_row_once(together: bool) -> None:
     rows = fresh().encode(QUESTIONS * 5, TEXTS * 5, ENDS * 5)
     seen = []
-    for batch in batches(rows, 64):
+    for batch in batches(rows, 64, together=together):
         longest = max(len(rows[row].token_ids) for row in batch)
         assert len(batch) == 1 or longest * len(batch) <= 64
         seen += batch
     assert sorted(seen) == list(range(20))
+
+
+def test_groups_are_scored_as_their_members_alone() -> None:
+    model = fresh()
+    questions = [q for q in QUESTIONS[:2] for _ in range(4)]
+    texts, ends = TEXTS * 2, ENDS * 2
+    together = model.score(questions, texts, ends)
+    for question, text, cut, row in zip(questions, texts, ends, together, strict=True):
+        assert model.score([question], [text], [cut])[0] == pytest.approx(row, abs=1e-6)
 
 
 def test_nothing_to_score_is_nothing() -> None:

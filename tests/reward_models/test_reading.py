@@ -1,0 +1,95 @@
+"""A question read once for all its solutions gives the same logits and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
+
+from reward_models import reading
+from reward_models.encoding import Encoded
+from reward_models.model import RewardModel
+from tests.reward_models.making import words
+
+SHAPE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+
+
+def model_of(family: type[PretrainedConfig]) -> RewardModel:
+    tokenizer = words()
+    config = family(vocab_size=len(tokenizer), sliding_window=None, **SHAPE)
+    model = RewardModel.from_shape(config, tokenizer)
+    model.model.double()
+    return model
+
+
+def rows_of(model: RewardModel, *, ragged: bool) -> list[Encoded]:
+    questions = ["Ann has 18 coins.", "Bob has 7 boxes."] if ragged else ["Ann has 18 coins."]
+    texts = ["18+5=23\n#### 23", "18+5=24\n#### 24", "18-5=13\n#### 13"]
+    if ragged:
+        questions.append("Bob gives 9. How many?")
+        texts += ["", "#### 1"]
+    asked = [question for question in questions for _ in texts]
+    answered = texts * len(questions)
+    ends = [tuple(sorted({min(8, len(text)), len(text)})) for text in answered]
+    return model.encode(asked, answered, ends)
+
+
+@pytest.mark.parametrize("family", [LlamaConfig, Qwen2Config, Qwen3Config, MistralConfig])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_sharing_changes_no_logit_and_no_gradient(
+    family: type[PretrainedConfig], ragged: bool
+) -> None:
+    model = model_of(family)
+    rows = rows_of(model, ragged=ragged)
+    results, gradients = [], []
+    for read in (reading.read_whole, reading.read_shared):
+        model.model.zero_grad()
+        logits = read(model.model, rows, model.pad)
+        (logits.squeeze(-1) ** 2 * torch.arange(1, len(logits) + 1)).sum().backward()
+        results.append(logits.detach())
+        gradients.append([parameter.grad.clone() for parameter in model.model.parameters()])
+    assert results[0].shape == (sum(len(row.marks) for row in rows), 1)
+    assert torch.allclose(results[0], results[1], atol=1e-10)
+    for one, other in zip(*gradients, strict=True):
+        # These layers normalise in float32 whatever the weights are.
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-5 * float(one.abs().max()))
+
+
+def test_repeated_questions_are_shared_and_single_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = model_of(LlamaConfig)
+    used: list[str] = []
+    for name in ("read_whole", "read_shared"):
+        original = getattr(reading, name)
+
+        def spy(*arguments: object, name: str = name, original: object = original) -> torch.Tensor:
+            used.append(name)
+            return original(*arguments)  # type: ignore[operator]
+
+        monkeypatch.setattr(reading, name, spy)
+    rows = rows_of(model, ragged=False)
+    reading.read(model.model, rows * 3, model.pad)
+    reading.read(model.model, rows[:1], model.pad)
+    assert used == ["read_shared", "read_whole"]
+    assert reading.positions(rows * 3) < 9 * len(rows[0].token_ids)
+
+
+def test_windows_are_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = words()
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        use_sliding_window=True,
+        sliding_window=8,
+        max_window_layers=1,
+        **SHAPE,
+    )
+    model = RewardModel.from_shape(config, tokenizer)
+    monkeypatch.setattr(reading, "read_shared", None)
+    assert len(reading.read(model.model, rows_of(model, ragged=True) * 4, model.pad)) > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verifiers.lexer import Token
+from verifiers.numerals import Token
 from verifiers.verdict import ParseError
 
 MAX_DEPTH = 100

@@ -8,10 +8,21 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from verifiers.polynomials import (
+    ONE,
+    Monomial,
+    NotNormal,
+    Undefined,
+    Value,
+    atom,
+    constant,
+    content_of,
+    serial,
+)
 from verifiers.syntax import Const, Func, Matrix, Node, Seq
 
 if TYPE_CHECKING:
-    from verifiers.normal import Monomial, Normalizer, Value
+    from verifiers.normal import Normalizer
 
 MAX_FACTORIAL = 3_000
 MAX_INTEGER = 10**4_000
@@ -19,7 +30,6 @@ MAX_INTEGER = 10**4_000
 
 def apply(normalizer: Normalizer, node: Func) -> Value:
     """The normal form of a function application. Raises NotNormal where there is none."""
-    from verifiers.normal import NotNormal
 
     name = node.name
     if name == "det":
@@ -43,22 +53,14 @@ def apply(normalizer: Normalizer, node: Func) -> Value:
         return _ONE_ARGUMENT[name](normalizer, arguments[0])
     if name == "log" and len(arguments) in (1, 2):
         top = logarithm(normalizer, arguments[0])
-        base = arguments[1] if len(arguments) == 2 else _constant(Fraction(10))
+        base = arguments[1] if len(arguments) == 2 else constant(Fraction(10))
         return normalizer.multiply(top, normalizer.inverse(logarithm(normalizer, base)))
     normalizer.independent = False
-    from verifiers.normal import atom
 
     return atom(f"@F{name}[{';'.join(normalizer.name(a) for a in arguments)}]")
 
 
-def _constant(number: Fraction) -> Value:
-    from verifiers.normal import constant
-
-    return constant(number)
-
-
 def _root(normalizer: Normalizer, radicand: Value, index: Value) -> Value:
-    from verifiers.normal import NotNormal, Undefined
 
     degree = index.rational()
     if degree is None or degree.denominator != 1 or degree == 0:
@@ -72,12 +74,11 @@ _INTEGER_FUNCTIONS = frozenset(["factorial", "factorial2", "binom", "gcd", "lcm"
 
 
 def _integers(name: str, numbers: list[int]) -> Value:
-    from verifiers.normal import NotNormal, Undefined
 
     if name == "gcd":
-        return _constant(Fraction(math.gcd(*numbers)))
+        return constant(Fraction(math.gcd(*numbers)))
     if name == "lcm":
-        return _constant(Fraction(math.lcm(*numbers)))
+        return constant(Fraction(math.lcm(*numbers)))
     if any(number < 0 for number in numbers[:1]):
         raise Undefined("a factorial of a negative number")
     if max(numbers) > MAX_FACTORIAL:
@@ -86,10 +87,10 @@ def _integers(name: str, numbers: list[int]) -> Value:
         if len(numbers) != 2:
             raise NotNormal("a binomial of other than two numbers")
         n, k = numbers
-        return _constant(Fraction(math.comb(n, k) if k >= 0 else 0))
+        return constant(Fraction(math.comb(n, k) if k >= 0 else 0))
     if name == "factorial2":
-        return _constant(Fraction(math.prod(range(numbers[0], 0, -2))))
-    return _constant(Fraction(_factorial(numbers[0])))
+        return constant(Fraction(math.prod(range(numbers[0], 0, -2))))
+    return constant(Fraction(_factorial(numbers[0])))
 
 
 @functools.lru_cache(maxsize=256)
@@ -98,26 +99,24 @@ def _factorial(n: int) -> int:
 
 
 def _rationals(name: str, numbers: list[Fraction]) -> Value:
-    from verifiers.normal import NotNormal, Undefined
 
     if name in ("min", "max"):
-        return _constant(min(numbers) if name == "min" else max(numbers))
+        return constant(min(numbers) if name == "min" else max(numbers))
     if name == "mod":
         if len(numbers) != 2 or numbers[1] == 0:
             raise Undefined("a remainder by zero")
-        return _constant(numbers[0] % numbers[1])
+        return constant(numbers[0] % numbers[1])
     if len(numbers) != 1:
         raise NotNormal(name)
     number = numbers[0]
     if name == "floor":
-        return _constant(Fraction(math.floor(number)))
+        return constant(Fraction(math.floor(number)))
     if name == "ceil":
-        return _constant(Fraction(math.ceil(number)))
-    return _constant(Fraction((number > 0) - (number < 0)))
+        return constant(Fraction(math.ceil(number)))
+    return constant(Fraction((number > 0) - (number < 0)))
 
 
 def _determinant(normalizer: Normalizer, node: Node) -> Value:
-    from verifiers.normal import NotNormal
 
     if not isinstance(node, Matrix) or len(node.rows) != len(node.rows[0]) or len(node.rows) > 4:
         raise NotNormal("a determinant of no small square matrix")
@@ -125,7 +124,7 @@ def _determinant(normalizer: Normalizer, node: Node) -> Value:
     def expand(rows: list[list[Value]]) -> Value:
         if len(rows) == 1:
             return rows[0][0]
-        total = _constant(Fraction(0))
+        total = constant(Fraction(0))
         for column, entry in enumerate(rows[0]):
             minor = [row[:column] + row[column + 1 :] for row in rows[1:]]
             part = normalizer.multiply(entry, expand(minor))
@@ -140,7 +139,6 @@ def _determinant(normalizer: Normalizer, node: Node) -> Value:
 
 def logarithm(normalizer: Normalizer, argument: Value) -> Value:
     """The natural logarithm, a sum over the factors of a positive argument."""
-    from verifiers.normal import ONE, NotNormal, Undefined, Value, serial
 
     if argument.bottom is not ONE:
         return normalizer.add(
@@ -149,12 +147,11 @@ def logarithm(normalizer: Normalizer, argument: Value) -> Value:
         )
     if not argument.top:
         raise Undefined("the logarithm of zero")
-    total: Value = _constant(Fraction(0))
+    total: Value = constant(Fraction(0))
     if len(argument.top) > 1:
         number = Fraction(1)
-        from verifiers.normal import _content
 
-        number, primitive = _content(argument.top)
+        number, primitive = content_of(argument.top)
         name = "@L" + serial(primitive)
         normalizer.sums[name] = primitive
         total = Value({((name, 1),): 1}, ONE)
@@ -172,7 +169,7 @@ def logarithm(normalizer: Normalizer, argument: Value) -> Value:
             )
     for name, exponent in monomial:
         if name == "e":
-            part_value = _constant(Fraction(exponent))
+            part_value = constant(Fraction(exponent))
         elif name[0] == "#":
             part_value = normalizer.scale(_log_atom(normalizer, int(name[1:])), exponent)
         elif name == "@i":
@@ -189,7 +186,6 @@ def logarithm(normalizer: Normalizer, argument: Value) -> Value:
 
 
 def _log_atom(normalizer: Normalizer, prime: int) -> Value:
-    from verifiers.normal import ONE, Value
 
     key = f"@L{prime}"
     normalizer.sums[key] = {(): prime}
@@ -247,20 +243,17 @@ def sine(normalizer: Normalizer, angle: Value) -> Value:
 
 
 def _trig_atom(normalizer: Normalizer, kind: str, angle: Value) -> Value:
-    from verifiers.normal import atom
 
     return atom(kind + normalizer.name(angle))
 
 
 def _pi_times(q: Fraction) -> Value:
-    from verifiers.normal import ONE, Value
 
     return Value({(("pi", 1),): q} if q else {}, ONE)
 
 
 def _turn(angle: Value) -> Fraction | None:
     """q where the angle is q pi."""
-    from verifiers.normal import ONE
 
     if angle.bottom is not ONE:
         return None
@@ -284,11 +277,10 @@ def _tangent(normalizer: Normalizer, angle: Value) -> Value:
 
 
 def _absolute(normalizer: Normalizer, argument: Value) -> Value:
-    from verifiers.normal import ONE, NotNormal, Value, atom
 
     number = argument.rational()
     if number is not None:
-        return _constant(abs(number))
+        return constant(abs(number))
     if argument.bottom is ONE and len(argument.top) == 1:
         ((monomial, coefficient),) = argument.top.items()
         exponents: dict[str, int | Fraction] = {}
@@ -329,7 +321,6 @@ _ARCTANGENTS = {
 
 def _inverse(kind: str, table: dict[str, Fraction]) -> Callable[[Normalizer, Value], Value]:
     def inverse(normalizer: Normalizer, argument: Value) -> Value:
-        from verifiers.normal import atom
         from verifiers.parser import parse
 
         positive, sign = argument, 1

@@ -7,26 +7,14 @@ Numbers are read here, because their separators depend on what stands beside the
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from verifiers import vocabulary as words
 from verifiers.glyphs import to_latex
+from verifiers.numerals import HEXADECIMAL, Scanner, Token
 from verifiers.verdict import ParseError
+from verifiers.wordlist import is_word
 
 MAX_LENGTH = 10_000
-MAX_DIGITS = 4_000
-MAX_TOKENS = 4_000
-
-
-class Token(NamedTuple):
-    """A kind, its text, and whether space stands before it.
-
-    Kinds: num, sym, const, func, cmd, text, sep, rel, or the character or command itself.
-    """
-
-    kind: str
-    text: str
-    spaced: bool
 
 
 _TOKEN = re.compile(
@@ -35,37 +23,96 @@ _TOKEN = re.compile(
     r"|\\(?P<cmd>[a-zA-Z]+)\*?"
     r"|\\(?P<esc>.)"
     r"|(?P<word>[a-zA-Z]+)"
+    r"|(?P<alien>(?:(?![a-zA-Z])[^\W\d_])+)"
     r"|(?P<dots>\.\.\.+)"
     r"|(?P<rel><=|>=|==|!=|=<|=>|:=|<|>|=)"
     r"|(?P<pow>\*\*)"
     r"|(?P<op>.)",
     re.DOTALL,
 )
-# A thousands separator that only typography explains, so that it counts inside brackets too.
-_TYPESET = re.compile(r"(?: ?(?:,\\! ?|\{ ?,(?:\\!)? ?\}(?:\\!)? ?|\\[,!:;] ?|\\ |~)\d{3})+(?!\d)")
-_COMMAS = re.compile(r"(?:,\d{3})+(?!\d|,\d)")
-_INDIAN = re.compile(r"(?:,\d{2})+,\d{3}(?!\d|,\d)")
-_APOSTROPHES = re.compile(r"(?:'\d{3})+(?!\d)")
-_ORDINAL = re.compile(
-    r"(?:\^\{?)?\s?(?:\\(?:text|mathrm|textrm)\{\s?)?(?:st|nd|rd|th)(?![a-zA-Z])\}{0,2}"
-)
-_SPACES = re.compile(r"(?: \d{3})+(?!\d| ?/)")
-_FRACTIONAL = re.compile(r"\.\d+")
-_SCIENTIFIC = re.compile(r"[eE]([-+]?\d{1,6})(?![\d.])")
-_REPEATING = re.compile(
-    r"\\(?:overline|bar)\s*\{?\s*(?P<bar>\d{1,60})\s*\}?|\((?P<paren>\d{1,60})\)"
-    r"|\\dot\s*\{?(?P<first>\d)\}?(?:(?P<inner>\d{0,60})\\dot\s*\{?(?P<last>\d)\}?)?"
-)
-_TRAILING_DOTS = re.compile(r"\s?(?:\.\.\.+|\\(?:ldots|dots|cdots)(?![a-zA-Z])|\\overline\{\})")
-_HEXADECIMAL = re.compile(r"(?=[0-9]*[A-F])([0-9A-F]{2,40})_\{?(1[1-6])\}?(?!\d)")
+
+
 _BASE = re.compile(r"_\{?(\d{1,2})\}?(?!\d)")
+
+
 _DIGITS = re.compile(r"\d[0-9A-Z]{0,40}")
+
+
 _HEX_DIGITS = re.compile(r"[0-9A-F]{1,40}")
+
+
 _UNIT_LETTERS = frozenset("msgLhNJWVAKCF")
+
+
 _BEFORE_UNITS = frozenset(("num", "text", "/", "*", "}", ")"))
+
+
 _JOINED = re.compile(r"(?:or|and)(?=[A-Z])")
+
+
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+
+
 _MATH_IN_TEXT = re.compile(r"[^a-zA-Z]*(?:[a-zA-Z](?![a-zA-Z])[^a-zA-Z]*)*")
+
+
+_PLAIN_RELATIONS = {"==": "=", "=<": "<=", ":=": "=", "=>": ">="}
+
+
+_PLAIN_CONSTANTS = {"pi": "pi", "infinity": "oo", "inf": "oo", "oo": "oo", "infty": "oo"}
+
+
+_OPERATORS = {
+    "cdot": "*",
+    "times": "*",
+    "ast": "*",
+    "star": "*",
+    "div": "/",
+    "slash": "/",
+    "over": "over",
+    "choose": "choose",
+    "pm": "pm",
+    "mp": "mp",
+    "cup": "cup",
+    "bigcup": "cup",
+    "cap": "cap",
+    "bigcap": "cap",
+    "setminus": "minus",
+    "smallsetminus": "minus",
+    "backslash": "minus",
+    "lbrace": "set{",
+    "rbrace": "set}",
+    "lbrack": "[",
+    "rbrack": "]",
+    "lparen": "(",
+    "rparen": ")",
+    "langle": "langle",
+    "rangle": "rangle",
+    "lfloor": "lfloor",
+    "rfloor": "rfloor",
+    "lceil": "lceil",
+    "rceil": "rceil",
+    "lvert": "lbar",
+    "rvert": "rbar",
+    "vert": "|",
+    "lVert": "lbar",
+    "rVert": "rbar",
+    "Vert": "|",
+    "mid": "mid",
+    "colon": ":",
+    "prime": "'",
+    "circ": "circ",
+    "degree": "degree",
+    "textdegree": "degree",
+    "mod": "mod",
+    "bmod": "mod",
+    "pmod": "pmod",
+    "land": "sep",
+    "wedge": "sep",
+    "lor": "sep",
+    "vee": "sep",
+    "cr": "newline",
+}
 
 
 def tokenize(text: str, *, commas_separate: bool = False) -> list[Token]:
@@ -80,17 +127,8 @@ def tokenize(text: str, *, commas_separate: bool = False) -> list[Token]:
     return lexer.tokens
 
 
-class _Lexer:
-    def __init__(self, text: str, commas_separate: bool) -> None:
-        self.text = text
-        self.commas_separate = commas_separate
-        self.tokens: list[Token] = []
-        self.depth = 0
-
-    def add(self, kind: str, text: str, spaced: bool) -> None:
-        if len(self.tokens) >= MAX_TOKENS:
-            raise ParseError(f"more than {MAX_TOKENS} tokens")
-        self.tokens.append(Token(kind, text, spaced))
+class _Lexer(Scanner):
+    """One pass over a text."""
 
     def run(self, at: int, end: int) -> None:
         """Reads `text[at:end]`."""
@@ -123,6 +161,9 @@ class _Lexer:
                 self.add("rel", _PLAIN_RELATIONS.get(relation, relation), spaced)
             elif kind == "pow":
                 self.add("^", "^", spaced)
+            elif kind == "alien":
+                # Letters of another script are words, never the variables they resemble.
+                self.add("text", match.group(), spaced)
             else:
                 self.add("dots", "...", spaced)
             spaced = False
@@ -161,61 +202,10 @@ class _Lexer:
             self.add(char, char, spaced)
         return False
 
-    def number(self, match: re.Match[str], spaced: bool, end: int) -> int:
-        text, at = self.text, match.end()
-        hexadecimal = _HEXADECIMAL.match(text, match.start(), end)
-        if hexadecimal:
-            self.add("based", f"{hexadecimal.group(1)}_{hexadecimal.group(2)}", spaced)
-            return hexadecimal.end()
-        literal = match.group()
-        if len(literal) <= 3 and literal.isdigit():
-            grouped = self.thousands(literal, at, spaced, end)
-            if grouped is not None:
-                literal += "".join(c for c in text[at : grouped.end()] if c.isdigit())
-                at = grouped.end()
-                fraction = _FRACTIONAL.match(text, at, end)
-                if fraction:
-                    literal += fraction.group()
-                    at = fraction.end()
-        if len(literal) > MAX_DIGITS:
-            raise ParseError(f"a number of {len(literal)} digits; at most {MAX_DIGITS} are read")
-        if "." in literal:
-            repeating = _REPEATING.match(text, at, end)
-            if repeating:
-                digits = "".join(group for group in repeating.groups() if group)
-                self.add("num", f"{literal}r{digits}", spaced)
-                return repeating.end()
-            dots = _TRAILING_DOTS.match(text, at, end)
-            if dots:
-                period = _period(literal.partition(".")[2])
-                self.add("num", f"{literal}r{period}" if period else literal, spaced)
-                return dots.end()
-        scientific = _SCIENTIFIC.match(text, at, end)
-        if scientific and "r" not in literal:
-            literal += f"e{scientific.group(1)}"
-            at = scientific.end()
-        self.add("num", literal, spaced)
-        ordinal = _ORDINAL.match(text, at, end) if literal.isdigit() else None
-        return ordinal.end() if ordinal else at
-
-    def thousands(self, literal: str, at: int, spaced: bool, end: int) -> re.Match[str] | None:
-        found = _TYPESET.match(self.text, at, end)
-        if found or self.commas_separate or self.depth > 0:
-            return found
-        after_comma = not spaced and len(self.tokens) > 1 and self.tokens[-1].text == ","
-        if literal[0] != "0" and not (after_comma and self.tokens[-2].kind == "num"):
-            for pattern in (_COMMAS, _INDIAN, _APOSTROPHES):
-                found = pattern.match(self.text, at, end)
-                if found:
-                    return found
-            if not (self.tokens and self.tokens[-1].kind == "num"):
-                return _SPACES.match(self.text, at, end)
-        return None
-
     def word(self, match: re.Match[str], spaced: bool, end: int) -> int:
         word = match.group()
         at = match.end()
-        hexadecimal = _HEXADECIMAL.match(self.text, match.start(), end)
+        hexadecimal = HEXADECIMAL.match(self.text, match.start(), end)
         if hexadecimal and len(word) > 1:
             self.add("based", f"{hexadecimal.group(1)}_{hexadecimal.group(2)}", spaced)
             return hexadecimal.end()
@@ -402,96 +392,3 @@ class _Lexer:
                 if depth == 0:
                     return text[at + 1 : brace.start()], brace.end()
         raise ParseError("an opening brace is never closed")
-
-
-def is_word(word: str) -> bool:
-    """Whether letters in a row are a word rather than a product of variables."""
-    if word in words.SHORT_WORDS:
-        return True
-    if len(word) >= 4:
-        return not words.VOWELS.isdisjoint(word) and not word.isupper()
-    return len(word) == 3 and word.islower() and word in _THREE_LETTERS
-
-
-_THREE_LETTERS = frozenset(
-    [
-        "ant",
-        "box",
-        "cat",
-        "cup",
-        "dog",
-        "egg",
-        "jar",
-        "man",
-        "men",
-        "pie",
-        "pen",
-        "red",
-        "sum",
-        "tie",
-        "win",
-    ]
-)
-_PLAIN_RELATIONS = {"==": "=", "=<": "<=", ":=": "=", "=>": ">="}
-_PLAIN_CONSTANTS = {"pi": "pi", "infinity": "oo", "inf": "oo", "oo": "oo", "infty": "oo"}
-_OPERATORS = {
-    "cdot": "*",
-    "times": "*",
-    "ast": "*",
-    "star": "*",
-    "div": "/",
-    "slash": "/",
-    "over": "over",
-    "choose": "choose",
-    "pm": "pm",
-    "mp": "mp",
-    "cup": "cup",
-    "bigcup": "cup",
-    "cap": "cap",
-    "bigcap": "cap",
-    "setminus": "minus",
-    "smallsetminus": "minus",
-    "backslash": "minus",
-    "lbrace": "set{",
-    "rbrace": "set}",
-    "lbrack": "[",
-    "rbrack": "]",
-    "lparen": "(",
-    "rparen": ")",
-    "langle": "langle",
-    "rangle": "rangle",
-    "lfloor": "lfloor",
-    "rfloor": "rfloor",
-    "lceil": "lceil",
-    "rceil": "rceil",
-    "lvert": "lbar",
-    "rvert": "rbar",
-    "vert": "|",
-    "lVert": "lbar",
-    "rVert": "rbar",
-    "Vert": "|",
-    "mid": "mid",
-    "colon": ":",
-    "prime": "'",
-    "circ": "circ",
-    "degree": "degree",
-    "textdegree": "degree",
-    "mod": "mod",
-    "bmod": "mod",
-    "pmod": "pmod",
-    "land": "sep",
-    "wedge": "sep",
-    "lor": "sep",
-    "vee": "sep",
-    "cr": "newline",
-}
-
-
-def _period(digits: str) -> str:
-    """The period that trailing dots suggest: digits shown at least twice, thrice for one digit."""
-    for length in range(1, len(digits) // 2 + 1):
-        period = digits[-length:]
-        shown = max(3, 2) if length == 1 else 2
-        if len(digits) >= length * shown and digits.endswith(period * shown):
-            return period
-    return ""

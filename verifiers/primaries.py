@@ -18,7 +18,7 @@ from verifiers.building import (
     words_of,
 )
 from verifiers.cursor import Cursor
-from verifiers.lexer import Token
+from verifiers.numerals import Token
 from verifiers.syntax import (
     Based,
     Big,

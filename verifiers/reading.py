@@ -12,10 +12,11 @@ from fractions import Fraction
 
 from verifiers import vocabulary
 from verifiers.glyphs import to_latex
-from verifiers.lexer import MAX_LENGTH, is_word, tokenize
+from verifiers.lexer import MAX_LENGTH, tokenize
 from verifiers.parser import parse
 from verifiers.syntax import Choice, Clock, Const, Node, Num, Opaque, Text
 from verifiers.verdict import ParseError
+from verifiers.wordlist import is_word
 
 _DOUBLED = re.compile(r"\\\\(?=[a-zA-Z])")
 _DELIMITERS = re.compile(r"\$\$?|\\\(|\\\)|\\\[|\\\]|\*\*")

@@ -299,7 +299,8 @@ def _absolute(operator: str, inner: Node, bound: Node) -> RealSet:
 
 def _polynomial(operator: str, difference: Node) -> RealSet:
     """`difference operator 0` for a polynomial of degree one or two with rational coefficients."""
-    from verifiers.normal import ONE, Normalizer, NotNormal
+    from verifiers.normal import Normalizer
+    from verifiers.polynomials import ONE, NotNormal
 
     try:
         value = Normalizer().value(difference)

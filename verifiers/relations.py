@@ -8,7 +8,8 @@ from verifiers import sampling
 from verifiers.assignments import Assigned, assignment
 from verifiers.judging import Judge, Verdict3
 from verifiers.names import name_of
-from verifiers.normal import Normalizer, NotNormal, Undefined
+from verifiers.normal import Normalizer
+from verifiers.polynomials import NotNormal, Undefined
 from verifiers.syntax import Add, Builder, Const, Mul, Neg, Node, Relation, Seq, SetOf, Sym, Text
 from verifiers.trees import mentions, renamed, variables
 

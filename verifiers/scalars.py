@@ -7,7 +7,8 @@ from fractions import Fraction
 
 from verifiers import sampling, units
 from verifiers.judging import Judge, Verdict3
-from verifiers.normal import Normalizer, NotNormal, Undefined, Value
+from verifiers.normal import Normalizer
+from verifiers.polynomials import NotNormal, Undefined, Value
 from verifiers.syntax import (
     Based,
     Big,

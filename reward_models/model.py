@@ -169,6 +169,13 @@ class RewardModel:
             context=self.context,
         )
 
+    def read(self, model: Any, rows: Sequence[Encoded]) -> torch.Tensor:
+        """Return the logits (N, H) at all marks of a batch, row by row, with gradients.
+
+        `model` is the owner's, or what an accelerator made of it.
+        """
+        return read(model, rows, self.pad)
+
     @property
     def heads(self) -> int:
         """Heads of the ensemble: 1 for a plain reward model."""
@@ -197,7 +204,7 @@ class RewardModel:
         try:
             with torch.inference_mode():
                 for batch in batches(rows, tokens_per_batch, together=together):
-                    logits_NH = read(self.model, [rows[row] for row in batch], self.pad).float()
+                    logits_NH = self.read(self.model, [rows[row] for row in batch]).float()
                     _refuse_broken(logits_NH)
                     flat = iter(logits_NH.tolist())
                     for row in batch:

@@ -34,7 +34,7 @@ def read(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
 
 def read_whole(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
     """Read right-padded rows in one forward pass."""
-    ids_BT, mask_BT = _padded([row.token_ids for row in rows], pad, model)
+    ids_BT, mask_BT = padded([row.token_ids for row in rows], pad, model)
     logits_BTH = model(input_ids=ids_BT, attention_mask=mask_BT).logits
     flat = [b * ids_BT.size(1) + mark for b, row in enumerate(rows) for mark in row.marks]
     return _at(logits_BTH.flatten(0, 1), flat)
@@ -48,14 +48,14 @@ def read_shared(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
     questions = {row.token_ids[: row.question]: None for row in rows}
     place = {question: index for index, question in enumerate(questions)}
     of_row = [place[row.token_ids[: row.question]] for row in rows]
-    ids_QT, mask_QT = _padded(list(questions), pad, model)
+    ids_QT, mask_QT = padded(list(questions), pad, model)
     config = getattr(model, "module", model).config
     cache = DynamicCache(config=config)
     asked_QTH = model(input_ids=ids_QT, attention_mask=mask_QT, past_key_values=cache).logits
     of_row_B = torch.tensor(of_row, device=ids_QT.device)
     cache.batch_select_indices(of_row_B)
 
-    ids_BT, mask_BT = _padded([row.token_ids[row.question :] or (pad,) for row in rows], pad, model)
+    ids_BT, mask_BT = padded([row.token_ids[row.question :] or (pad,) for row in rows], pad, model)
     lengths_B = torch.tensor([row.question for row in rows], device=ids_BT.device)
     steps_T = torch.arange(ids_BT.size(1), device=ids_BT.device)
     if mask_QT is None and mask_BT is None:
@@ -102,10 +102,10 @@ def shares(model: Any) -> bool:
     return config.model_type in SHARING and all(kind == "full_attention" for kind in windows)
 
 
-def _padded(
+def padded(
     sequences: Sequence[Sequence[int]], pad: int, model: Any
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return right-padded ids (B, T) and their mask, None if nothing is padded."""
+    """Return right-padded ids (B, T) and their mask (B, T), None if nothing is padded."""
     import torch
 
     longest = max(len(ids) for ids in sequences)

@@ -13,7 +13,6 @@ import numpy as np
 from iterative_grpo import plugins
 from reward_models.encoding import Encoded
 from reward_models.examples import Examples, OneClass
-from reward_models.reading import read
 from reward_models.types import LabeledSolution
 
 if TYPE_CHECKING:
@@ -254,7 +253,7 @@ class _Fit:
         rows = [row for item in mine for row in item]
         encoded = [data.encoded[row] for row in rows]
         self.count(encoded)
-        logits_NH = read(self.model, encoded, self.owner.pad).float()
+        logits_NH = self.owner.read(self.model, encoded).float()
         labels_N = torch.tensor([x for r in rows for x in data.labels[r]], device=logits_NH.device)
         sizes = [len(data.labels[row]) for row in rows]
         whole_sizes = [len(data.labels[row]) for row in batch]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
@@ -17,7 +18,9 @@ LINES = [
 ]
 
 
-def byte_bpe(*, merges: int = 40) -> PreTrainedTokenizerFast:
+def byte_bpe(
+    *, merges: int = 40, texts: Sequence[str] = tuple(LINES * 20)
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer: every text encodes, characters may be several tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -27,7 +30,7 @@ def byte_bpe(*, merges: int = 40) -> PreTrainedTokenizerFast:
         special_tokens=["<pad>", "<eos>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
-    tokenizer.train_from_iterator(LINES * 20, trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>")
 
 

@@ -261,7 +261,8 @@ def main() -> None:
         raise SystemExit(f"no cases in {chosen.data}; name the folder (--data) or a file (--cases)")
     results: dict[str, list[Result]] = {}
     imports = {"this verifier": import_seconds("verifiers")}
-    ours("\\boxed{1}", "1", "math")  # the first call imports the package's modules
+    # Both subjects start warm: modules imported, a worker with sympy running.
+    ours("\\boxed{\\int_0^1 x^2 dx}", "1/3", "math")
     results["this verifier"] = [measure(name, ours, cases, True) for name, cases in sets]
     with ExitStack() as stack:
         if not chosen.no_peer:

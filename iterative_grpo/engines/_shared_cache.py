@@ -9,11 +9,15 @@ queries a key head, L longest stem, T tokens of a row, D head size.
 
 from __future__ import annotations
 
+import math
+import mmap
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache
 
+# Bytes from which huge pages (of 2 MiB) are worth asking for.
+_HUGE = 2**24
 # What a model may hand to an attention function without changing what it computes here.
 _HARMLESS = frozenset(
     {
@@ -96,6 +100,21 @@ class Rows:
         return x.view(self.stems, self.slots, *x.shape[1:]) if self.in_order else x[:, None]
 
 
+def _room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return an uninitialised tensor; on a CPU in huge pages, where the system has them.
+
+    Decoding reads all of the cache at every token, in short stretches far apart: with ordinary
+    pages, finding them takes a noticeable part of the time.
+    """
+    count = math.prod(shape)
+    size = count * dtype.itemsize
+    if device.type != "cpu" or size < _HUGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.empty(shape, dtype=dtype, device=device)
+    memory = mmap.mmap(-1, size)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype, count=count).view(shape)
+
+
 class _SharedLayer:
     """One layer: `prompt_*` (N, K, L, D) filled by prefill, `own_*` (B, K, T, D) by decoding."""
 
@@ -115,8 +134,7 @@ class _SharedLayer:
         heads = key_states.shape[1]
 
         def room(like: torch.Tensor, rows: int, length: int) -> torch.Tensor:
-            shape = (rows, heads, length, like.shape[-1])
-            return torch.empty(shape, dtype=dtype, device=like.device)
+            return _room((rows, heads, length, like.shape[-1]), dtype, like.device)
 
         self.prompt_keys = room(key_states, cache.stems, cache.longest)
         # Positions behind a short stem get weight zero, and zero times an uninitialised NaN is NaN.

@@ -42,6 +42,9 @@ def product_of(items: list[Node]) -> Node:
     """A product, or its only factor."""
     if len(items) == 1:
         return items[0]
+    last = items[-1]
+    if isinstance(last, Quantity) and not any(isinstance(i, Quantity) for i in items[:-1]):
+        return Quantity(product_of([*items[:-1], last.value]), last.unit)
     # Sets are not multiplied: braces in a product are brackets of another kind.
     return Mul(
         tuple(
@@ -70,6 +73,9 @@ def divide(top: Node, bottom: Node) -> Node:
     """A quotient; of two units, a unit."""
     if isinstance(top, Text) and isinstance(bottom, Text):
         return Text(f"{top.words}/{bottom.words}")
+    if isinstance(bottom, Quantity) and not isinstance(top, Quantity):
+        # "10/3 cm" is a third of ten centimetres.
+        return Quantity(Div(top, bottom.value), bottom.unit)
     return Div(top, bottom)
 
 

@@ -26,6 +26,7 @@ class Cursor:
         self.in_builder = 0
         self.outward = 0
         self.wraps = 0
+        self.integrals = 0
 
     def advance(self) -> Token:
         """Moves on; returns the token that was current."""

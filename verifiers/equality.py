@@ -31,11 +31,27 @@ def compare_cheap(candidate: str, gold: str, policy: Policy) -> bool | None:
         return left == right
     if _SPACE.sub("", candidate) == _SPACE.sub("", gold):
         return True
+    wording = _wording(gold)
+    if wording is not None and wording == _wording(candidate):
+        return True
     try:
         return _compare_parsed(candidate, gold, policy)
     except RecursionError as error:
         # The caps leave room, unless the caller's own stack is nearly full.
         raise ParseError("nested too deep for the remaining stack") from error
+
+
+def _wording(text: str) -> str | None:
+    """The words of a sentence or name, None for anything with mathematics in it."""
+    plain = _TEXT_MACRO.sub("", text).replace("{", "").replace("}", "").strip(" .$")
+    if len(plain) > 400 or not _SENTENCE.fullmatch(plain) or not _LONG_WORD.search(plain):
+        return None
+    return " ".join(plain.lower().replace(",", " ").split())
+
+
+_TEXT_MACRO = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox)\b")
+_SENTENCE = re.compile(r"[A-Za-z0-9 ,.'\-]+")
+_LONG_WORD = re.compile(r"[A-Za-z]{4}")
 
 
 def _compare_parsed(candidate: str, gold: str, policy: Policy) -> bool | None:

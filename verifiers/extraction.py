@@ -60,17 +60,19 @@ def visible(text: str) -> str:
                 break
     if "<answer>" in text:
         text = text[text.rfind("<answer>") + len("<answer>") :].partition("</answer>")[0]
-    if "\n" in text:
-        for line in _TURN_LINE.finditer(text):
-            # Before an answer, such a line belongs to the solution's own restatement.
-            if states_answer(text[: line.start()]):
-                return text[: line.start()]
-            if line.start() > _MAX_RESTATEMENT:
-                break
+    if "\n" in text and _TURN_LINE.search(text):
+        # Before an answer, such a line belongs to the solution's own restatement.
+        line = _TURN_LINE.search(text, _first_answer(text))
+        if line is not None:
+            return text[: line.start()]
     return text
 
 
-_MAX_RESTATEMENT = 20_000
+def _first_answer(text: str) -> int:
+    """Where the first box, `####` mark or answer phrase stands; the text's end without one."""
+    found = [text.find(mark) for mark in ("\\boxed", "####") if mark in text]
+    anchor = phrases.first_anchor(text)
+    return min([len(text), *found] if anchor is None else [len(text), anchor, *found])
 
 
 def has_turns(text: str) -> bool:

@@ -12,7 +12,7 @@ from verifiers import vocabulary as words
 from verifiers.glyphs import to_latex
 from verifiers.numerals import HEXADECIMAL, Scanner, Token
 from verifiers.verdict import ParseError
-from verifiers.wordlist import is_word
+from verifiers.wordlist import UNIT_WORDS, is_word
 
 MAX_LENGTH = 10_000
 
@@ -41,12 +41,14 @@ _DIGITS = re.compile(r"\d[0-9A-Z]{0,40}")
 _HEX_DIGITS = re.compile(r"[0-9A-F]{1,40}")
 
 
+_COMPOUND_UNIT = re.compile(r"[a-zA-Z]{1,3}(?:\^?\d)?(?:/[a-zA-Z]{1,3}(?:\^\{?\d\}?|\d)?){1,3}")
 _UNIT_LETTERS = frozenset("msgLhNJWVAKCF")
 
 
-_BEFORE_UNITS = frozenset(("num", "text", "/", "*", "}", ")"))
+_BEFORE_UNITS = frozenset(("num", "text", "const", "currency", "/", "*", "}", ")", "]", "!"))
 
 
+_JOINING = {"\u6216": "or", "\u548c": "and", "\u4e14": "and", "\u4e0e": "and"}
 _JOINED = re.compile(r"(?:or|and)(?=[A-Z])")
 
 
@@ -163,7 +165,8 @@ class _Lexer(Scanner):
                 self.add("^", "^", spaced)
             elif kind == "alien":
                 # Letters of another script are words, never the variables they resemble.
-                self.add("text", match.group(), spaced)
+                kind = _JOINING.get(match.group(), "")
+                self.add("sep" if kind else "text", kind or match.group(), spaced)
             else:
                 self.add("dots", "...", spaced)
             spaced = False
@@ -242,11 +245,15 @@ class _Lexer(Scanner):
             self.add("%", "%", spaced)
         elif lower in words.GREEK and len(word) > 2:
             self.add("sym", "\\" + word, spaced)
-        elif is_word(word):
+        elif is_word(word) and not (word in UNIT_WORDS and self.at_start()):
             self.add("text", word, spaced)
         else:
             for i, letter in enumerate(word):
                 self.plain(letter, spaced and i == 0)
+
+    def at_start(self) -> bool:
+        """Whether nothing stands here that a unit could follow."""
+        return not self.tokens or self.tokens[-1].kind not in _BEFORE_UNITS
 
     def command(self, name: str, at: int, spaced: bool, end: int) -> int:
         if name in words.SKIPPED:
@@ -327,9 +334,11 @@ class _Lexer(Scanner):
             self.add("func", words.FUNCTIONS[content], spaced)
         elif (
             name == "mathrm"
-            and content.strip("~ ") in _UNIT_LETTERS
-            and self.tokens
-            and self.tokens[-1].kind in _BEFORE_UNITS
+            and not self.at_start()
+            and (
+                content.strip("~ ") in _UNIT_LETTERS
+                or _COMPOUND_UNIT.fullmatch(content.strip("~ "))
+            )
         ):
             self.add("text", content.strip("~ "), spaced)
         elif name == "operatorname" and len(content) > 1 and content.isalpha():
@@ -347,6 +356,10 @@ class _Lexer(Scanner):
         lower = stripped.lower()
         if lower in ("and", "or"):
             self.add("sep", lower, spaced)
+        elif _COMPOUND_UNIT.fullmatch(stripped) or (
+            stripped in _UNIT_LETTERS and not self.at_start()
+        ):
+            self.add("text", stripped, spaced)
         elif _MATH_IN_TEXT.fullmatch(stripped) or "\\" in stripped or stripped[0].isdigit():
             self.nested(stripped, spaced)
         elif lower == "to":

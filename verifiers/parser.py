@@ -35,6 +35,7 @@ from verifiers.syntax import (
     Func,
     Node,
     Num,
+    Percent,
     PlusMinus,
     Quantity,
     Ratio,
@@ -251,17 +252,19 @@ class Parser(Postfixes):
                 if isinstance(factor, Quantity):
                     unit = factor.unit
                     factor = factor.value
+                share = factor.value if isinstance(factor, Percent) else factor
                 if isinstance(factor, Text):
                     product = [with_unit(product_of(product), factor.words)]
                 elif (
                     isinstance(last, Num)
                     and last.value.denominator == 1
                     and last.decimals is None
-                    and isinstance(factor, Div)
+                    and isinstance(share, Div)
                     and token.text == "frac"
-                    and is_proper(factor)
+                    and is_proper(share)
                 ):
-                    product[-1] = Num(mixed(last.value, quotient(factor)))
+                    number = Num(mixed(last.value, quotient(share)))
+                    product[-1] = Percent(number) if isinstance(factor, Percent) else number
                 elif (
                     isinstance(last, Sym)
                     and isinstance(factor, Seq)

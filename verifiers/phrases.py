@@ -30,6 +30,12 @@ _DOUBT = re.compile(
 _EMPHASIS = re.compile(r"\*\*|__|`")
 
 
+def first_anchor(text: str) -> int | None:
+    """Where the text after the first answer phrase starts, or None."""
+    match = _ANCHOR.search(text)
+    return None if match is None else match.end()
+
+
 def last_anchor(text: str) -> int | None:
     """Where the text after the last answer phrase starts, or None."""
     end = None

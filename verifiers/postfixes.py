@@ -52,6 +52,14 @@ class Postfixes(Primaries, ABC):
                     self.advance()
                 node = self.after(Degree(node))
                 continue
+            braces = int(self.token.kind == "{")
+            if isinstance(node, Num) and (self.peek() if braces else self.token).text == "o":
+                if braces and self.peek(2).kind != "}":
+                    raise ParseError("a power of an unknown kind")
+                for _ in range(1 + 2 * braces):
+                    self.advance()
+                node = self.after(Degree(node))
+                continue
             if self.token.kind == "'" or (self.token.kind == "{" and self.peek().kind == "'"):
                 node = self.primed(node)
                 continue

@@ -242,6 +242,12 @@ class Primaries(Cursor, ABC):
         if self.token.kind == "set}":
             self.advance()
             return Seq("set", (), "set")
+        if self.token.kind == "begin":
+            # A brace that opens a system of equations is closed by `\\right.` alone.
+            system = self.environment()
+            if self.token.kind == "set}":
+                self.advance()
+            return system
         bars, self.bars = self.bars, 1
         builder, self.in_builder = self.in_builder, 1
         items = self.listed()
@@ -329,6 +335,8 @@ class Primaries(Cursor, ABC):
         while self.token.kind in ("num", "sym", "const", "cmd", "accent") or (
             self.token.kind == "(" and isinstance(product[-1], Num)
         ):
+            if self.integrals and self.token.text == "d" and self.peek().kind == "sym":
+                break  # the differential ends the integrand
             product.append(self.power())
         inner = product_of(product)
         return (negate(inner) if negative else inner,)
@@ -349,7 +357,9 @@ class Primaries(Cursor, ABC):
             if isinstance(low, Pow) and low.exponent in (Sym("+"), Sym("-")):
                 low = low.base
         self.deeper()
+        self.integrals += name == "int"
         body = self.term() if name != "int" else self.added()
+        self.integrals -= name == "int"
         self.depth -= 1
         if variable in ("i", "e", "I"):
             body = renamed(body, Const("i" if variable == "I" else variable), Sym(variable))
@@ -387,5 +397,7 @@ class Primaries(Cursor, ABC):
         self.advance()
         if not rows or any(len(r) != len(rows[0]) for r in rows):
             raise ParseError("matrix rows of unequal length")
+        if len(rows[0]) == 1 and all(isinstance(row[0], Relation) for row in rows):
+            return Seq("", tuple(row[0] for row in rows), "", "and")
         matrix = Matrix(tuple(rows))
         return Func("det", (matrix,)) if name == "vmatrix" else matrix

@@ -98,12 +98,13 @@ def read_gold(text: str, commas_separate: bool = False) -> Node:
 
 def opaque(text: str) -> Opaque:
     """The bare tokens of a text. Raises ParseError where there are none."""
-    tokens = tuple(token.text for token in tokenize(_cleaned(text)))
+    tokens = tokenize(_cleaned(text))
     if not tokens:
         raise ParseError("nothing to read")
-    if tokens.count("{") != tokens.count("}"):
+    kinds = [token.kind for token in tokens]
+    if kinds.count("{") != kinds.count("}"):
         raise ParseError("braces that do not match")
-    return Opaque(tokens)
+    return Opaque(tuple(token.text for token in tokens))
 
 
 def _cleaned(text: str) -> str:

@@ -28,7 +28,14 @@ from verifiers.syntax import (
     Sym,
     Text,
 )
-from verifiers.trees import has_unstated_log, is_scalar, mentions, variables, with_natural_logs
+from verifiers.trees import (
+    has_unstated_log,
+    is_scalar,
+    mentions,
+    variables,
+    walk,
+    with_natural_logs,
+)
 from verifiers.wordings import letters_of
 
 
@@ -141,7 +148,9 @@ class Scalars(Judge):
             return infinite[0] == infinite[1]
         if _special_constant(c) or _special_constant(g):
             return False
-        if mentions(c, Const("oo")) or mentions(g, Const("oo")):
+        if not any(isinstance(item, Big) for side in (c, g) for item in walk(side)) and (
+            mentions(c, Const("oo")) or mentions(g, Const("oo"))
+        ):
             return False  # arithmetic on infinities has no value
         if not (is_scalar(c) and is_scalar(g)):
             return False

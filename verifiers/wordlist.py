@@ -81,6 +81,14 @@ _SHORT_WORDS = frozenset(
 
 _VOWELS = frozenset("aeiouyAEIOUY")
 
+UNIT_WORDS = frozenset(
+    (
+        *("mg", "kg", "cm", "mm", "km", "nm", "ml", "mL", "ms", "mi", "ft", "lb", "oz", "pt", "qt"),
+        *("hr", "yd", "min", "sec", "mol", "kHz", "Hz", "gal", "rad"),
+    )
+)
+"""Words that are units after a number, and products of variables elsewhere."""
+
 _THREE_LETTERS = frozenset(
     [
         "ant",

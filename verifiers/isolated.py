@@ -40,3 +40,14 @@ def compare(candidate: str, gold: str, policy: dict[str, Any]) -> bool:
     from verifiers.symbolic import compare_symbolic
 
     return compare_symbolic(candidate, gold, Policy(**policy))
+
+
+def rehearse() -> None:
+    """Run sympy's slow starters once: a worker's first real pair must not pay for them."""
+    policy = asdict(Policy())
+    for candidate, gold in (
+        (r"\int_0^1 x^2 dx", "1/3"),
+        (r"\sum_{k=1}^{n} k", "n(n+1)/2"),
+        (r"\lim_{x\to 0} \frac{1-\cos x}{x^2}", "1/2"),
+    ):
+        compare(candidate, gold, policy)

@@ -59,7 +59,8 @@ class WorkerPool:
         size: how many workers may live at once; by default the cores, but at least two, so that a
             killed worker is not waited for.
         memory_bytes: what one worker may take; beyond it the call fails as ``WorkerCrashed``.
-        warm: modules that a worker imports before it says that it is ready.
+        warm: modules that a worker imports ("module") and functions that it runs
+            ("module:function") before it says that it is ready.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class WorkerPool:
         size: int | None = None,
         *,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
-        warm: tuple[str, ...] = ("sympy", "verifiers.symbolic"),
+        warm: tuple[str, ...] = ("verifiers.isolated:rehearse",),
     ) -> None:
         if size is not None and size < 1:
             raise ValueError(f"size is {size}: a pool needs at least one worker")

@@ -32,15 +32,18 @@ MAX_MESSAGE_CHARACTERS = 500
 def main(memory_bytes: int, warm: list[str]) -> None:
     """Serve requests until standard input ends.
 
-    The first frame sent is ``["ready", pid]``, or ``["failed", message]`` when a module of ``warm``
-    cannot be imported.
+    ``warm`` names modules to import ("module") and functions to run ("module:function") before the
+    first frame is sent: ``["ready", pid]``, or ``["failed", message]`` when one cannot be imported.
     """
     # Ctrl-C goes to the whole process group; the pool decides when a worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, replies = _private_pipes()
     try:
         for name in warm:
-            importlib.import_module(name)
+            module, _, rehearsal = name.partition(":")
+            imported = importlib.import_module(module)
+            if rehearsal:
+                getattr(imported, rehearsal)()
     except ImportError as error:
         frames.write(replies, frames.encode(["failed", _message(error)]))
         return

@@ -59,7 +59,7 @@ def _verify(
             f"{type(answer).__name__}"
         )
     found = conventions.load(convention)(visible(response))
-    gold = _gold(answer)
+    gold = _remembered_gold(answer) if len(answer) <= _LONGEST_KEPT else gold_text(answer)
     if len(answer) > _LONGEST_USUAL_GOLD and len(response) < _LONGEST_BARE_ANSWER:
         _look_for_swap(response, answer)
     if not found.text:
@@ -101,9 +101,8 @@ def _look_for_swap(response: str, answer: str) -> None:
         )
 
 
-@functools.lru_cache(maxsize=8192)
-def _gold(answer: str) -> str:
-    return gold_text(answer)
+_LONGEST_KEPT = 1_000
+_remembered_gold = functools.lru_cache(maxsize=8192)(gold_text)
 
 
 def _judge(text: str, gold: str, policy: Policy, timeout: float | None) -> Verdict:

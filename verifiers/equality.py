@@ -18,6 +18,7 @@ from verifiers.verdict import GoldError, ParseError
 _PLAIN = re.compile(r"[-+]?(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)?(?:\.\d*)?")
 # Space between digits or letters can mean something: "1 0" is not 10.
 _SPACE = re.compile(r"(?<![\w,])\s+|\s+(?![\w,])")
+_ONE_DECIMAL = re.compile(r",\d(?!\d)")
 _COMMA = re.compile(r"\d,\d")
 
 
@@ -92,6 +93,8 @@ def _rereadings(
         if other is None or isinstance(other, Seq):
             continue
         decimal = european(text)
+        if decimal is not None and flipped and _ONE_DECIMAL.search(text):
+            continue  # a gold "0,4" is a list
         if decimal is not None:
             node = _read_or_none(decimal)
             if node is not None:

@@ -77,15 +77,25 @@ _NUMBERS = {
 }
 
 
-@functools.lru_cache(maxsize=16_384)
 def read(text: str, commas_separate: bool = False) -> Node:
     """The syntax of an answer. Raises ParseError."""
+    # Long texts seldom come twice, and thousands of them would fill the memory.
+    return (_remembered if len(text) <= _SHORT else _read)(text, commas_separate)
+
+
+_SHORT = 200
+
+
+def _read(text: str, commas_separate: bool) -> Node:
     if len(text) > MAX_LENGTH:
         raise ParseError(f"{len(text)} characters; an answer has at most {MAX_LENGTH}")
     text = _cleaned(text)
     if not text:
         raise ParseError("nothing to read")
     return _special(text) or parse(text, commas_separate=commas_separate)
+
+
+_remembered = functools.lru_cache(maxsize=16_384)(_read)
 
 
 def read_gold(text: str, commas_separate: bool = False) -> Node:

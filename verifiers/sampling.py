@@ -8,7 +8,7 @@ first, then of both signs, then complex ones; a point outside a side's real doma
 
 from __future__ import annotations
 
-import functools
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,12 +39,16 @@ class NoValue(Exception):
     """The expression has no finite value at the point, or is not evaluated here."""
 
 
-@functools.lru_cache(maxsize=1)
-def _context() -> Any:
-    """A multiprecision context of our own, so that no one else's precision changes."""
-    import mpmath
+_local = threading.local()
 
-    return mpmath.MPContext()
+
+def _context() -> Any:
+    """A multiprecision context of this thread's own: a context's precision is its state."""
+    if not hasattr(_local, "context"):
+        import mpmath
+
+        _local.context = mpmath.MPContext()
+    return _local.context
 
 
 MAX_NODES = 600

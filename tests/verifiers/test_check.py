@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -155,3 +156,11 @@ def test_importing_is_light() -> None:
 
 def test_a_verdict_is_a_plain_record() -> None:
     assert Verdict(Outcome.CORRECT, "1") == Verdict(Outcome.CORRECT, "1", "")
+
+
+def test_threads_do_not_share_precision() -> None:
+    pair = ("\\boxed{\\cos\\frac{\\pi}{7}-\\cos\\frac{2\\pi}{7}+\\cos\\frac{3\\pi}{7}}", "\\frac12")
+    near = ("\\boxed{262537412640768744}", "e^{\\pi\\sqrt{163}}")
+    with ThreadPoolExecutor(8) as threads:
+        verdicts = list(threads.map(lambda p: verify(*p).correct, [pair, near] * 60))
+    assert verdicts == [True, False] * 60

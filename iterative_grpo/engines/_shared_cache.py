@@ -81,7 +81,7 @@ class Rows:
         if not self.in_order:
             x = x.index_select(0, self.row_of_slot)
         _, K, Q, X = x.shape
-        x = x.unflatten(0, (self.stems, self.slots)).transpose(1, 2)
+        x = x.view(self.stems, self.slots, K, Q, X).transpose(1, 2)
         return x.reshape(self.stems * K, self.slots * Q, X)
 
     def from_slots(self, x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

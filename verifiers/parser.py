@@ -102,7 +102,7 @@ class Parser(Postfixes):
         groups: list[list[Node]] = [[]]
         joint = ""
         semicolons = commas = False
-        while self.token.kind == "sep":
+        while self.token.kind in ("sep", "implies"):
             self.advance()
         groups[-1].append(self.relation())
         while self.token.kind in ("sep", "implies"):

@@ -123,7 +123,7 @@ def _cleaned(text: str) -> str:
         text = _DOUBLED.sub("\\\\", text)
     if "$" in text or "\\(" in text or "\\[" in text or "**" in text:
         text = _undelimited(text)
-    text = text.strip()
+    text = text.strip(' \t\r\n"`')
     if not text.endswith("..."):
         text = text.rstrip(".,;").strip()
     while text.startswith(("=", ":", "\\approx")):

@@ -28,7 +28,7 @@ from verifiers.syntax import (
     Pow,
     Sym,
 )
-from verifiers.trees import size, variables
+from verifiers.trees import size, variables, walk
 
 LOW, HIGH, HIGHEST = 30, 70, 160
 MAX_MAGNITUDE = 200_000
@@ -337,3 +337,28 @@ def proportional(left: Node, right: Node, *, positive: bool) -> bool | None:
         if any(abs(ratio - first) > abs(first) * context.mpf(10) ** -20 for ratio in ratios):
             return False
         return bool(first > 0) or not positive
+
+
+def beyond_reach(node: Node) -> bool:
+    """Whether an expression holds a power or factorial that no stage would work out.
+
+    What cannot be worked out is not accepted, so a worker need not be asked.
+    """
+    for item in walk(node):
+        if isinstance(item, Pow):
+            size_of = item.exponent
+        elif isinstance(item, Func) and item.name in ("factorial", "factorial2", "binom"):
+            size_of = item.args[0]
+        else:
+            continue
+        if variables(size_of):
+            continue
+        try:
+            if abs(approximate(size_of, 15)) > LARGEST_EXPONENT:
+                return True
+        except NoValue:
+            return True
+    return False
+
+
+LARGEST_EXPONENT = 100_000

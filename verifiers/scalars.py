@@ -166,6 +166,8 @@ class Scalars(Judge):
         except NotNormal:
             pass
         verdict = sampling.agree(c, g)
+        if verdict is None and (sampling.beyond_reach(c) or sampling.beyond_reach(g)):
+            return False
         if verdict is False and self.close(c, g, None, None):
             return True
         return verdict

@@ -24,7 +24,7 @@ def extract(text: str) -> Extracted:
                 return Extracted(group.joined, "box")
             return Extracted(group.last.strip(), "box", group.joined)
         if boxes.is_empty(text):
-            return Extracted("", "box")
+            return Extracted(None, "box")  # a box there is, and it states nothing
     mark = text.rfind("####")
     if mark >= 0:
         return stated(phrases.clause(text[mark + 4 :]), "marker")

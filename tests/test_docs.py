@@ -16,7 +16,6 @@ from pipelines import cli, settings
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-MADE_LATER = {"docs/images/frozen_vs_iterative.png", "docs/main_job.md"}
 
 
 def text(name: str) -> str:
@@ -32,12 +31,7 @@ def test_links_lead_somewhere(name: str) -> None:
     prose = re.sub(r"^```.*?^```", "", text(name), flags=re.DOTALL | re.MULTILINE)
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose)
     local = [target for target in targets if not target.startswith(("http:", "https:"))]
-    missing = [
-        target
-        for target in local
-        if not ((ROOT / name).parent / target).exists()
-        and str(((ROOT / name).parent / target).resolve().relative_to(ROOT)) not in MADE_LATER
-    ]
+    missing = [target for target in local if not ((ROOT / name).parent / target).exists()]
     assert missing == []
 
 
@@ -89,7 +83,7 @@ def test_files_that_are_named_exist(name: str) -> None:
         for path in named - examples
         if not (ROOT / path).exists() and Path(path).stem.removeprefix("test_") not in stems
     }
-    assert missing - MADE_LATER == set()
+    assert missing == set()
 
 
 def test_settings_page_is_current() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 
 from reward_models.diagnostics import diagnose
 from reward_models.gate import Decision, Margins, SampleSet, decide
+from reward_models.model import RewardModel
+from reward_models.training import TrainingSettings, train
+from tests.reward_models.making import additions, llama, words
 
 Rows = list[tuple[float, ...]]
 SIZE = 600
@@ -121,3 +125,23 @@ def test_wrong_input_is_refused() -> None:
     short = SampleSet("fresh", rows(LABELS), PROBLEMS, rows(OLD), rows(OLD)[1:])
     with pytest.raises(ValueError, match="599 rows of scores, 600 of labels"):
         decide([short], Margins())
+
+
+def test_a_real_model_retrained_on_flipped_labels_is_refused() -> None:
+    tokenizer = words()
+    unseen = additions(200, 2)
+    asked = [row.question for row in unseen]
+    texts, ends = [row.text for row in unseen], [row.ends for row in unseen]
+    model = RewardModel.from_shape(llama(len(tokenizer)), tokenizer)
+    train(model, additions(800, 1), settings=TrainingSettings(learning_rate=3e-3, epochs=5))
+    old = model.score(asked, texts, ends)
+    flipped = [
+        dataclasses.replace(row, labels=tuple(1 - label for label in row.labels))
+        for row in additions(800, 3)
+    ]
+    train(model, flipped, settings=TrainingSettings(learning_rate=3e-3, epochs=2))
+    new = model.score(asked, texts, ends)
+    labels, names = [row.labels for row in unseen], [row.problem_id for row in unseen]
+    decision = decide([SampleSet("fresh", labels, names, old, new)], Margins())
+    assert not decision.promoted
+    assert any("auroc" in reason for reason in decision.reasons)

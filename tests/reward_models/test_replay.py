@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -285,3 +286,21 @@ def test_a_long_history_costs_no_more_than_a_short_one(tmp_path: Path) -> None:
     # Eighteen more files are opened and their headers read; the history is 60 MB.
     assert long[0] < short[0] + 0.05
     assert long[1] < short[1] * 1.1 + 300_000
+
+
+def test_replayed_rows_can_be_relabeled(tmp_path: Path) -> None:
+    history = past(tmp_path, {1: (50, 50)})
+
+    def turned(rows: Sequence[LabeledSolution]) -> list[LabeledSolution]:
+        return [
+            dataclasses.replace(row, labels=(1 - row.labels[0],), labeler="again") for row in rows
+        ]
+
+    plain = mix(rows_of(2, 45, 45), history, seed=0)
+    again = mix(rows_of(2, 45, 45), history, seed=0, relabel=turned)
+    assert again.rows[:90] == plain.rows[:90]
+    assert [row.text for row in again.rows] == [row.text for row in plain.rows]
+    assert [row.labels[0] for row in again.rows[90:]] == [1 - r.labels[0] for r in plain.rows[90:]]
+    assert {row.labeler for row in again.rows[90:]} == {"again"}
+    with pytest.raises(ValueError, match="returned others"):
+        mix(rows_of(2, 45, 45), history, seed=0, relabel=lambda rows: rows[1:])

@@ -8,6 +8,7 @@ signatures):
 - `_calculate_rewards`: completions become records, the reward source scores them.
 - `_generate_and_score_completions`: TRL's advantage per output becomes ours per token (B, T).
 - `_prepare_inputs`: micro-batches keep a group together and are trimmed to their longest row.
+- `_get_per_token_logps_and_entropies`: `logps/` computes a group's prompt once.
 
 The reference is the policy of the phase's start: TRL loads it from the path the policy was loaded
 from, so the policy must come from a path; a model object that has been trained since would get
@@ -21,6 +22,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -30,6 +32,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from trl import GRPOConfig, GRPOTrainer
 
 from iterative_grpo.batches import split_rows, trim
+from iterative_grpo.logps.paths import Logps, Path
 from iterative_grpo.normalize import Normalizer
 from iterative_grpo.protocols import CreditRule, Engine, RewardSource
 from iterative_grpo.rollouts import Rollout, health
@@ -72,7 +75,12 @@ class Task:
 
 
 class IterativeGRPOTrainer(GRPOTrainer):
-    """GRPO under outcome or process supervision, for one policy phase of Algorithm 1."""
+    """GRPO under outcome or process supervision, for one policy phase of Algorithm 1.
+
+    `logps_path` may be set to "plain" or "trl" to compare (`logps/`).
+    """
+
+    logps_path: Path = "shared"
 
     def __init__(
         self,
@@ -303,6 +311,48 @@ class IterativeGRPOTrainer(GRPOTrainer):
             self._buffered_inputs = [trim(part) for part in split_rows(batch, slices)]
         inputs: dict[str, Any] = self._buffered_inputs[self._step % slices]
         return inputs
+
+    @cached_property
+    def _logps(self) -> Logps:
+        return Logps(self.temperature, self.accelerator.autocast)
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **media: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        stock = super()._get_per_token_logps_and_entropies
+        scores = None
+        # The load-balancing loss of experts is TRL's to compute, and so are images.
+        if not compute_aux_loss and all(value is None for value in media.values()):
+            scores = self._logps(
+                model,
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                wanted=self.logps_path,
+                entropy=compute_entropy,
+                stock=lambda *rows: stock(model, *rows)[0],
+            )
+        if scores is not None:
+            return *scores, None
+        from_trl: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None] = stock(
+            model,
+            input_ids,
+            attention_mask,
+            logits_to_keep,
+            batch_size,
+            compute_entropy,
+            compute_aux_loss,
+            **media,
+        )
+        return from_trl
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run one micro-batch, and time it apart from the sampling and scoring it may start."""

@@ -1,0 +1,554 @@
+"""One policy update: stock TRL against ours, on the same stored rollouts.
+
+    python benchmarks/update.py --data ../shared/data --groups 8 16 --repeats 5 --threads 2
+
+An update is what follows sampling and scoring: the reference's log-probabilities of all rows, then
+for each micro-batch (one group) the loss and its gradient, then clipping and AdamW. Prompts are
+GSM8K's questions, completions its worked solutions (of other questions: G different ones each),
+under a tokenizer trained on them; the model is random. All arms run in turns in one process, so
+that a busy machine is busy for all. Peak memory is measured in a process of its own for each arm.
+
+Arms: `stock` is TRL's trainer; `trl`, `plain` and `shared` are ours by path, the first of which
+only trims micro-batches. Gradients are compared before the first step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+# Qwen2 shapes: width, feed-forward, layers, heads, key heads, vocabulary.
+SHAPES = {
+    "1m": (128, 352, 2, 4, 2, 2048),
+    "22m": (448, 1216, 8, 7, 7, 8192),
+    "48m": (640, 1728, 8, 10, 2, 16384),
+    "0.5b": (896, 4864, 24, 14, 2, 16384),
+}
+SPECIAL = {"pad_token": "<pad>", "eos_token": "<eos>"}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One update of one arm, in seconds."""
+
+    arm: str
+    group: int
+    reference: float
+    gradient: float
+    step: float
+
+    @property
+    def total(self) -> float:
+        """Return all of it."""
+        return self.reference + self.gradient + self.step
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of a process before an update and at its peak."""
+
+    before: int
+    peak: int
+
+
+def main() -> None:
+    """Measure what was asked for and print the table."""
+    options = parse()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    import torch
+
+    torch.set_num_threads(options.threads)
+    if options.memory_arm:
+        print(json.dumps(asdict(peak_memory(options))))
+        return
+    runs: list[Run] = []
+    reports = []
+    for group in options.groups:
+        with tempfile.TemporaryDirectory() as folder:
+            policy = Path(folder) / "policy"
+            rollouts = make(options, group, policy)
+            arms = {name: Arm(name, options, policy, rollouts, group) for name in options.arms}
+            gradients = {name: arm.gradient_of_update() for name, arm in arms.items()}
+            for repeat in range(-options.warm_up, options.repeats):
+                for name, arm in arms.items():
+                    run = arm.update()
+                    if repeat >= 0:
+                        runs.append(run)
+                        print(name, group, f"{run.total:.2f} s", file=sys.stderr, flush=True)
+            del arms
+            memory = {
+                name: memory_of(options, name, group, policy)
+                for name in (options.arms if options.memory else ())
+            }
+        reports.append(summary(options, group, runs, gradients, memory, rollouts))
+    print(table(reports))
+    if options.json:
+        found = {"machine": machine(options), "groups": reports, "runs": [asdict(r) for r in runs]}
+        Path(options.json).write_text(json.dumps(found, indent=1) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    """Return the command line's options."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with gsm8k/train.jsonl")
+    parser.add_argument("--shape", choices=SHAPES, default="22m")
+    parser.add_argument("--groups", type=int, nargs="+", default=[8, 16], help="G")
+    parser.add_argument("--prompts", type=int, default=8)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["stock", "plain", "shared"])
+    parser.add_argument("--groups-in-micro-batch", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--warm-up", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--no-memory", dest="memory", action="store_false")
+    parser.add_argument("--memory-arm", help=argparse.SUPPRESS)
+    parser.add_argument("--policy", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--json", metavar="FILE")
+    return parser.parse_args()
+
+
+# -- rollouts -------------------------------------------------------------------------------------
+
+
+def make(options: argparse.Namespace, group: int, folder: Path) -> dict[str, Any]:
+    """Save a random policy with its tokenizer, and return a generation as TRL stores it."""
+    import torch
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    width, feed_forward, layers, heads, key_heads, vocabulary = SHAPES[options.shape]
+    rows = read(options.data)
+    if not (folder / "config.json").exists():
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=trained_tokenizer(rows, vocabulary),
+            padding_side="left",
+            **SPECIAL,
+        )
+        torch.manual_seed(0)
+        config = Qwen2Config(
+            vocab_size=vocabulary,
+            hidden_size=width,
+            intermediate_size=feed_forward,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=key_heads,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+        Qwen2ForCausalLM(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    drawn = random.Random(0)
+    chosen = drawn.sample(rows, options.prompts)
+    prompts = [tokenizer(question + "\n")["input_ids"] for question, _ in chosen]
+    completions = [
+        [*tokenizer(answer)["input_ids"], tokenizer.eos_token_id]
+        for _ in prompts
+        for _, answer in drawn.sample(rows, group)
+    ]
+    repeated = [ids for ids in prompts for _ in range(group)]
+    generator = torch.Generator().manual_seed(0)
+    rewards_PG = torch.rand(options.prompts, group, generator=generator)
+    advantages_PG = (rewards_PG - rewards_PG.mean(1, True)) / (
+        rewards_PG.std(1, keepdim=True) + 1e-4
+    )
+    prompt_ids, prompt_mask = padded(repeated, tokenizer.pad_token_id, "left")
+    completion_ids, completion_mask = padded(completions, tokenizer.pad_token_id, "right")
+    batch = {
+        "prompt_ids": prompt_ids,
+        "prompt_mask": prompt_mask,
+        "completion_ids": completion_ids,
+        "completion_mask": completion_mask,
+        "advantages": advantages_PG.flatten(),
+        "num_items_in_batch": completion_mask.sum(),
+    }
+    return {name: value.to(options.device) for name, value in batch.items()}
+
+
+def read(folder: Path) -> list[tuple[str, str]]:
+    """Return GSM8K's training questions with their worked solutions."""
+    path = folder / "gsm8k" / "train.jsonl"
+    if not path.exists():
+        raise SystemExit(f"{path} does not exist; --data names a folder with gsm8k/train.jsonl")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [(row["question"], row["answer"]) for row in rows]
+
+
+def trained_tokenizer(rows: list[tuple[str, str]], size: int) -> Any:
+    """Return a byte-level BPE tokenizer with digits on their own, as those of Qwen2."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=list(SPECIAL.values()),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((text for row in rows for text in row), trainer)
+    return tokenizer
+
+
+def padded(rows: list[list[int]], pad: int, side: str) -> tuple[Any, Any]:
+    """Return ids and mask (B, X)."""
+    import torch
+
+    width = max(len(row) for row in rows)
+    ids = torch.full((len(rows), width), pad)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for index, row in enumerate(rows):
+        place = slice(width - len(row), width) if side == "left" else slice(0, len(row))
+        ids[index, place] = torch.tensor(row)
+        mask[index, place] = 1
+    return ids, mask
+
+
+# -- arms -----------------------------------------------------------------------------------------
+
+ARMS = ("stock", "trl", "plain", "shared")
+
+
+class Arm:
+    """A trainer with its policy, reference and optimizer, and the rollouts it updates on."""
+
+    def __init__(
+        self,
+        name: str,
+        options: argparse.Namespace,
+        policy: Path,
+        rollouts: dict[str, Any],
+        group: int,
+    ) -> None:
+        import torch
+
+        self.name = name
+        self.group = group
+        self.rollouts = rollouts
+        self.cuda = options.device == "cuda"
+        self.rows = group * options.groups_in_micro_batch
+        self.parts = len(rollouts["prompt_ids"]) // self.rows
+        self.trainer = trainer(name, options, policy, self.rows, self.parts, group)
+        self.trainer.current_gradient_accumulation_steps = self.parts
+        self.model = self.trainer.model
+        torch.manual_seed(1)
+        with torch.no_grad():
+            # The reference differs from the policy, so that the KL term takes part.
+            for parameter in self.model.parameters():
+                parameter.add_(0.02 * parameter.std() * torch.randn_like(parameter))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-6)
+
+    def update(self) -> Run:
+        """Run one update and return its times."""
+        import torch
+
+        self.model.train()
+        started = self.now()
+        batch = self.with_reference()
+        referenced = self.now()
+        self.backward(batch)
+        differentiated = self.now()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        stepped = self.now()
+        return Run(
+            self.name,
+            self.group,
+            referenced - started,
+            differentiated - referenced,
+            stepped - differentiated,
+        )
+
+    def gradient_of_update(self) -> Any:
+        """Return the gradient of an update as one vector, in float64 on the CPU."""
+        import torch
+
+        self.model.train()
+        self.backward(self.with_reference())
+        gradient = torch.cat([p.grad.flatten() for p in self.model.parameters()]).double().cpu()
+        self.optimizer.zero_grad(set_to_none=True)
+        return gradient
+
+    def with_reference(self) -> dict[str, Any]:
+        """Return the rollouts with the reference's log-probabilities."""
+        import torch
+
+        batch = dict(self.rollouts)
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        with torch.no_grad():
+            batch["ref_per_token_logps"], _, _ = self.trainer._get_per_token_logps_and_entropies(
+                self.trainer.ref_model,
+                ids,
+                mask,
+                batch["completion_ids"].size(1),
+                batch_size=self.rows,
+            )
+        return batch
+
+    def backward(self, batch: dict[str, Any]) -> None:
+        """Accumulate the gradient over micro-batches, cut as the trainer cuts them."""
+        from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
+
+        from iterative_grpo.batches import split_rows, trim
+
+        if self.name == "stock":
+            parts = split_tensor_dict(shuffle_sequence_dict(batch), self.parts)
+        else:
+            parts = [trim(part) for part in split_rows(batch, self.parts)]
+        for part in parts:
+            self.trainer._compute_loss(self.model, part).backward()
+
+    def now(self) -> float:
+        """Return the time at which all work so far is done."""
+        import torch
+
+        if self.cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def trainer(
+    name: str, options: argparse.Namespace, policy: Path, rows: int, parts: int, group: int
+) -> Any:
+    """Return the trainer of an arm, with its reference."""
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import GRPOConfig, GRPOTrainer
+
+    from iterative_grpo.advantages.outcome import Rule
+    from iterative_grpo.normalize import Normalizer
+    from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
+    from iterative_grpo.types import Problem, Prompt
+
+    dtype = getattr(torch, options.dtype)
+    args = GRPOConfig(
+        output_dir=str(policy.parent / "out"),
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=parts,
+        num_generations=group,
+        max_completion_length=512,
+        beta=0.04,
+        loss_type="grpo",
+        use_bias_correction_kl=False,
+        use_cpu=options.device != "cuda",
+        bf16=False,
+        gradient_checkpointing=False,
+        shuffle_dataset=False,
+        report_to="none",
+        save_strategy="no",
+        model_init_kwargs={"dtype": options.dtype} if name == "stock" else None,
+    )
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    if name == "stock":
+        stock = GRPOTrainer(
+            str(policy),
+            reward_funcs=[no_reward],
+            args=args,
+            train_dataset=Dataset.from_list([{"prompt": "1+1="}] * rows),
+            processing_class=tokenizer,
+        )
+        stock.model.to(options.device)
+        return stock
+    problem = Problem("toy/0", "1+1=", "2", "toy")
+    prompt = Prompt(problem.id, tuple(tokenizer(problem.question)["input_ids"]))
+    ours = IterativeGRPOTrainer(
+        AutoModelForCausalLM.from_pretrained(policy, dtype=dtype),
+        args=args,
+        task=Task([problem] * rows, [prompt] * rows, [problem.question] * rows),
+        source=NoSource(),
+        credit=Credit(Rule(), Normalizer()),
+        tokenizer=tokenizer,
+    )
+    ours.logps_path = name
+    ours.model.to(options.device)
+    return ours
+
+
+def no_reward(**_: Any) -> list[float]:
+    """Stand where TRL wants a reward: rollouts are stored with their advantages."""
+    raise RuntimeError("nothing is scored here")
+
+
+class NoSource:
+    """Stands where our trainer wants a reward source."""
+
+    def score(self, problems: Any, completions: Any) -> Any:
+        """Score nothing."""
+        raise RuntimeError("nothing is scored here")
+
+
+# -- memory ---------------------------------------------------------------------------------------
+
+
+def memory_of(options: argparse.Namespace, arm: str, group: int, policy: Path) -> Memory:
+    """Measure an arm's memory in a process of its own."""
+    command = [sys.executable, __file__, "--memory-arm", arm, "--policy", str(policy)]
+    for name in ("data", "shape", "prompts", "groups_in_micro_batch", "threads", "device", "dtype"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    # Blocks of a megabyte go back to the system when freed, so that resident means in use.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_ARENA_MAX": "2"}
+    done = subprocess.run(
+        [*command, "--groups", str(group)],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return Memory(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def peak_memory(options: argparse.Namespace) -> Memory:
+    """Return this process's memory over its second update: optimizer state exists before it."""
+    import gc
+
+    import torch
+
+    (group,) = options.groups
+    rollouts = make(options, group, options.policy)
+    arm = Arm(options.memory_arm, options, options.policy, rollouts, group)
+    arm.update()
+    gc.collect()
+    if options.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        arm.update()
+        return Memory(before, torch.cuda.max_memory_allocated())
+    # Linux: 5 resets the peak of resident memory (proc_pid_clear_refs(5)).
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    arm.update()
+    return Memory(before, resident("VmHWM"))
+
+
+def resident(field: str) -> int:
+    """Return a size of this process in bytes, from /proc/self/status."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"/proc/self/status has no {field}; memory is measured on Linux only")
+
+
+# -- report ---------------------------------------------------------------------------------------
+
+
+def summary(
+    options: argparse.Namespace,
+    group: int,
+    runs: list[Run],
+    gradients: dict[str, Any],
+    memory: dict[str, Memory],
+    rollouts: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the figures of one group size."""
+    prompts, completions = rollouts["prompt_mask"].sum(1), rollouts["completion_mask"].sum(1)
+    stock_tokens = len(prompts) * (
+        rollouts["prompt_mask"].size(1) + rollouts["completion_mask"].size(1)
+    )
+    # The last token of a completion predicts nothing.
+    needed = int(prompts[::group].sum() + completions.sum() - len(completions))
+    base = gradients.get("stock")
+    arms = {}
+    for name in options.arms:
+        own = [run for run in runs if run.arm == name and run.group == group]
+        found: dict[str, Any] = {
+            "seconds": median(run.total for run in own),
+            "reference": median(run.reference for run in own),
+            "gradient": median(run.gradient for run in own),
+            "step": median(run.step for run in own),
+        }
+        if base is not None:
+            found["gradient_difference"] = float((gradients[name] - base).norm() / base.norm())
+        if name in memory:
+            found["memory"] = asdict(memory[name])
+        arms[name] = found
+    return {
+        "group": group,
+        "rows": len(prompts),
+        "prompt_tokens": float(prompts.float().mean()),
+        "completion_tokens": float(completions.float().mean()),
+        "tokens_padded": stock_tokens,
+        "tokens_needed": needed,
+        "arms": arms,
+    }
+
+
+def table(reports: list[dict[str, Any]]) -> str:
+    """Return the figures as Markdown, each arm against the first."""
+    lines = []
+    for report in reports:
+        lines += [
+            f"G = {report['group']}, {report['rows']} rows, prompts of "
+            f"{report['prompt_tokens']:.0f} and completions of {report['completion_tokens']:.0f} "
+            f"tokens on average; {report['tokens_padded']:,} tokens padded, "
+            f"{report['tokens_needed']:,} needed "
+            f"({report['tokens_padded'] / report['tokens_needed']:.2f}x).",
+            "",
+            "| arm | update s | reference s | gradient s | step s | speed-up | update MB "
+            "| of stock | process MB | gradient difference |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        first = next(iter(report["arms"].values()))
+        for name, arm in report["arms"].items():
+            lines.append(
+                f"| {name} | {arm['seconds']:.2f} | {arm['reference']:.2f} "
+                f"| {arm['gradient']:.2f} | {arm['step']:.3f} "
+                f"| {first['seconds'] / arm['seconds']:.2f}x | {memory_cells(arm, first)} "
+                f"| {arm.get('gradient_difference', float('nan')):.1e} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def memory_cells(arm: dict[str, Any], first: dict[str, Any]) -> str:
+    """Return what the update needs above the trainer at rest, its share, and the whole process."""
+    if "memory" not in arm:
+        return "- | - | -"
+    needed, base = (m["memory"]["peak"] - m["memory"]["before"] for m in (arm, first))
+    return f"{needed / 1e6:.0f} | {needed / base:.2f} | {arm['memory']['peak'] / 1e6:.0f}"
+
+
+def machine(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what a reader needs to compare figures."""
+    import torch
+    import transformers
+    import trl
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "trl": trl.__version__,
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+        "dtype": options.dtype,
+        "shape": options.shape,
+        "threads": options.threads,
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""All tokens of a batch in one row: each prompt once, then the completions that continue it.
+
+Nothing is padded, so every layer works on exactly the tokens that matter; only attention has to
+know which tokens see which. The last token of a completion predicts nothing and is left out.
+
+Dimensions: B rows, P prompt columns, T completion columns, N packed tokens, M scored tokens,
+G completions of a prompt, C longest completion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Prompts padded on the left (B, P) and completions padded on the right (B, T)."""
+
+    prompts: torch.Tensor
+    prompt_lengths: Sequence[int]
+    completions: torch.Tensor
+    completion_lengths: Sequence[int]
+
+    @classmethod
+    def read(cls, ids: torch.Tensor, mask: torch.Tensor, completion_columns: int) -> Rows | None:
+        """Cut TRL's batch; None if a prompt is empty or padding lies elsewhere than said above."""
+        prompt_BP, completion_BT = ids[:, :-completion_columns], ids[:, -completion_columns:]
+        seen = mask.bool()
+        prompt_seen, completion_seen = seen[:, :-completion_columns], seen[:, -completion_columns:]
+        prompt_B, completion_B = prompt_seen.sum(1), completion_seen.sum(1)
+        columns_P = torch.arange(prompt_BP.size(1), device=ids.device)
+        columns_T = torch.arange(completion_columns, device=ids.device)
+        regular = (
+            (prompt_seen == (columns_P >= prompt_BP.size(1) - prompt_B[:, None])).all()
+            & (completion_seen == (columns_T < completion_B[:, None])).all()
+            & (prompt_B > 0).all()
+        )
+        # One look at the device for everything.
+        found = torch.cat([regular[None].long(), prompt_B, completion_B]).tolist()
+        if not found[0]:
+            return None
+        rows = len(ids)
+        return cls(prompt_BP, found[1 : rows + 1], completion_BT, found[rows + 1 :])
+
+    def groups(self) -> list[list[int]]:
+        """Return the indices of rows with equal prompts, by first appearance."""
+        found: dict[tuple[int, ...], list[int]] = {}
+        for row, (ids, length) in enumerate(
+            zip(self.prompts.tolist(), self.prompt_lengths, strict=True)
+        ):
+            found.setdefault(tuple(ids[len(ids) - length :]), []).append(row)
+        return list(found.values())
+
+    def select(self, rows: Sequence[int]) -> Rows:
+        """Return some rows, without the columns that are padding in all of them."""
+        index = torch.tensor(rows, dtype=torch.long, device=self.prompts.device)
+        prompts = [self.prompt_lengths[row] for row in rows]
+        completions = [self.completion_lengths[row] for row in rows]
+        return Rows(
+            self.prompts[index, -max(prompts) :],
+            prompts,
+            self.completions[index, : max(completions)],
+            completions,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Where a prompt and its completions lie in the packed row.
+
+    `padded` (G, C) are places of completion tokens: short completions repeat their last place (or
+    the prompt's, if they have none). `kept` are the rectangle's cells that are no
+    repetitions; None where all are kept.
+    """
+
+    prompt: slice
+    completions: slice
+    padded: torch.Tensor
+    kept: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A packed batch: `ids` and `positions` (1, N), and what to read off it.
+
+    `sources` (M,) are the packed places that predict the tokens `targets` (M,), whose
+    log-probabilities belong into the cells `cells` (M,) of a flattened (B, T).
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    groups: Sequence[Group]
+    sources: torch.Tensor
+    targets: torch.Tensor
+    cells: torch.Tensor
+
+
+def pack(rows: Rows, groups: Sequence[Sequence[int]]) -> Pack:
+    """Pack groups of rows with equal prompts."""
+    device = rows.prompts.device
+    width_P, width_T = rows.prompts.size(1), rows.completions.size(1)
+    flat = torch.cat([rows.prompts.reshape(-1), rows.completions.reshape(-1)])
+    completions_at = rows.prompts.numel()
+    taken: list[torch.Tensor] = []
+    positions: list[torch.Tensor] = []
+    sources: list[torch.Tensor] = []
+    cells: list[torch.Tensor] = []
+    packed: list[Group] = []
+    place = 0
+    for group in groups:
+        length = rows.prompt_lengths[group[0]]
+        first = (group[0] + 1) * width_P - length
+        taken.append(torch.arange(first, first + length))
+        positions.append(torch.arange(length))
+        prompt = slice(place, place + length)
+        place += length
+        starts, counts = [], []
+        for row in group:
+            count = max(rows.completion_lengths[row] - 1, 0)
+            cell = row * width_T
+            taken.append(torch.arange(completions_at + cell, completions_at + cell + count))
+            positions.append(torch.arange(length, length + count))
+            if rows.completion_lengths[row]:
+                sources.append(torch.tensor([prompt.stop - 1]))
+                sources.append(torch.arange(place, place + count))
+                cells.append(torch.arange(cell, cell + count + 1))
+            starts.append(place)
+            counts.append(count)
+            place += count
+        packed.append(_group(prompt, starts, counts, device))
+    none = torch.zeros(0, dtype=torch.long)
+    cells_M = torch.cat([*cells, none]).to(device)
+    return Pack(
+        ids=flat[torch.cat(taken).to(device)][None],
+        positions=torch.cat(positions).to(device)[None],
+        groups=packed,
+        sources=torch.cat([*sources, none]).to(device),
+        targets=rows.completions.reshape(-1)[cells_M],
+        cells=cells_M,
+    )
+
+
+def _group(
+    prompt: slice, starts: Sequence[int], counts: Sequence[int], device: torch.device
+) -> Group:
+    longest = max(counts)
+    start_G, count_G = torch.tensor(starts), torch.tensor(counts)
+    column_C = torch.arange(longest)
+    last_G = (count_G - 1).clamp(min=0)
+    padded_GC = start_G[:, None] + torch.minimum(column_C[None, :], last_G[:, None])
+    padded_GC[count_G == 0] = prompt.stop - 1
+    kept = (column_C[None, :] < count_G[:, None]).flatten().nonzero().squeeze(-1)
+    return Group(
+        prompt=prompt,
+        completions=slice(prompt.stop, prompt.stop + sum(counts)),
+        padded=padded_GC.to(device),
+        kept=None if len(kept) == padded_GC.numel() else kept.to(device),
+    )
+
+
+def budgeted(
+    rows: Rows, groups: Sequence[Sequence[int]], tokens: int
+) -> Iterator[list[Sequence[int]]]:
+    """Yield batches of groups that pack into `tokens` (or one group, if it is larger)."""
+    batch: list[Sequence[int]] = []
+    filled = 0
+    for group in groups:
+        size = rows.prompt_lengths[group[0]] + sum(rows.completion_lengths[row] for row in group)
+        if batch and filled + size > tokens:
+            yield batch
+            batch, filled = [], 0
+        batch.append(group)
+        filled += size
+    if batch:
+        yield batch

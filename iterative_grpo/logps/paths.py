@@ -1,0 +1,253 @@
+"""The three paths to the same log-probabilities, and the choice between them."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from iterative_grpo.logps import attention, models
+from iterative_grpo.logps.head import score
+from iterative_grpo.logps.packing import Rows, budgeted, pack
+
+Path = Literal["shared", "plain", "trl"]
+Scores = tuple[torch.Tensor, torch.Tensor | None]
+Stock = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+
+# Tokens that go through a model at once: enough to fill its products, few enough for its memory.
+TOKEN_BUDGET = 8192
+
+logger = logging.getLogger(__name__)
+
+
+class Logps:
+    """Computes log-probabilities on the fastest path that a model and a batch allow.
+
+    Each model is checked once: on a few rows of its first batch, a path of ours must agree with
+    TRL's. Whatever is not on the wanted path is said once, with the reason.
+
+    Args:
+        temperature: divides logits, as in sampling.
+        autocast: makes the context that the model computes in.
+    """
+
+    def __init__(
+        self, temperature: float, autocast: Callable[[], AbstractContextManager[Any]]
+    ) -> None:
+        self.temperature = temperature
+        self.autocast = autocast
+        self._paths: weakref.WeakKeyDictionary[Any, dict[Path, Path]] = weakref.WeakKeyDictionary()
+        self._said: set[str] = set()
+
+    def __call__(
+        self,
+        model: Any,
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        columns: int,
+        *,
+        wanted: Path,
+        entropy: bool,
+        stock: Stock,
+    ) -> Scores | None:
+        """Return log-probabilities and entropies (B, T), zero at padding; None for TRL's path.
+
+        Args:
+            model: a causal language model, bare, with PEFT, or in DDP.
+            ids: prompts and completions (B, P + T), padded on the outer sides.
+            mask: 1 at their tokens (B, P + T).
+            columns: T.
+            wanted: the path to take if the model can.
+            entropy: whether entropies are asked for; else they are None.
+            stock: TRL's log-probabilities of (ids, mask, columns), for the check.
+        """
+        if wanted == "trl":
+            return None
+        inner = models.unwrapped(model)
+        reason = models.only_trl(model, inner)
+        if reason is not None:
+            self._say(f"log-probabilities of {type(inner).__name__} come from TRL: {reason}")
+            return None
+        rows = Rows.read(ids, mask, columns)
+        if rows is None:
+            self._say(
+                "log-probabilities of a batch come from TRL: a prompt is empty, or padding "
+                "is not left of prompts and right of completions"
+            )
+            return None
+        path = self._path(inner, rows, wanted, stock)
+        if path == "shared" and models.drops(inner):
+            self._say(f"{type(inner).__name__} computes prompts for each row: it has dropout")
+            path = "plain"
+        if path == "trl":
+            return None
+        if not torch.is_grad_enabled() or not isinstance(model, DistributedDataParallel):
+            return self._compute(inner, rows, path, entropy)
+        # DDP has to see a forward pass of its own, or it averages no gradients.
+        forward = inner.forward
+        inner.forward = lambda *_: self._compute(inner, rows, path, entropy)
+        try:
+            scores: Scores = model(ids)
+        finally:
+            inner.forward = forward
+        return scores
+
+    def _compute(self, inner: Any, rows: Rows, path: Path, entropy: bool) -> Scores:
+        compute = _shared if path == "shared" else _plain
+        with self.autocast():
+            return compute(inner, rows, self.temperature, entropy)
+
+    def _path(self, inner: Any, rows: Rows, wanted: Path, stock: Stock) -> Path:
+        """Return the path for a model; the first time, find out which ones agree with TRL."""
+        if not any(rows.completion_lengths):
+            # Nothing to score and so nothing to compare; any path makes zeros of it.
+            return "plain"
+        known = self._paths.setdefault(inner, {})
+        if wanted not in known:
+            known[wanted] = self._find_path(inner, rows, wanted, stock)
+        return known[wanted]
+
+    def _find_path(self, inner: Any, rows: Rows, wanted: Path, stock: Stock) -> Path:
+        name = type(inner).__name__
+        # One prompt: without padding on the left, positions are the same in all implementations.
+        length = rows.completion_lengths.__getitem__
+        groups = [sorted(group, key=length)[-2:] for group in rows.groups()]
+        few = rows.select(max(groups, key=lambda group: sum(map(length, group))))
+        few_ids, few_mask = _padded(few)
+        columns = few.completions.size(1)
+        paths: list[Path] = ["shared", "plain"] if wanted == "shared" else ["plain"]
+        training = [module for module in inner.modules() if module.training]
+        try:
+            # Dropout would make any two passes differ.
+            inner.eval()
+            with torch.no_grad():
+                expected = stock(few_ids, few_mask, columns)
+                for path in paths:
+                    reason = models.not_shared(inner) if path == "shared" else None
+                    if reason is None:
+                        try:
+                            logps, _ = self._compute(inner, few, path, entropy=False)
+                            reason = _disagreement(logps, expected)
+                        except attention.UnsupportedModel as error:
+                            reason = str(error)
+                    if reason is None:
+                        return path
+                    self._say(f"log-probabilities of {name} not on the {path} path: {reason}")
+        finally:
+            for module in training:
+                module.training = True
+        return "trl"
+
+    def _say(self, note: str) -> None:
+        if note not in self._said:
+            self._said.add(note)
+            logger.warning(note)
+
+
+def _shared(inner: Any, rows: Rows, temperature: float, entropy: bool) -> Scores:
+    """Score packed rows, each prompt computed once."""
+    groups = rows.groups()
+    tokens = TOKEN_BUDGET if not torch.is_grad_enabled() else None
+    batches = [groups] if tokens is None else budgeted(rows, groups, tokens)
+    cells, logps, entropies = [], [], []
+    for batch in batches:
+        packed = pack(rows, batch)
+        with attention.attending(inner, packed):
+            output = inner.base_model(
+                input_ids=packed.ids, position_ids=packed.positions, use_cache=False
+            )
+        hidden_MH = output.last_hidden_state[0].index_select(0, packed.sources)
+        scores = score(
+            hidden_MH, inner.get_output_embeddings(), packed.targets, temperature, entropy
+        )
+        cells.append(packed.cells)
+        logps.append(scores[0])
+        entropies.append(scores[1])
+    return _placed(rows, cells, logps), _placed(rows, cells, entropies) if entropy else None
+
+
+def _plain(inner: Any, rows: Rows, temperature: float, entropy: bool) -> Scores:
+    """Score padded rows in chunks of similar length."""
+    device = rows.prompts.device
+    width = rows.completions.size(1)
+    cells, logps, entropies = [], [], []
+    for chunk in _similar(rows, TOKEN_BUDGET):
+        part = rows.select(chunk)
+        ids, mask = _padded(part)
+        output = inner.base_model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            use_cache=False,
+        )
+        first = part.prompts.size(1) - 1
+        hidden = output.last_hidden_state[:, first : first + part.completions.size(1)]
+        scored = mask[:, first + 1 :].bool()
+        scores = score(
+            hidden[scored],
+            inner.get_output_embeddings(),
+            part.completions[scored],
+            temperature,
+            entropy,
+        )
+        row, column = scored.nonzero(as_tuple=True)
+        cells.append(torch.tensor(chunk, device=device)[row] * width + column)
+        logps.append(scores[0])
+        entropies.append(scores[1])
+    return _placed(rows, cells, logps), _placed(rows, cells, entropies) if entropy else None
+
+
+def _placed(
+    rows: Rows, cells: Sequence[torch.Tensor], values: Sequence[torch.Tensor | None]
+) -> torch.Tensor:
+    """Put values into their cells (B, T); all others are 0."""
+    found = torch.cat([value for value in values if value is not None])
+    empty = found.new_zeros(rows.completions.numel())
+    return empty.index_put((torch.cat(list(cells)),), found).view_as(rows.completions)
+
+
+def _padded(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and mask (B, P + T)."""
+    device = rows.prompts.device
+    width_P, width_T = rows.prompts.size(1), rows.completions.size(1)
+    prompts = torch.tensor(rows.prompt_lengths, device=device)[:, None]
+    completions = torch.tensor(rows.completion_lengths, device=device)[:, None]
+    mask = torch.cat(
+        [
+            torch.arange(width_P, device=device) >= width_P - prompts,
+            torch.arange(width_T, device=device) < completions,
+        ],
+        dim=1,
+    )
+    return torch.cat([rows.prompts, rows.completions], dim=1), mask.long()
+
+
+def _similar(rows: Rows, tokens: int) -> list[list[int]]:
+    """Return chunks of rows of similar length that pad to at most `tokens` (or one row)."""
+    lengths = list(zip(rows.completion_lengths, rows.prompt_lengths, strict=True))
+    order = sorted(range(len(lengths)), key=lambda row: (sum(lengths[row]), row))
+    chunks: list[list[int]] = []
+    widths = (0, 0)
+    for row in order:
+        widths = (max(widths[0], lengths[row][0]), max(widths[1], lengths[row][1]))
+        if chunks and (len(chunks[-1]) + 1) * sum(widths) <= tokens:
+            chunks[-1].append(row)
+        else:
+            chunks.append([row])
+            widths = lengths[row]
+    return chunks
+
+
+def _disagreement(logps: torch.Tensor, expected: torch.Tensor) -> str | None:
+    """Return how far log-probabilities are off TRL's, if that is more than rounding."""
+    low = expected.dtype.itemsize < 4 or torch.is_autocast_enabled(logps.device.type)
+    allowed = (0.1 if low else 1e-3) * float(expected.float().std(correction=0)) + 1e-4
+    difference = (logps.float() - expected.float()).abs()
+    if float(difference.mean()) <= allowed:
+        return None
+    return f"it differs from TRL's by {float(difference.max()):.2g}"

@@ -1,0 +1,236 @@
+"""Each path against one unpadded row at a time, and what falls back to which."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+from iterative_grpo.logps import paths
+from iterative_grpo.logps.paths import Logps, Path
+from tests.iterative_grpo.logps.making import (
+    FAMILIES,
+    TEMPERATURE,
+    Batch,
+    batch,
+    decoder,
+    distance,
+    gradient,
+    oracle,
+)
+
+
+def compute(
+    model: Any, rows: Batch, wanted: Path = "shared", logps: Logps | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores on a path of ours; the check that precedes it is against the oracle."""
+
+    logps = logps or Logps(TEMPERATURE, contextlib.nullcontext)
+
+    def stock(ids: torch.Tensor, mask: torch.Tensor, columns: int) -> torch.Tensor:
+        with logps.autocast():
+            return oracle(model, Batch(ids, mask, columns))[0]
+
+    found = logps(
+        model, rows.ids, rows.mask, rows.columns, wanted=wanted, entropy=True, stock=stock
+    )
+    assert found is not None
+    assert found[1] is not None
+    return found[0], found[1]
+
+
+def weighted(scores: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """A loss in which every log-probability and entropy has a weight of its own."""
+    generator = torch.Generator().manual_seed(3)
+    total = torch.zeros((), dtype=scores[0].dtype)
+    for values in scores:
+        weights = torch.randn(values.shape, generator=generator, dtype=torch.float64)
+        total = total + (values * weights.to(values.dtype)).sum()
+    return total
+
+
+@pytest.mark.parametrize("group", [2, 3, 8])
+@pytest.mark.parametrize("wanted", ["shared", "plain"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ragged_groups_score_and_differentiate_as_single_rows(
+    family: str, wanted: Path, group: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, rows = decoder(family), batch(group=group)
+    expected = oracle(model, rows)
+    found = compute(model, rows, wanted)
+    assert not caplog.records
+    assert distance(found[0], expected[0]) < 1e-12
+    assert distance(found[1], expected[1]) < 1e-12
+    assert distance(gradient(model, weighted(found)), gradient(model, weighted(expected))) < 1e-10
+
+
+@pytest.mark.parametrize("wanted", ["shared", "plain"])
+def test_float32_rounds_like_single_rows(wanted: Path) -> None:
+    model, rows = decoder("qwen2", torch.float32, spread=0.1), batch(group=8)
+    found, expected = compute(model, rows, wanted), oracle(model, rows)
+    assert found[0].dtype is torch.float32
+    assert distance(gradient(model, weighted(found)), gradient(model, weighted(expected))) < 1e-6
+
+
+@pytest.mark.parametrize("wanted", ["shared", "plain"])
+def test_bfloat16_scores_in_float32(wanted: Path) -> None:
+    model, rows = decoder("llama", torch.bfloat16), batch()
+    found = compute(model, rows, wanted)[0]
+    assert found.dtype is torch.float32
+    assert distance(found, oracle(decoder("llama", torch.float32), rows)[0]) < 0.05
+
+
+@pytest.mark.parametrize("wanted", ["shared", "plain"])
+def test_chunks_by_token_budget_change_nothing(
+    wanted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, rows = decoder("llama"), batch()
+    calls: list[int] = []
+    model.model.register_forward_hook(lambda *_: calls.append(1))
+    monkeypatch.setattr(paths, "TOKEN_BUDGET", 30)
+    with torch.no_grad():
+        found = compute(model, rows, wanted)
+    assert len(calls) > 3
+    assert distance(found[0], oracle(model, rows)[0]) < 1e-12
+
+
+def test_rows_of_a_group_need_not_lie_together() -> None:
+    model, rows = decoder("llama"), batch()
+    order = torch.randperm(len(rows.ids), generator=torch.Generator().manual_seed(0))
+    mixed = Batch(rows.ids[order], rows.mask[order], rows.columns)
+    assert distance(compute(model, mixed)[0], oracle(model, mixed)[0]) < 1e-12
+
+
+def test_a_prompt_is_computed_once() -> None:
+    model, rows = decoder("llama"), batch((30,), group=8)
+    seen: list[int] = []
+    logps = Logps(TEMPERATURE, contextlib.nullcontext)
+    compute(model, rows, logps=logps)
+    model.model.embed_tokens.register_forward_hook(lambda _, ids, __: seen.append(ids[0].numel()))
+    compute(model, rows, logps=logps)
+    completions = rows.mask[:, -rows.columns :].sum(1)
+    assert seen == [30 + int((completions - 1).clamp(min=0).sum())]
+
+
+def test_masked_batches_have_a_gradient_of_zero() -> None:
+    model, rows = decoder("llama"), batch()
+    compute(model, rows)
+    rows.mask[:, -rows.columns :] = 0
+    found = compute(model, rows)
+    assert not found[0].any()
+    assert not gradient(model, found[0].sum()).any()
+
+
+def test_low_rank_adapters_and_their_absence() -> None:
+    adapted = get_peft_model(
+        decoder("llama"),
+        LoraConfig(target_modules=["q_proj", "v_proj"], r=4, init_lora_weights=False),
+    ).double()
+    rows = batch()
+    logps = Logps(TEMPERATURE, contextlib.nullcontext)
+    found, expected = compute(adapted, rows, logps=logps), oracle(adapted, rows)
+    assert distance(found[0], expected[0]) < 1e-12
+    assert distance(gradient(adapted, weighted(found)), gradient(adapted, weighted(expected))) < (
+        1e-10
+    )
+    with adapted.disable_adapter():
+        without = compute(adapted, rows, logps=logps)[0]
+        assert distance(without, oracle(adapted, rows)[0]) < 1e-12
+    assert distance(without, found[0]) > 1e-3
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_layers_that_are_computed_again_attend_the_same(reentrant: bool) -> None:
+    model, rows = decoder("llama"), batch()
+    expected = gradient(model, weighted(oracle(model, rows)))
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    model.enable_input_require_grads()
+    model.train()
+    assert distance(gradient(model, weighted(compute(model, rows))), expected) < 1e-10
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_autocast_scores_in_its_precision() -> None:
+    model, rows = decoder("llama", torch.float32, spread=0.1), batch()
+
+    def autocast() -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16)
+
+    found = compute(model, rows, logps=Logps(TEMPERATURE, autocast))
+    expected = oracle(model, rows)
+    assert 1e-5 < distance(found[0], expected[0]) < 0.05
+    difference = distance(gradient(model, weighted(found)), gradient(model, weighted(expected)))
+    assert 1e-5 < difference < 0.1
+
+
+def test_a_model_that_computes_otherwise_is_noticed_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A layer of its own that mixes neighbours, as convolutions and recurrences do."""
+    model = decoder("llama")
+
+    class Mixing(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mixed: torch.Tensor = self.inner(x + nn.functional.pad(x, (0, 0, 1, 0))[:, :-1])
+            return mixed
+
+    model.model.layers[0].mlp = Mixing(model.model.layers[0].mlp)
+    logps = Logps(TEMPERATURE, contextlib.nullcontext)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            compute(model, batch(prompts=(5, 5), even=True), logps=logps)
+    assert len(caplog.records) == 1
+    assert "not on the shared path: it differs" in caplog.text
+    even = batch(prompts=(5, 5), even=True)
+    assert distance(compute(model, even, logps=logps)[0], oracle(model, even)[0]) < 1e-12
+
+
+def test_dropout_is_drawn_for_each_row(caplog: pytest.LogCaptureFixture) -> None:
+    model, rows = decoder("llama"), batch()
+    model.config.attention_dropout = 0.5
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    model.train()
+    logps = Logps(TEMPERATURE, contextlib.nullcontext)
+    found = compute(model, rows, logps=logps)[0]
+    assert "dropout" in caplog.text
+    assert distance(found, compute(model, rows, logps=logps)[0]) > 1e-3
+    model.eval()
+    assert distance(compute(model, rows, logps=logps)[0], oracle(model, rows)[0]) < 1e-12
+
+
+@pytest.mark.parametrize("unusual", ["softcap", "empty prompt", "hole", "wrapper"])
+def test_what_is_left_to_trl_is_said(unusual: str, caplog: pytest.LogCaptureFixture) -> None:
+    model: Any = decoder("llama")
+    rows = batch()
+    if unusual == "softcap":
+        model.config.final_logit_softcapping = 30.0
+    elif unusual == "wrapper":
+        model = nn.Sequential(model)
+    elif unusual == "hole":
+        rows.mask[0, -3] = 0
+    else:
+        rows.mask[0, : -rows.columns] = 0
+    logps = Logps(TEMPERATURE, contextlib.nullcontext)
+    for _ in range(2):
+        found = logps(
+            model,
+            rows.ids,
+            rows.mask,
+            rows.columns,
+            wanted="shared",
+            entropy=False,
+            stock=lambda *_: torch.zeros(()),
+        )
+        assert found is None
+    assert len(caplog.records) == 1
+    assert "TRL" in caplog.text

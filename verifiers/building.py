@@ -79,14 +79,15 @@ def divide(top: Node, bottom: Node) -> Node:
     return Div(top, bottom)
 
 
-def is_proper(fraction: Div) -> bool:
-    """Whether a fraction of whole numbers is below one."""
+def is_part(fraction: Div) -> bool:
+    """Whether a fraction of whole numbers can be the part of a mixed number."""
     top, bottom = fraction.top, fraction.bottom
     return (
         isinstance(top, Num)
         and isinstance(bottom, Num)
         and top.value.denominator == bottom.value.denominator == 1
-        and 0 <= top.value < bottom.value
+        and top.value >= 0
+        and bottom.value > 0
     )
 
 

@@ -19,7 +19,7 @@ from fractions import Fraction
 from verifiers.building import (
     compound,
     divide,
-    is_proper,
+    is_part,
     mixed,
     negate,
     product_of,
@@ -261,7 +261,7 @@ class Parser(Postfixes):
                     and last.decimals is None
                     and isinstance(share, Div)
                     and token.text == "frac"
-                    and is_proper(share)
+                    and is_part(share)
                 ):
                     number = Num(mixed(last.value, quotient(share)))
                     product[-1] = Percent(number) if isinstance(factor, Percent) else number

@@ -45,6 +45,9 @@ class Relations(Judge):
         alike = c.operators == g.operators and c.operators != ("=",)
         if alike and self.each(c.sides, g.sides):
             return True
+        orders = _order_of_names(c), _order_of_names(g)
+        if orders[0] is not None and orders[1] is not None:
+            return orders[0] == orders[1]
         ca, ga = assignment(c, sums=True), assignment(g)
         if ca is not None and ga is not None:
             if ca.name == ga.name or _same_names(ca, ga):
@@ -134,6 +137,21 @@ def _renamed(c: Assigned, g: Assigned) -> Node | None:
     if not (isinstance(old, Sym) and isinstance(new, Sym)) or mentions(c.value, new):
         return None
     return renamed(c.value, old, new)
+
+
+def _order_of_names(node: Relation) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """The order that `f(2) < f(1) < f(4)` states, read from the smaller end; None for others."""
+    rising, falling = ("<", "<="), (">", ">=")
+    names = [name_of(side) for side in node.sides]
+    known = tuple(name for name in names if name is not None)
+    if len(known) != len(names) or len(known) < 2:
+        return None
+    if all(operator in rising for operator in node.operators):
+        return node.operators, known
+    if all(operator in falling for operator in node.operators):
+        flipped = tuple(rising[falling.index(operator)] for operator in reversed(node.operators))
+        return flipped, known[::-1]
+    return None
 
 
 def _constant_value(assigned: Assigned) -> bool:

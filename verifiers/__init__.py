@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from verifiers.batch import verify_many
     from verifiers.check import verify
     from verifiers.policy import EXACT, LENIENT, STRICT, Policy
-    from verifiers.verdict import GoldError, Outcome, ParseError, Verdict
+    from verifiers.verdict import (
+        GoldError,
+        Outcome,
+        ParseError,
+        SwappedArgumentsWarning,
+        Verdict,
+    )
 
 __all__ = [
     "EXACT",
@@ -24,6 +30,7 @@ __all__ = [
     "Outcome",
     "ParseError",
     "Policy",
+    "SwappedArgumentsWarning",
     "Verdict",
     "verify",
     "verify_many",
@@ -37,6 +44,7 @@ _HOMES = {
     "GoldError": "verdict",
     "Outcome": "verdict",
     "ParseError": "verdict",
+    "SwappedArgumentsWarning": "verdict",
     "Verdict": "verdict",
     "verify": "check",
     "verify_many": "batch",

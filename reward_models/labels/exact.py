@@ -66,6 +66,8 @@ def check_arithmetic(problem: Problem, text: str, ends: Sequence[int]) -> list[b
     """Check each step's own equations; a step is wrong only if one of them is false."""
     from verifiers.steps import check_spans
 
+    if not text:
+        return [True]  # the one empty step of an empty output; its label is the verdict's
     return [verdict.outcome.name != "WRONG" for verdict in check_spans(text, ends)]
 
 

@@ -20,17 +20,20 @@ def main() -> None:
     accelerator = Accelerator(cpu=True)
     tokenizer = words()
     model = RewardModel.from_shape(llama(len(tokenizer)), tokenizer)
-    rows = additions(count, 1, steps=True)
+    # Two questions for many rows: each process reads a question once for its solutions.
+    asked = ("Ann has 3 coins.", "Ann has 8 coins.")
+    rows = [row for row in additions(9 * count, 1, steps=True) if row.question in asked][:count]
     report = train(
         model,
         rows,
         heldout=additions(21, 2, steps=True),
-        settings=TrainingSettings(batch_size=8, loss=loss, patience=9, warmup=0, decay=0),
+        settings=TrainingSettings(batch_size=16, loss=loss, patience=9, warmup=0, decay=0),
         accelerator=accelerator if accelerator.num_processes > 1 else None,
     )
     if accelerator.is_main_process:
         model.save(folder / f"on{accelerator.num_processes}")
         (folder / f"heldout{accelerator.num_processes}").write_text(repr(report.heldout_losses))
+    accelerator.end_training()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from typing import Any
 
 MANIFEST = "manifest.json"
 
+LOG = "log"
+"""Folder of an artifact for what differs between equal runs (seconds): kept, not fingerprinted."""
+
 
 class ArtifactError(RuntimeError):
     """An artifact that is missing, damaged, or not the one that the settings would make."""
@@ -56,7 +59,10 @@ def finish(
     files = {}
     for file in sorted(p for p in unfinished.rglob("*") if p.is_file()):
         _flush(file)
-        files[file.relative_to(unfinished).as_posix()] = {
+        name = file.relative_to(unfinished)
+        if name.parts[0] == LOG:
+            continue
+        files[name.as_posix()] = {
             "bytes": file.stat().st_size,
             "sha256": sha256(file),
         }

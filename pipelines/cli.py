@@ -18,7 +18,7 @@ OURS = ("iterative_grpo", "reward_models", "verifiers", "pipelines")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
-    options = parser().parse_args(arguments)
+    options = parse(arguments)
     try:
         code: int = options.action(options)
     except KeyboardInterrupt:
@@ -34,6 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return REFUSED
     return code
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; overrides may stand after options too, which argparse cannot do."""
+    grammar = parser()
+    options, rest = grammar.parse_known_args(arguments)
+    if rest and ("overrides" not in options or any(word.startswith("-") for word in rest)):
+        grammar.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
+    return options
 
 
 def parser() -> argparse.ArgumentParser:

@@ -22,7 +22,7 @@ def steps(run: Path) -> Iterator[Row]:
     """Yield one row an optimizer step, counted over the whole run as `global_step`."""
     count = 0
     for folder in iteration_folders(run):
-        log = folder / "optimize" / "steps.jsonl"
+        log = folder / "optimize" / artifacts.LOG / "steps.jsonl"
         if not log.exists():
             continue
         for line in log.read_text(encoding="utf-8").splitlines():

@@ -54,7 +54,8 @@ def gold_check(verifier: str) -> Callable[[str], None]:
     import verifiers
 
     def check(gold: str) -> None:
-        verifiers.verify(gold, gold, convention=verifier)
+        # Any other answer makes the verifier read the gold; the gold itself is equal as a text.
+        verifiers.verify(r"\boxed{0}", gold, convention=verifier)
 
     return check
 

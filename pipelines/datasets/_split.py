@@ -35,6 +35,10 @@ class Split:
     note: str = ""
 
 
-def refuse_split(name: str, split: str, known: tuple[str, ...]) -> ValueError:
+class UnknownSplit(ValueError):
+    """A split that a data set does not have; the message lists those it has."""
+
+
+def refuse_split(name: str, split: str, known: tuple[str, ...]) -> UnknownSplit:
     """Say that a data set has no such split, and which it has."""
-    return ValueError(f"{name} has no split {split!r}; it has {', '.join(known)}")
+    return UnknownSplit(f"{name} has no split {split!r}; it has {', '.join(known)}")

@@ -16,6 +16,7 @@ from typing import Any
 from iterative_grpo import plugins
 from iterative_grpo.types import Problem
 from pipelines import building, judging, policies, prompts, questions, world
+from pipelines.artifacts import LOG
 from pipelines.config import Config
 from pipelines.phases import sample
 from pipelines.runs import Job, Phase
@@ -214,7 +215,8 @@ class StepLog:
     def __init__(self, job: Job, place: world.World, resumed_at: int) -> None:
         self.resumed_at = resumed_at
         self._job, self._place = job, place
-        self._steps = job.output / "steps.jsonl"
+        self._steps = job.output / LOG / "steps.jsonl"
+        self._steps.parent.mkdir(exist_ok=True)
         self._rollouts = job.output / world.shard("rollouts.jsonl", place.rank)
         for file in (self._steps, self._rollouts):
             if file is self._rollouts or place.first:

@@ -12,12 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from reward_models.diagnostics import Diagnostics, diagnose
-
 from pipelines import world
-from pipelines.artifacts import link_or_copy, write_json
+from pipelines.artifacts import LOG, link_or_copy, write_json
 from pipelines.config import Config
 from pipelines.runs import Job, Phase
+from reward_models.diagnostics import Diagnostics, diagnose
 from reward_models.model import RewardModel
 from reward_models.replay import mix
 from reward_models.training import TrainingProgress, TrainingSettings, train
@@ -86,7 +85,9 @@ def run(job: Job) -> None:
         )
     if place.first:
         after = diagnose_on(model, heldout)
-        report |= {"after": after.as_row(), "training": asdict(training)}
+        report["after"] = after.as_row()
+        (job.output / LOG).mkdir()
+        write_json(job.output / LOG / "training.json", asdict(training))
         model.save(job.output / "model")
         write_json(job.output / "diagnostics.json", report)
         write_json(job.output / "replay.json", mixture.record.as_row())

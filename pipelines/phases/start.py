@@ -10,7 +10,7 @@ from iterative_grpo import plugins
 from iterative_grpo.types import Problem, Sampling
 from pipelines import datasets, judging, making, policies, prompts, questions, world
 from pipelines import warm_start as warming
-from pipelines.artifacts import write_json
+from pipelines.artifacts import LOG, write_json
 from pipelines.config import Config, WarmStart
 from pipelines.phases import sample
 from pipelines.runs import Job, Phase
@@ -94,10 +94,14 @@ def warm_start(
     """Train on demonstrations until the policy is right often enough on validation problems."""
     config = job.config
     context = policies.context_of(model)
+    prompts_ids, solution_ids = (
+        tokenizer([pair[side] for pair in pairs])["input_ids"] for side in (0, 1)
+    )
     fitting = [
-        pair for pair in pairs
-        if context is None or sum(len(tokenizer(text)["input_ids"]) for text in pair) < context
-    ]  # fmt: skip
+        pair
+        for pair, before, after in zip(pairs, prompts_ids, solution_ids, strict=True)
+        if context is None or len(before) + len(after) < context
+    ]
     if len(fitting) < len(pairs):
         job.progress.note(
             f"warm start: {len(pairs) - len(fitting)} of {len(pairs)} demonstrations are longer "
@@ -130,8 +134,9 @@ def warm_start(
         result = warming.warm_start(
             model, tokenizer, fitting, settings, validator(config, model, tokenizer), show
         )
+    (job.output / LOG).mkdir()
     write_json(
-        job.output / "warm_start.json",
+        job.output / LOG / "warm_start.json",
         {
             "demonstrations": len(fitting),
             "steps": result.steps,

@@ -1,0 +1,75 @@
+"""Artifacts: whole or absent, and refused when made differently."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import artifacts
+from pipelines.artifacts import ArtifactError
+
+
+def make(place: Path, text: str = "content", log: str = "1 s") -> artifacts.Artifact:
+    folder = artifacts.start(place)
+    (folder / "file.txt").write_text(text, encoding="utf-8")
+    (folder / artifacts.LOG).mkdir()
+    (folder / artifacts.LOG / "seconds").write_text(log, encoding="utf-8")
+    return artifacts.finish(place, "phase", {"a": {"b": 1}}, {"in": "f00"}, {})
+
+
+def test_the_fingerprint_is_of_content_and_not_of_time(tmp_path: Path) -> None:
+    first, again = make(tmp_path / "1"), make(tmp_path / "2", log="2 s")
+    assert first.fingerprint == again.fingerprint
+    assert make(tmp_path / "3", text="other").fingerprint != first.fingerprint
+
+
+def test_an_unfinished_artifact_is_no_artifact_and_is_started_anew(tmp_path: Path) -> None:
+    place = tmp_path / "phase"
+    (artifacts.start(place) / "half.txt").write_text("ha", encoding="utf-8")
+    assert artifacts.existing(place, "phase", {}, {}) is None
+    assert list(artifacts.start(place).iterdir()) == []
+    (artifacts.start(place) / "half.txt").write_text("ha", encoding="utf-8")
+    assert [p.name for p in artifacts.start(place, keep=True).iterdir()] == ["half.txt"]
+
+
+def test_the_same_settings_find_it(tmp_path: Path) -> None:
+    made = make(tmp_path / "phase")
+    found = artifacts.existing(tmp_path / "phase", "phase", {"a": {"b": 1}}, {"in": "f00"})
+    assert found == made
+
+
+@pytest.mark.parametrize(
+    ("settings", "inputs", "message"),
+    [
+        ({"a": {"b": 2}}, {"in": "f00"}, r"the finished phase P .*a\.b was 1 and is now 2"),
+        ({"a": {"b": 1}, "c": 3}, {"in": "f00"}, "c was null and is now 3"),
+        ({"a": {"b": 1}}, {"in": "bad"}, "its input in has changed"),
+        ({"a": {"b": 1}}, {}, "its input in has changed"),
+    ],
+)
+def test_other_settings_are_refused_with_what_differs(
+    settings: dict[str, object], inputs: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "phase")
+    with pytest.raises(ArtifactError, match=message):
+        artifacts.existing(tmp_path / "phase", "P", settings, inputs)
+
+
+def test_damage_is_seen(tmp_path: Path) -> None:
+    place = tmp_path / "phase"
+    make(place)
+    (place / "file.txt").write_text("cont", encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"damaged: file\.txt"):
+        artifacts.existing(place, "phase", {"a": {"b": 1}}, {"in": "f00"})
+    (place / artifacts.MANIFEST).write_text("{", encoding="utf-8")
+    with pytest.raises(ArtifactError, match="no finished artifact"):
+        artifacts.existing(place, "phase", {"a": {"b": 1}}, {"in": "f00"})
+
+
+def test_an_interrupted_write_of_json_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    artifacts.write_json(file, {"a": 1})
+    with pytest.raises(TypeError):
+        artifacts.write_json(file, {"a": object()})
+    assert file.read_text(encoding="utf-8") == '{\n  "a": 1\n}\n'

@@ -10,12 +10,13 @@
 #   make clean     remove the virtual environment and what tools left behind
 #
 # PYTHON=python3.12 picks the interpreter, VENV=dir the virtual environment,
-# WORKERS=4 the number of test processes, CONFIG=... and ARGS="seed=1" what the demo runs.
+# WORKERS=4 the number of test processes, CONFIG=... and ARGS="seed=1" what the demo runs, THREADS=2 on how many threads.
 
 VENV ?= .venv
 WORKERS ?= 2
 CONFIG ?= pipelines/configs/arithmetic.yaml
 ARGS ?=
+THREADS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -56,8 +57,10 @@ $(READY): pyproject.toml constraints.txt Makefile
 setup: $(READY)
 	@echo "Ready: $(BIN)/iterative-grpo, or: source $(BIN)/activate"
 
+# Two threads: matrices this small do not divide over more, and threads that wait for each other
+# on a busy machine slow the run down many times over.
 demo: $(READY)
-	@"$(BIN)/iterative-grpo" run $(CONFIG) $(ARGS)
+	@OMP_NUM_THREADS=$(THREADS) "$(BIN)/iterative-grpo" run $(CONFIG) $(ARGS)
 
 # One thread a worker: the models of the tests are tiny, and threads would only compete.
 test: $(READY)

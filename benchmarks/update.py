@@ -421,7 +421,7 @@ def memory_of(options: argparse.Namespace, arm: str, group: int, policy: Path) -
 
 
 def peak_memory(options: argparse.Namespace) -> Memory:
-    """Return this process's memory over its second update: optimizer state exists before it."""
+    """Return this process's memory over an update that finds the optimizer's state made."""
     import gc
 
     import torch
@@ -429,7 +429,10 @@ def peak_memory(options: argparse.Namespace) -> Memory:
     (group,) = options.groups
     rollouts = make(options, group, options.policy)
     arm = Arm(options.memory_arm, options, options.policy, rollouts, group)
-    arm.update()
+    for parameter in arm.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    arm.optimizer.step()
+    arm.optimizer.zero_grad(set_to_none=True)
     gc.collect()
     if options.device == "cuda":
         torch.cuda.reset_peak_memory_stats()

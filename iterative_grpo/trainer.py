@@ -329,8 +329,9 @@ class IterativeGRPOTrainer(GRPOTrainer):
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         stock = super()._get_per_token_logps_and_entropies
         scores = None
-        # The load-balancing loss of experts is TRL's to compute, and so are images.
-        if not compute_aux_loss and all(value is None for value in media.values()):
+        if compute_aux_loss or any(value is not None for value in media.values()):
+            self._logps.say("log-probabilities come from TRL: it knows experts' loss and images")
+        else:
             scores = self._logps(
                 model,
                 input_ids,

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from iterative_grpo.logps.packing import Group, Pack
+from iterative_grpo.logps.packing import Group, Pack, Rectangle
 
 # What a model may hand to an attention function without changing what is computed here.
 _HARMLESS = frozenset(
@@ -122,34 +122,48 @@ def _attend(
     for argument, given in kwargs.items():
         if given is not None and argument not in _HARMLESS:
             raise UnsupportedModel(f"{name} passes {argument}={given!r:.40}")
-    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    outputs = [part for group in packed.groups for part in _attend_group(group, q, k, v, scaling)]
+    sizes = [size for group in packed.groups for size in group.sizes]
+    q, k, v = (iter(x[0].transpose(0, 1).split(sizes)) for x in (query, key, value))
+    outputs = [
+        part
+        for group in packed.groups
+        for part in _attend_group(group, zip(q, k, v, strict=True), scaling)
+    ]
     return torch.cat(outputs)[None], None
 
 
 def _attend_group(
-    group: Group, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scaling: float | None
+    group: Group, parts: Iterator[tuple[torch.Tensor, ...]], scaling: float | None
 ) -> Iterator[torch.Tensor]:
-    """Yield the outputs (P, Q, D) of a prompt and those of its completions, in packed order."""
-    query, key, value = (x[group.prompt].transpose(0, 1)[None] for x in (q, k, v))
-    grouped = q.size(1) != k.size(1)
+    """Yield the outputs (tokens, Q, D) of a prompt and those of its completions, in packed order.
+
+    Of `parts`, the queries, keys and values (tokens, heads, D) of a prompt and of each of its
+    rectangles, those of this group are taken.
+    """
+    query, key, value = (x.transpose(0, 1)[None] for x in next(parts))
+    grouped = query.size(1) != key.size(1)
     on_prompt = nn.functional.scaled_dot_product_attention(
         query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped
     )
     yield on_prompt[0].transpose(0, 1)
-    G, C = group.padded.shape
-    if not C:
-        return
-    cells = group.padded.flatten()
-    own = [x.index_select(0, cells).unflatten(0, (G, C)).transpose(1, 2) for x in (q, k, v)]
-    keys, values = (
-        torch.cat([prompt.expand(G, -1, -1, -1), completion], dim=2)
-        for prompt, completion in zip((key, value), own[1:], strict=True)
-    )
-    P = group.prompt.stop - group.prompt.start
-    visible = torch.ones(C, P + C, dtype=torch.bool, device=q.device).tril(diagonal=P)
-    output = nn.functional.scaled_dot_product_attention(
-        own[0], keys, values, attn_mask=visible, scale=scaling, enable_gqa=grouped
-    )
-    flat = output.transpose(1, 2).flatten(0, 1)
-    yield flat if group.kept is None else flat.index_select(0, group.kept)
+    P = group.prompt
+    for rectangle in group.rectangles:
+        own = [_rows(rectangle, x) for x in next(parts)]
+        keys, values = (
+            torch.cat([prompt.expand(rectangle.rows, -1, -1, -1), completions], dim=2)
+            for prompt, completions in zip((key, value), own[1:], strict=True)
+        )
+        C = rectangle.columns
+        visible = torch.ones(C, P + C, dtype=torch.bool, device=query.device).tril(diagonal=P)
+        output = nn.functional.scaled_dot_product_attention(
+            own[0], keys, values, attn_mask=visible, scale=scaling, enable_gqa=grouped
+        )
+        flat = output.transpose(1, 2).flatten(0, 1)
+        yield flat if rectangle.kept is None else flat.index_select(0, rectangle.kept)
+
+
+def _rows(rectangle: Rectangle, x: torch.Tensor) -> torch.Tensor:
+    """Return a rectangle's tokens (tokens, heads, D) as (G, heads, C, D)."""
+    if rectangle.padded is not None:
+        x = x.index_select(0, rectangle.padded)
+    return x.reshape(rectangle.rows, rectangle.columns, *x.shape[1:]).transpose(1, 2)

@@ -12,7 +12,7 @@ from torch import nn
 
 # Bytes of logits that exist at once. On a CPU a chunk should stay in the cache: all passes over it
 # after the product then cost little.
-_CHUNK_BYTES = {"cpu": 4 * 2**20}
+_CHUNK_BYTES = {"cpu": 8 * 2**20}
 _CHUNK_BYTES_ELSEWHERE = 512 * 2**20
 
 

@@ -30,6 +30,8 @@ def only_trl(model: Any, inner: Any) -> str | None:
     """Return why our own head cannot score this model, or None if it can."""
     if not isinstance(inner, PreTrainedModel):
         return f"it is wrapped as {type(inner).__name__}"
+    if inner.base_model is inner:
+        return "its backbone and its head are one module"
     adapters = getattr(unparallel(model), "peft_config", {}).values()
     if any(getattr(adapter, "is_prompt_learning", False) for adapter in adapters):
         return "its adapter learns a prompt"

@@ -14,6 +14,10 @@ from dataclasses import dataclass
 
 import torch
 
+# Pairs of tokens whose attention, forward and backward, takes about as long as one more call on a
+# CPU. Elsewhere calls are what is dear.
+_WASTED_PAIRS = {"cpu": 2_000}
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -68,18 +72,32 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Where a prompt and its completions lie in the packed row.
+class Rectangle:
+    """Completions that are attended from together: `size` tokens in G `rows` of C `columns`.
 
-    `padded` (G, C) are places of completion tokens: short completions repeat their last place (or
-    the prompt's, if they have none). `kept` are the rectangle's cells that are no
-    repetitions; None where all are kept.
+    Where lengths differ, `padded` (G * C,) are places among these tokens, with short completions'
+    last ones (or the row's before, if they have none) repeated, and `kept` are the cells that are
+    no repetitions.
     """
 
-    prompt: slice
-    completions: slice
-    padded: torch.Tensor
-    kept: torch.Tensor | None
+    size: int
+    rows: int
+    columns: int
+    padded: torch.Tensor | None = None
+    kept: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A prompt's length and, behind it in the packed row, its completions."""
+
+    prompt: int
+    rectangles: Sequence[Rectangle]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Return the tokens of the prompt and of each rectangle, in packed order."""
+        return [self.prompt, *(rectangle.size for rectangle in self.rectangles)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,22 +133,21 @@ def pack(rows: Rows, groups: Sequence[Sequence[int]]) -> Pack:
         first = (group[0] + 1) * width_P - length
         taken.append(torch.arange(first, first + length))
         positions.append(torch.arange(length))
-        prompt = slice(place, place + length)
         place += length
-        starts, counts = [], []
-        for row in group:
-            count = max(rows.completion_lengths[row] - 1, 0)
+        last = place - 1
+        # By length, so that rectangles have little padding.
+        ordered = sorted(group, key=lambda row: -rows.completion_lengths[row])
+        counts = [max(rows.completion_lengths[row] - 1, 0) for row in ordered]
+        packed.append(Group(length, rectangles(counts, length, device)))
+        for row, count in zip(ordered, counts, strict=True):
             cell = row * width_T
             taken.append(torch.arange(completions_at + cell, completions_at + cell + count))
             positions.append(torch.arange(length, length + count))
             if rows.completion_lengths[row]:
-                sources.append(torch.tensor([prompt.stop - 1]))
+                sources.append(torch.tensor([last]))
                 sources.append(torch.arange(place, place + count))
                 cells.append(torch.arange(cell, cell + count + 1))
-            starts.append(place)
-            counts.append(count)
             place += count
-        packed.append(_group(prompt, starts, counts, device))
     none = torch.zeros(0, dtype=torch.long)
     cells_M = torch.cat([*cells, none]).to(device)
     return Pack(
@@ -143,22 +160,37 @@ def pack(rows: Rows, groups: Sequence[Sequence[int]]) -> Pack:
     )
 
 
-def _group(
-    prompt: slice, starts: Sequence[int], counts: Sequence[int], device: torch.device
-) -> Group:
-    longest = max(counts)
-    start_G, count_G = torch.tensor(starts), torch.tensor(counts)
-    column_C = torch.arange(longest)
-    last_G = (count_G - 1).clamp(min=0)
-    padded_GC = start_G[:, None] + torch.minimum(column_C[None, :], last_G[:, None])
-    padded_GC[count_G == 0] = prompt.stop - 1
-    kept = (column_C[None, :] < count_G[:, None]).flatten().nonzero().squeeze(-1)
-    return Group(
-        prompt=prompt,
-        completions=slice(prompt.stop, prompt.stop + sum(counts)),
-        padded=padded_GC.to(device),
-        kept=None if len(kept) == padded_GC.numel() else kept.to(device),
-    )
+def rectangles(counts: Sequence[int], prompt: int, device: torch.device) -> list[Rectangle]:
+    """Cut completions of descending length into rectangles; empty ones at the end are in none.
+
+    Rows join while the pairs of tokens they waste cost less than a call of their own.
+    """
+    allowed = _WASTED_PAIRS.get(device.type, float("inf"))
+    runs: list[list[int]] = []
+    wasted = 0
+    for count in counts:
+        if runs:
+            columns = runs[-1][0]
+            wasted += (columns - count) * (prompt + columns)
+            if wasted <= allowed:
+                runs[-1].append(count)
+                continue
+        runs.append([count])
+        wasted = 0
+    return [_rectangle(run, device) for run in runs if run[0]]
+
+
+def _rectangle(counts: Sequence[int], device: torch.device) -> Rectangle:
+    rows, columns = len(counts), counts[0]
+    if counts[-1] == columns:
+        return Rectangle(rows * columns, rows, columns)
+    count_G = torch.tensor(counts)
+    end_G = count_G.cumsum(0)
+    column_C = torch.arange(columns)
+    # Row 0 is not empty, so there is a place before an empty row's.
+    padded_GC = torch.minimum((end_G - count_G)[:, None] + column_C, end_G[:, None] - 1)
+    kept = (column_C < count_G[:, None]).flatten().nonzero().squeeze(-1)
+    return Rectangle(sum(counts), rows, columns, padded_GC.flatten().to(device), kept.to(device))
 
 
 def budgeted(

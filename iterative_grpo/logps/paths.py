@@ -22,6 +22,9 @@ Stock = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 # Tokens that go through a model at once: enough to fill its products, few enough for its memory.
 TOKEN_BUDGET = 8192
 
+# What models of other makers raise when they are called in a way that they do not know.
+_REFUSALS = (attention.UnsupportedModel, TypeError, AttributeError, KeyError, RuntimeError)
+
 logger = logging.getLogger(__name__)
 
 
@@ -71,30 +74,32 @@ class Logps:
         inner = models.unwrapped(model)
         reason = models.only_trl(model, inner)
         if reason is not None:
-            self._say(f"log-probabilities of {type(inner).__name__} come from TRL: {reason}")
+            self.say(f"log-probabilities of {type(inner).__name__} come from TRL: {reason}")
             return None
         rows = Rows.read(ids, mask, columns)
         if rows is None:
-            self._say(
+            self.say(
                 "log-probabilities of a batch come from TRL: a prompt is empty, or padding "
                 "is not left of prompts and right of completions"
             )
             return None
         path = self._path(inner, rows, wanted, stock)
         if path == "shared" and models.drops(inner):
-            self._say(f"{type(inner).__name__} computes prompts for each row: it has dropout")
+            self.say(f"{type(inner).__name__} computes prompts for each row: it has dropout")
             path = "plain"
         if path == "trl":
             return None
         if not torch.is_grad_enabled() or not isinstance(model, DistributedDataParallel):
             return self._compute(inner, rows, path, entropy)
         # DDP has to see a forward pass of its own, or it averages no gradients.
-        forward = inner.forward
+        own = vars(inner).get("forward")
         inner.forward = lambda *_: self._compute(inner, rows, path, entropy)
         try:
             scores: Scores = model(ids)
         finally:
-            inner.forward = forward
+            del inner.forward
+            if own is not None:
+                inner.forward = own
         return scores
 
     def _compute(self, inner: Any, rows: Rows, path: Path, entropy: bool) -> Scores:
@@ -133,17 +138,18 @@ class Logps:
                         try:
                             logps, _ = self._compute(inner, few, path, entropy=False)
                             reason = _disagreement(logps, expected)
-                        except attention.UnsupportedModel as error:
-                            reason = str(error)
+                        except _REFUSALS as error:
+                            reason = f"{type(error).__name__}: {error}"
                     if reason is None:
                         return path
-                    self._say(f"log-probabilities of {name} not on the {path} path: {reason}")
+                    self.say(f"log-probabilities of {name} not on the {path} path: {reason}")
         finally:
             for module in training:
                 module.training = True
         return "trl"
 
-    def _say(self, note: str) -> None:
+    def say(self, note: str) -> None:
+        """Log a note the first time it is given."""
         if note not in self._said:
             self._said.add(note)
             logger.warning(note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from iterative_grpo.logps import paths
+from iterative_grpo.logps import packing, paths
 from iterative_grpo.logps.paths import Logps, Path
 from tests.iterative_grpo.logps.making import (
     FAMILIES,
@@ -66,6 +67,18 @@ def test_ragged_groups_score_and_differentiate_as_single_rows(
     assert not caplog.records
     assert distance(found[0], expected[0]) < 1e-12
     assert distance(found[1], expected[1]) < 1e-12
+    assert distance(gradient(model, weighted(found)), gradient(model, weighted(expected))) < 1e-10
+
+
+@pytest.mark.parametrize("wasted", [0, 25, 10_000])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_completions_may_be_attended_from_in_any_cut(
+    family: str, wasted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_WASTED_PAIRS", {"cpu": wasted})
+    model, rows = decoder(family), batch(group=8)
+    found, expected = compute(model, rows), oracle(model, rows)
+    assert distance(found[0], expected[0]) < 1e-12
     assert distance(gradient(model, weighted(found)), gradient(model, weighted(expected))) < 1e-10
 
 
@@ -142,6 +155,35 @@ def test_low_rank_adapters_and_their_absence() -> None:
         without = compute(adapted, rows, logps=logps)[0]
         assert distance(without, oracle(adapted, rows)[0]) < 1e-12
     assert distance(without, found[0]) > 1e-3
+
+
+def test_data_parallel_models_see_their_forward_pass(tmp_path: FilePath) -> None:
+    """Gradients are averaged only if DDP's own forward pass came before them."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
+    try:
+        inner = decoder("llama")
+        parallel = nn.parallel.DistributedDataParallel(inner)
+        calls: list[int] = []
+        parallel.register_forward_hook(lambda *_: calls.append(1))
+        rows = batch()
+        expected = gradient(inner, weighted(oracle(inner, rows)))
+
+        def stock(ids: torch.Tensor, mask: torch.Tensor, columns: int) -> torch.Tensor:
+            return oracle(inner, Batch(ids, mask, columns))[0]
+
+        logps = Logps(TEMPERATURE, contextlib.nullcontext)
+        found = logps(
+            parallel, rows.ids, rows.mask, rows.columns, wanted="shared", entropy=True, stock=stock
+        )
+        assert found is not None
+        assert found[1] is not None
+        assert calls == [1]
+        assert distance(gradient(inner, weighted((found[0], found[1]))), expected) < 1e-10
+        assert "forward" not in vars(inner)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("reentrant", [True, False])

@@ -23,7 +23,7 @@ def unwrapped(model: Any) -> Any:
     if isinstance(model, DistributedDataParallel):
         model = model.module
     # PEFT puts its layers into the model itself, so the model computes with the active adapter.
-    return model.get_base_model() if hasattr(model, "peft_config") else model
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def only_trl(model: Any, inner: Any) -> str | None:

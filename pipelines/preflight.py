@@ -15,7 +15,7 @@ LEAST_DISK = 64 * 2**20
 
 def check(config: Config, progress: Progress) -> None:
     """Load every split that the run will read, and look for room; say what was found."""
-    from pipelines.evaluation import load_task
+    from pipelines.phases.evaluate import tasks
 
     room(config.run_dir)
     split = questions.training(config)
@@ -27,10 +27,7 @@ def check(config: Config, progress: Progress) -> None:
     if split.rejected:
         shown = "; ".join(split.rejected[:3])
         progress.note(f"left out for unreadable golds: {len(split.rejected)} ({shown})")
-    for name in config.evaluate.tasks:
-        task = load_task(
-            name, config.data.path, config.evaluate.limit, config.seed, config.policy.prompt
-        )
+    for task in tasks(config):
         progress.note(
             f"evaluate on {task.name}: {len(task.problems)} problems, "
             f"sha256 {task.fingerprint[:12]}{'; ' + task.note if task.note else ''}"

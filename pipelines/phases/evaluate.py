@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iterative_grpo import plugins
 from iterative_grpo.divergence import kl
@@ -15,10 +15,14 @@ from pipelines.config import Config
 from pipelines.phases import sample
 from pipelines.runs import Job, Phase
 
+if TYPE_CHECKING:
+    from pipelines.evaluation import Task
+
 
 def settings(config: Config) -> Mapping[str, Any]:
-    """Return the settings that the figures depend on."""
+    """Return the settings that the figures depend on, and what the tasks were read as."""
     return {
+        "fingerprints": {task.name: task.fingerprint for task in tasks(config)},
         "evaluate": config.evaluate.model_dump(mode="json"),
         "max_tokens": config.evaluate.max_tokens or config.max_tokens,
         "prompt": config.policy.prompt,
@@ -34,16 +38,13 @@ MEASURED = 64
 
 def run(job: Job) -> None:
     """Write DATASET.SPLIT.json (figures) and DATASET.SPLIT.answers.jsonl for each task."""
-    from pipelines.evaluation import Task, evaluate, figures, load_task
+    from pipelines.evaluation import Task, evaluate, figures
 
     config = job.config
     place = world.current(config.launch.processes)
     model, tokenizer = policies.load(job.inputs["policy"] / "policy", config.policy)
     engine = plugins.find("iterative_grpo.engines", config.engine).load(model, tokenizer)
-    for name in config.evaluate.tasks:
-        task = load_task(
-            name, config.data.path, config.evaluate.limit, config.seed, config.policy.prompt
-        )
+    for task in tasks(config):
         own = Task(
             task.name,
             tuple(place.share(task.problems)),
@@ -73,6 +74,16 @@ def run(job: Job) -> None:
             job.output / "divergence.json", {"kl_initial": moved(job, engine, model, tokenizer)}
         )
     place.wait()
+
+
+def tasks(config: Config) -> list[Task]:
+    """Return the configured tasks; their rows are read once a process."""
+    from pipelines.evaluation import load_task
+
+    return [
+        load_task(name, config.data.path, config.evaluate.limit, config.seed, config.policy.prompt)
+        for name in config.evaluate.tasks
+    ]
 
 
 def moved(job: Job, engine: Any, policy: Any, tokenizer: Any) -> float:

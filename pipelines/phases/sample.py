@@ -29,6 +29,7 @@ def questions_settings(config: Config) -> Mapping[str, Any]:
     """Return what the drawn questions and their prompts depend on; where files lie does not."""
     return {
         **config.data.model_dump(mode="json", exclude={"path"}),
+        "fingerprint": questions.training(config).fingerprint,
         "verifier": questions.convention(config),
         "prompt": config.policy.prompt,
     }

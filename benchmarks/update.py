@@ -18,50 +18,17 @@ import argparse
 import json
 import logging
 import os
-import platform
-import random
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-# Qwen2 shapes: width, feed-forward, layers, heads, key heads, vocabulary.
-SHAPES = {
-    "1m": (128, 352, 2, 4, 2, 2048),
-    "22m": (448, 1216, 8, 7, 7, 8192),
-    "48m": (640, 1728, 8, 10, 2, 16384),
-    "0.5b": (896, 4864, 24, 14, 2, 16384),
-}
-SPECIAL = {"pad_token": "<pad>", "eos_token": "<eos>"}
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One update of one arm, in seconds."""
-
-    arm: str
-    group: int
-    reference: float
-    gradient: float
-    step: float
-
-    @property
-    def total(self) -> float:
-        """Return all of it."""
-        return self.reference + self.gradient + self.step
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Bytes of a process before an update and at its peak."""
-
-    before: int
-    peak: int
+from update_report import Memory, Run, machine, summary, table
+from update_rollouts import SHAPES, make
 
 
 def main() -> None:
@@ -120,108 +87,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--policy", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--json", metavar="FILE")
     return parser.parse_args()
-
-
-# -- rollouts -------------------------------------------------------------------------------------
-
-
-def make(options: argparse.Namespace, group: int, folder: Path) -> dict[str, Any]:
-    """Save a random policy with its tokenizer, and return a generation as TRL stores it."""
-    import torch
-    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
-
-    width, feed_forward, layers, heads, key_heads, vocabulary = SHAPES[options.shape]
-    rows = read(options.data)
-    if not (folder / "config.json").exists():
-        tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=trained_tokenizer(rows, vocabulary),
-            padding_side="left",
-            **SPECIAL,
-        )
-        torch.manual_seed(0)
-        config = Qwen2Config(
-            vocab_size=vocabulary,
-            hidden_size=width,
-            intermediate_size=feed_forward,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            num_key_value_heads=key_heads,
-            max_position_embeddings=2048,
-            tie_word_embeddings=True,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            bos_token_id=None,
-        )
-        Qwen2ForCausalLM(config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    drawn = random.Random(0)
-    chosen = drawn.sample(rows, options.prompts)
-    prompts = [tokenizer(question + "\n")["input_ids"] for question, _ in chosen]
-    completions = [
-        [*tokenizer(answer)["input_ids"], tokenizer.eos_token_id]
-        for _ in prompts
-        for _, answer in drawn.sample(rows, group)
-    ]
-    repeated = [ids for ids in prompts for _ in range(group)]
-    generator = torch.Generator().manual_seed(0)
-    rewards_PG = torch.rand(options.prompts, group, generator=generator)
-    advantages_PG = (rewards_PG - rewards_PG.mean(1, True)) / (
-        rewards_PG.std(1, keepdim=True) + 1e-4
-    )
-    prompt_ids, prompt_mask = padded(repeated, tokenizer.pad_token_id, "left")
-    completion_ids, completion_mask = padded(completions, tokenizer.pad_token_id, "right")
-    batch = {
-        "prompt_ids": prompt_ids,
-        "prompt_mask": prompt_mask,
-        "completion_ids": completion_ids,
-        "completion_mask": completion_mask,
-        "advantages": advantages_PG.flatten(),
-        "num_items_in_batch": completion_mask.sum(),
-    }
-    return {name: value.to(options.device) for name, value in batch.items()}
-
-
-def read(folder: Path) -> list[tuple[str, str]]:
-    """Return GSM8K's training questions with their worked solutions."""
-    path = folder / "gsm8k" / "train.jsonl"
-    if not path.exists():
-        raise SystemExit(f"{path} does not exist; --data names a folder with gsm8k/train.jsonl")
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [(row["question"], row["answer"]) for row in rows]
-
-
-def trained_tokenizer(rows: list[tuple[str, str]], size: int) -> Any:
-    """Return a byte-level BPE tokenizer with digits on their own, as those of Qwen2."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        special_tokens=list(SPECIAL.values()),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator((text for row in rows for text in row), trainer)
-    return tokenizer
-
-
-def padded(rows: list[list[int]], pad: int, side: str) -> tuple[Any, Any]:
-    """Return ids and mask (B, X)."""
-    import torch
-
-    width = max(len(row) for row in rows)
-    ids = torch.full((len(rows), width), pad)
-    mask = torch.zeros(len(rows), width, dtype=torch.long)
-    for index, row in enumerate(rows):
-        place = slice(width - len(row), width) if side == "left" else slice(0, len(row))
-        ids[index, place] = torch.tensor(row)
-        mask[index, place] = 1
-    return ids, mask
 
 
 # -- arms -----------------------------------------------------------------------------------------
@@ -452,105 +317,6 @@ def resident(field: str) -> int:
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
     raise SystemExit(f"/proc/self/status has no {field}; memory is measured on Linux only")
-
-
-# -- report ---------------------------------------------------------------------------------------
-
-
-def summary(
-    options: argparse.Namespace,
-    group: int,
-    runs: list[Run],
-    gradients: dict[str, Any],
-    memory: dict[str, Memory],
-    rollouts: dict[str, Any],
-) -> dict[str, Any]:
-    """Return the figures of one group size."""
-    prompts, completions = rollouts["prompt_mask"].sum(1), rollouts["completion_mask"].sum(1)
-    stock_tokens = len(prompts) * (
-        rollouts["prompt_mask"].size(1) + rollouts["completion_mask"].size(1)
-    )
-    # The last token of a completion predicts nothing.
-    needed = int(prompts[::group].sum() + completions.sum() - len(completions))
-    base = gradients.get("stock")
-    arms = {}
-    for name in options.arms:
-        own = [run for run in runs if run.arm == name and run.group == group]
-        found: dict[str, Any] = {
-            "seconds": median(run.total for run in own),
-            "reference": median(run.reference for run in own),
-            "gradient": median(run.gradient for run in own),
-            "step": median(run.step for run in own),
-        }
-        if base is not None:
-            found["gradient_difference"] = float((gradients[name] - base).norm() / base.norm())
-        if name in memory:
-            found["memory"] = asdict(memory[name])
-        arms[name] = found
-    return {
-        "group": group,
-        "rows": len(prompts),
-        "prompt_tokens": float(prompts.float().mean()),
-        "completion_tokens": float(completions.float().mean()),
-        "tokens_padded": stock_tokens,
-        "tokens_needed": needed,
-        "arms": arms,
-    }
-
-
-def table(reports: list[dict[str, Any]]) -> str:
-    """Return the figures as Markdown, each arm against the first."""
-    lines = []
-    for report in reports:
-        lines += [
-            f"G = {report['group']}, {report['rows']} rows, prompts of "
-            f"{report['prompt_tokens']:.0f} and completions of {report['completion_tokens']:.0f} "
-            f"tokens on average; {report['tokens_padded']:,} tokens padded, "
-            f"{report['tokens_needed']:,} needed "
-            f"({report['tokens_padded'] / report['tokens_needed']:.2f}x).",
-            "",
-            "| arm | update s | reference s | gradient s | step s | speed-up | update MB "
-            "| of stock | process MB | gradient difference |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-        ]
-        first = next(iter(report["arms"].values()))
-        for name, arm in report["arms"].items():
-            lines.append(
-                f"| {name} | {arm['seconds']:.2f} | {arm['reference']:.2f} "
-                f"| {arm['gradient']:.2f} | {arm['step']:.3f} "
-                f"| {first['seconds'] / arm['seconds']:.2f}x | {memory_cells(arm, first)} "
-                f"| {arm.get('gradient_difference', float('nan')):.1e} |"
-            )
-        lines.append("")
-    return "\n".join(lines)
-
-
-def memory_cells(arm: dict[str, Any], first: dict[str, Any]) -> str:
-    """Return what the update needs above the trainer at rest, its share, and the whole process."""
-    if "memory" not in arm:
-        return "- | - | -"
-    needed, base = (m["memory"]["peak"] - m["memory"]["before"] for m in (arm, first))
-    return f"{needed / 1e6:.0f} | {needed / base:.2f} | {arm['memory']['peak'] / 1e6:.0f}"
-
-
-def machine(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what a reader needs to compare figures."""
-    import torch
-    import transformers
-    import trl
-
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "trl": trl.__version__,
-        "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
-        "dtype": options.dtype,
-        "shape": options.shape,
-        "threads": options.threads,
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-    }
 
 
 if __name__ == "__main__":

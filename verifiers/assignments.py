@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from verifiers import sampling
 from verifiers.names import name_of
-from verifiers.syntax import Node, Relation, Seq, Sym
+from verifiers.syntax import Node, Num, Percent, Relation, Seq, Sym
 from verifiers.trees import expanded, variables
 
 
@@ -24,9 +25,11 @@ def assignment(node: Relation, *, sums: bool = False) -> Assigned | None:
     if operators == ["in"]:
         name = name_of(sides[0])
         return None if name is None else Assigned(name, sides[1], sides[0])
-    while len(operators) > 1 and operators[-1] == "~":
+    while operators[-1:] == ["~"] and (len(operators) > 1 or is_rounding(*sides)):
         operators.pop()
         sides.pop()
+    if not operators:
+        return Assigned(None, sides[0], sides[0])
     if any(operator not in ("=", "~", "equiv", "to") for operator in operators):
         return None
     name = name_of(sides[0], sums=sums)
@@ -36,9 +39,26 @@ def assignment(node: Relation, *, sums: bool = False) -> Assigned | None:
     swapped = name is not None and len(sides) == 2 and not isinstance(sides[0], Sym)
     if swapped and not variables(sides[0]):
         return Assigned(name, sides[0], sides[-1])
+    inner = [side for side in sides[1:-1] if isinstance(side, Sym)]
+    if inner and not variables(sides[-1]):
+        return Assigned(inner[-1].name, sides[-1], inner[-1])
     if all(not variables(side) for side in sides):
         return Assigned(None, sides[-1], sides[0])
     return None
+
+
+def is_rounding(exact: Node, decimal: Node) -> bool:
+    """Whether `3 sqrt 2 ~ 4.24` holds: a number of another form, and nearly its value."""
+    if isinstance(exact, Num) and exact.decimals is not None:
+        return False
+    share = isinstance(decimal, Percent) and isinstance(decimal.value, Num)
+    if variables(exact) or not (isinstance(decimal, Num) or share):
+        return False
+    try:
+        value, rounded = sampling.approximate(exact), sampling.approximate(decimal)
+    except sampling.NoValue:
+        return False
+    return bool(abs(value - rounded) <= 0.02 * abs(value))
 
 
 def _uses(value: Node, name: Node) -> bool:

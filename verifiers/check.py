@@ -60,17 +60,12 @@ def _verify(
         )
     found = conventions.load(convention)(visible(response))
     gold = _remembered_gold(answer) if len(answer) <= _LONGEST_KEPT else gold_text(answer)
+    if not gold:
+        raise GoldError(answer, "it states no answer")
     if len(answer) > _LONGEST_USUAL_GOLD and len(response) < _LONGEST_BARE_ANSWER:
         _look_for_swap(response, answer)
     if not found.text:
-        if found.source == "box" and not gold:
-            # Some data sets hold a few golds that are an empty box.
-            return Verdict(Outcome.CORRECT, "", "same text")
-        if not gold:
-            raise GoldError(answer, "it states no answer")
         return Verdict(Outcome.NO_ANSWER, None, found.source)
-    if not gold:
-        raise GoldError(answer, "it states no answer")
     verdict = _judge(found.text, gold, policy, timeout)
     if found.alternative is not None and not verdict.correct:
         other = _judge(found.alternative, gold, policy, timeout)

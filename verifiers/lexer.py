@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from verifiers import signs
 from verifiers import vocabulary as words
 from verifiers.glyphs import to_latex
 from verifiers.numerals import HEXADECIMAL, Scanner, Token
@@ -48,7 +49,9 @@ _UNIT_LETTERS = frozenset("msgLhNJWVAKCF")
 _BEFORE_UNITS = frozenset(("num", "text", "const", "currency", "/", "*", "}", ")", "]", "!"))
 
 
-_JOINING = {"\u6216": "or", "\u548c": "and", "\u4e14": "and", "\u4e0e": "and"}
+_LETTERS = re.compile(r"[A-Z](?:,? and [A-Z]|, ?[A-Z])+")
+
+
 _JOINED = re.compile(r"(?:or|and)(?=[A-Z])")
 
 
@@ -56,65 +59,6 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 _MATH_IN_TEXT = re.compile(r"[^a-zA-Z]*(?:[a-zA-Z](?![a-zA-Z])[^a-zA-Z]*)*")
-
-
-_PLAIN_RELATIONS = {"==": "=", "=<": "<=", ":=": "=", "=>": ">="}
-
-
-_PLAIN_CONSTANTS = {"pi": "pi", "infinity": "oo", "inf": "oo", "oo": "oo", "infty": "oo"}
-
-
-_OPERATORS = {
-    "cdot": "*",
-    "times": "*",
-    "ast": "*",
-    "star": "*",
-    "div": "/",
-    "slash": "/",
-    "over": "over",
-    "choose": "choose",
-    "pm": "pm",
-    "mp": "mp",
-    "cup": "cup",
-    "bigcup": "cup",
-    "cap": "cap",
-    "bigcap": "cap",
-    "setminus": "minus",
-    "smallsetminus": "minus",
-    "backslash": "minus",
-    "lbrace": "set{",
-    "rbrace": "set}",
-    "lbrack": "[",
-    "rbrack": "]",
-    "lparen": "(",
-    "rparen": ")",
-    "langle": "langle",
-    "rangle": "rangle",
-    "lfloor": "lfloor",
-    "rfloor": "rfloor",
-    "lceil": "lceil",
-    "rceil": "rceil",
-    "lvert": "lbar",
-    "rvert": "rbar",
-    "vert": "|",
-    "lVert": "lbar",
-    "rVert": "rbar",
-    "Vert": "|",
-    "mid": "mid",
-    "colon": ":",
-    "prime": "'",
-    "circ": "circ",
-    "degree": "degree",
-    "textdegree": "degree",
-    "mod": "mod",
-    "bmod": "mod",
-    "pmod": "pmod",
-    "land": "sep",
-    "wedge": "sep",
-    "lor": "sep",
-    "vee": "sep",
-    "cr": "newline",
-}
 
 
 def tokenize(text: str, *, commas_separate: bool = False) -> list[Token]:
@@ -160,12 +104,12 @@ class _Lexer(Scanner):
                     continue
             elif kind == "rel":
                 relation = match.group()
-                self.add("rel", _PLAIN_RELATIONS.get(relation, relation), spaced)
+                self.add("rel", signs.PLAIN_RELATIONS.get(relation, relation), spaced)
             elif kind == "pow":
                 self.add("^", "^", spaced)
             elif kind == "alien":
                 # Letters of another script are words, never the variables they resemble.
-                kind = _JOINING.get(match.group(), "")
+                kind = signs.JOINING.get(match.group(), "")
                 self.add("sep" if kind else "text", kind or match.group(), spaced)
             else:
                 self.add("dots", "...", spaced)
@@ -209,7 +153,7 @@ class _Lexer(Scanner):
         word = match.group()
         at = match.end()
         hexadecimal = HEXADECIMAL.match(self.text, match.start(), end)
-        if hexadecimal and len(word) > 1:
+        if hexadecimal:
             self.add("based", f"{hexadecimal.group(1)}_{hexadecimal.group(2)}", spaced)
             return hexadecimal.end()
         self.plain(word, spaced)
@@ -231,8 +175,8 @@ class _Lexer(Scanner):
             self.add("sep", lower, spaced)
         elif word in words.FUNCTIONS and word not in words.SUPERFLUOUS_IN_PLAIN:
             self.add("func", words.FUNCTIONS[word], spaced)
-        elif lower in _PLAIN_CONSTANTS:
-            self.add("const", _PLAIN_CONSTANTS[lower], spaced)
+        elif lower in signs.PLAIN_CONSTANTS:
+            self.add("const", signs.PLAIN_CONSTANTS[lower], spaced)
         elif lower == "sqrt":
             self.add("cmd", "sqrt", spaced)
         elif lower == "mod":
@@ -278,8 +222,8 @@ class _Lexer(Scanner):
             self.add("const", words.CONSTANTS[name], spaced)
         elif name in words.FUNCTIONS:
             self.add("func", words.FUNCTIONS[name], spaced)
-        elif name in _OPERATORS:
-            kind = _OPERATORS[name]
+        elif name in signs.OPERATORS:
+            kind = signs.OPERATORS[name]
             if kind == "set{":
                 self.depth += 1
             elif kind == "set}":
@@ -356,6 +300,11 @@ class _Lexer(Scanner):
         lower = stripped.lower()
         if lower in ("and", "or"):
             self.add("sep", lower, spaced)
+        elif lower.replace(" ", "") == "(mod":
+            self.operator("(", spaced)
+            self.plain("mod", False)
+        elif _LETTERS.fullmatch(stripped):
+            self.nested(stripped, spaced)
         elif _COMPOUND_UNIT.fullmatch(stripped) or (
             stripped in _UNIT_LETTERS and not self.at_start()
         ):

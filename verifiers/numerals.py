@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import NamedTuple
 
+from verifiers.syntax import Num
 from verifiers.verdict import ParseError
 
 
@@ -23,6 +25,9 @@ MAX_DIGITS = 4_000
 
 
 MAX_TOKENS = 4_000
+
+
+MAX_EXPONENT_DIGITS = 6
 
 
 # A thousands separator that only typography explains, so that it counts inside brackets too.
@@ -49,7 +54,7 @@ _SPACES = re.compile(r"(?: \d{3})+(?!\d| ?/)")
 _FRACTIONAL = re.compile(r"\.\d+")
 
 
-_SCIENTIFIC = re.compile(r"[eE]([-+]?\d{1,6})(?![\d.])")
+_SCIENTIFIC = re.compile(r"[eE]([-+]?\d{1,6})(?![\d.a-zA-Z])")
 
 
 _REPEATING = re.compile(
@@ -141,3 +146,23 @@ def _period(digits: str) -> str:
         if len(digits) >= length * shown and digits.endswith(period * shown):
             return period
     return ""
+
+
+def number(literal: str) -> Num:
+    """The value of a number token: decimals, `r` before a period, `e` before an exponent."""
+    mantissa, _, exponent = literal.partition("e")
+    mantissa, _, period = mantissa.partition("r")
+    whole, point, fraction = mantissa.partition(".")
+    value = Fraction(int(whole or "0") * 10 ** len(fraction) + int(fraction or "0"))
+    value /= 10 ** len(fraction)
+    if period:
+        value += Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(fraction))
+        return Num(value)
+    if exponent:
+        if len(exponent.lstrip("+-0")) > MAX_EXPONENT_DIGITS - 3:
+            raise ParseError(f"exponent {exponent} is too large")
+        power = int(exponent)
+        value = value * 10**power if power >= 0 else value / 10**-power
+    if not point and not exponent:
+        return Num(value)
+    return Num(value, len(fraction), len((whole + fraction).lstrip("0")))

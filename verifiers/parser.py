@@ -31,6 +31,7 @@ from verifiers.lexer import tokenize
 from verifiers.postfixes import Postfixes
 from verifiers.syntax import (
     Add,
+    Degree,
     Div,
     Func,
     Node,
@@ -71,6 +72,10 @@ _STARTS = frozenset(
         "dots",
     ]
 )
+
+
+ARC_PARTS = {"'": Num(Fraction(60)), "''": Num(Fraction(3600))}
+"""Minutes and seconds of arc in a degree."""
 
 
 _SET_OPERATORS = frozenset(("cup", "cap", "minus"))
@@ -203,10 +208,15 @@ class Parser(Postfixes):
                 self.advance()
                 left = items[0] if len(items) == 1 else Add(tuple(items))
                 items = [PlusMinus(left, self.term(), kind == "pm")]
-            elif kind == "pmod":
+            elif kind == "pmod" or self.opens_modulus():
                 self.wrap()
                 self.advance()
-                modulus = self.argument()
+                if kind == "(":
+                    self.advance()
+                    modulus = self.listed()
+                    self.expect(")")
+                else:
+                    modulus = self.argument()
                 items = [Func("pmod", (sum_of(items), modulus))]
             else:
                 break
@@ -236,9 +246,7 @@ class Parser(Postfixes):
                 bottom = self.added()
                 top = product_of(product)
                 return Div(top, bottom) if kind == "over" else Func("binom", (top, bottom))
-            elif (kind in _STARTS and not (kind == "[" and self.outward)) or (
-                kind == "|" and not self.bars
-            ):
+            elif self.continues():
                 if kind == "num":
                     whole_and_part = self.plain_mixed(product)
                     if whole_and_part is not None:
@@ -274,13 +282,28 @@ class Parser(Postfixes):
                 else:
                     product.append(factor)
                 first = product[0]
-                if unit and len(product) == 2 and isinstance(first, Quantity):
+                if unit in ARC_PARTS and len(product) == 2 and isinstance(first, Degree):
+                    product = [Degree(Add((first.value, Div(product[1], ARC_PARTS[unit]))))]
+                elif unit and len(product) == 2 and isinstance(first, Quantity):
                     product = [compound(first, product[1], unit)]
                 elif unit:
                     product = [with_unit(product_of(product), unit)]
             else:
                 break
         return product_of(product)
+
+    def continues(self) -> bool:
+        """Whether a factor follows without a sign of multiplication."""
+        kind = self.token.kind
+        if kind == "|":
+            return not self.bars
+        if kind == "[" and self.outward:
+            return False
+        return kind in _STARTS and not self.opens_modulus()
+
+    def opens_modulus(self) -> bool:
+        """Whether `(mod 7)` follows."""
+        return self.token.kind == "(" and self.peek().kind == "mod"
 
     def plain_mixed(self, product: list[Node]) -> Node | None:
         """`3 1/2` after the 3: a whole number, a space, and a fraction of whole numbers."""

@@ -7,7 +7,8 @@ import re
 from verifiers import mathspans
 
 _ANCHOR = re.compile(
-    r"(?:answer|result)(?:\*\*|__)?[ \t]*(?:\([^()\n]{0,40}\)[ \t]*)?"
+    r"(?:answer|result|(?:correct|right) (?:option|choice))"
+    r"(?:\*\*|__)?[ \t]*(?:\([^()\n]{0,40}\)[ \t]*)?"
     r"(?:\bis\b|\bare\b|:|=|\bto the (?:problem|question) is\b)"
     r"|\banswer[ \t]*(?:\*\*|__)?[ \t]*\n|answer\*\*[ \t]*",
     re.IGNORECASE,
@@ -131,11 +132,20 @@ def _after_is(text: str) -> str:
 _LEAD = re.compile(r"(?:therefore|thus|hence|so|and so|finally)\b[\s,:]*", re.IGNORECASE)
 
 
+_FINDING = re.compile(
+    r"(?:we|this|it|which|that)\s+(?:get|have|find|obtain|gives?|yields?)\b[\s:]*", re.IGNORECASE
+)
+
+
 def concluded(text: str) -> str:
     """A short answer without "therefore" before it, or the subject that it "is" said of."""
+    text = _EMPHASIS.sub("", text) if "`" in text else text
     lead = _LEAD.match(text)
     if lead:
         text = text[lead.end() :]
+    finding = _FINDING.match(text)
+    if finding:
+        text = text[finding.end() :]
     return _after_is(text) if _DIGIT.search(text) else text
 
 
@@ -195,7 +205,13 @@ def last_math(text: str) -> str | None:
         if tail[stop.end() :].strip(" *.")
         and not any(span.start < stop.start() < span.end for span in spans)
     ]
-    start = ends[-1] if ends else 0
+    # A display with a full stop in it ends a sentence too.
+    ends += [
+        span.end
+        for span in spans
+        if span.inner.rstrip().endswith(".") and tail[span.end :].strip(" *.\n")
+    ]
+    start = max(ends, default=0)
     sentence = tail[start:]
     if start and not _CONCLUSION.search(sentence):
         return None
@@ -208,6 +224,8 @@ def last_math(text: str) -> str | None:
         if _DOUBT.search(before) or _DOUBT.search(tail[inside[-1].end :]):
             return None
         return unwrap(inside[-1].inner)
+    if "\\" in sentence and not inside:
+        return _undelimited(sentence)
     numbers = list(_NUMBER.finditer(sentence))
     if not numbers:
         return None
@@ -223,6 +241,16 @@ def last_math(text: str) -> str | None:
     return last.group().strip(" .,$")
 
 
+def _undelimited(sentence: str) -> str | None:
+    """Mathematics that ends a sentence without delimiters: "the ratio is \\frac{1}{2}."."""
+    stated = _after_is(sentence.strip(" \t\r\n.*")).strip(" :")
+    if stated == sentence.strip(" \t\r\n.*") or _DOUBT.search(sentence):
+        return None
+    prose = _COMMAND.sub(" ", stated)
+    return None if _WORD.search(prose) else unwrap(stated)
+
+
+_COMMAND = re.compile(r"\\(?:text|mathrm|mbox|textbf|operatorname)\{[^{}]*\}|\\[a-zA-Z]+")
 _BEFORE_NUMBER = " \t\n=:$*~\u2248\u20ac\u00a3"
 _AFTER_OPERATOR = tuple("^_*/+=<>({[")
 _CONCLUSION = re.compile(

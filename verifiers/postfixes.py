@@ -7,7 +7,21 @@ from fractions import Fraction
 
 from verifiers.building import negate, with_unit
 from verifiers.primaries import Primaries
-from verifiers.syntax import Based, Const, Degree, Func, Node, Num, Percent, Pow, Sym, Text
+from verifiers.syntax import (
+    Based,
+    Const,
+    Degree,
+    Func,
+    Neg,
+    Node,
+    Num,
+    Percent,
+    Pow,
+    Quantity,
+    Seq,
+    Sym,
+    Text,
+)
 from verifiers.verdict import ParseError
 
 _POSTFIXES = frozenset(("!", "%", "degree", "'", "_", "currency", "text"))
@@ -27,6 +41,18 @@ _BASE_NAMES = {
     "twelve": 12,
     "sixteen": 16,
 }
+
+
+_ZERO, _INFINITY = Num(Fraction(0)), Const("oo")
+_HALF_LINES = {
+    "+": Seq("(", (_ZERO, _INFINITY), ")"),
+    ">0": Seq("(", (_ZERO, _INFINITY), ")"),
+    ">=0": Seq("[", (_ZERO, _INFINITY), ")"),
+    "-": Seq("(", (Neg(_INFINITY), _ZERO), ")"),
+    "<0": Seq("(", (Neg(_INFINITY), _ZERO), ")"),
+    "<=0": Seq("(", (Neg(_INFINITY), _ZERO), "]"),
+}
+r"""What a sign makes of the reals: `\mathbb{R}^+`, `\mathbb{R}_{\ge 0}`."""
 
 
 class Postfixes(Primaries, ABC):
@@ -66,7 +92,9 @@ class Postfixes(Primaries, ABC):
             exponent = self.exponent()
             if self.token.kind == "_" and isinstance(node, Sym):
                 node = self.subscript(node)
-            node = self.after(Pow(node, exponent))
+            half = _HALF_LINES.get(exponent.name) if isinstance(exponent, Sym) else None
+            power = half if half is not None and node == Const("R") else Pow(node, exponent)
+            node = self.after(power)
         return node
 
     def exponent(self) -> Node:
@@ -108,6 +136,8 @@ class Postfixes(Primaries, ABC):
             self.expect("}")
         if isinstance(node, Sym):
             return Sym(node.name + "'" * primes)
+        if isinstance(node, Num) and primes <= 2:
+            return Quantity(node, "'" * primes)  # feet and inches, or minutes and seconds
         return Func("primed", (node, Num(Fraction(primes))))
 
     def postfix(self) -> Node:
@@ -193,6 +223,8 @@ class Postfixes(Primaries, ABC):
         if isinstance(node, Sym):
             return Sym(f"{node.name}_{name}")
         if isinstance(node, Const):
+            if node.name == "R" and name in _HALF_LINES:
+                return _HALF_LINES[name]
             return Sym(f"{node.name}_{name}")
         if isinstance(node, Text):
             return Text(f"{node.words}_{name}")

@@ -18,7 +18,7 @@ from verifiers.building import (
     words_of,
 )
 from verifiers.cursor import Cursor
-from verifiers.numerals import Token
+from verifiers.numerals import Token, number
 from verifiers.syntax import (
     Based,
     Big,
@@ -37,30 +37,6 @@ from verifiers.syntax import (
 from verifiers.trees import renamed
 from verifiers.verdict import ParseError
 
-
-def number(literal: str) -> Num:
-    """The value of a number token: decimals, `r` before a period, `e` before an exponent."""
-    mantissa, _, exponent = literal.partition("e")
-    mantissa, _, period = mantissa.partition("r")
-    whole, point, fraction = mantissa.partition(".")
-    value = Fraction(int(whole or "0") * 10 ** len(fraction) + int(fraction or "0"))
-    value /= 10 ** len(fraction)
-    if period:
-        value += Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(fraction))
-        return Num(value)
-    if exponent:
-        if len(exponent.lstrip("+-0")) > MAX_EXPONENT_DIGITS - 3:
-            raise ParseError(f"exponent {exponent} is too large")
-        power = int(exponent)
-        value = value * 10**power if power >= 0 else value / 10**-power
-    if not point and not exponent:
-        return Num(value)
-    return Num(value, len(fraction), len((whole + fraction).lstrip("0")))
-
-
-MAX_EXPONENT_DIGITS = 6
-
-
 _MATRICES = frozenset(
     [
         "matrix",
@@ -78,6 +54,11 @@ _MATRICES = frozenset(
 
 
 _CLOSERS = {"(": frozenset(")]"), "[": frozenset(")]"), "]": frozenset("[]")}
+
+
+def _is_half_open(left: str, right: str) -> bool:
+    """Brackets of different kinds, which enclose the two ends of an interval and nothing else."""
+    return (left, right) not in (("(", ")"), ("[", "]"))
 
 
 class Primaries(Cursor, ABC):
@@ -231,8 +212,10 @@ class Primaries(Cursor, ABC):
                 )
             if items.joint in ("and", "or"):
                 return items
+            if len(flat) != 2 and _is_half_open(left, right):
+                raise ParseError("brackets that do not match")
             return Seq(left, flat, right)
-        if left == "]" or (left, right) in (("[", ")"), ("(", "]")):
+        if _is_half_open(left, right):
             raise ParseError("brackets that do not match")
         return items
 
@@ -359,6 +342,8 @@ class Primaries(Cursor, ABC):
         self.deeper()
         self.integrals += name == "int"
         body = self.term() if name != "int" else self.added()
+        if isinstance(body, Seq) and body.left == "set" and len(body.items) == 1:
+            body = body.items[0]  # braces that only group
         self.integrals -= name == "int"
         self.depth -= 1
         if variable in ("i", "e", "I"):

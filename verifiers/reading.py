@@ -22,7 +22,7 @@ _DOUBLED = re.compile(r"\\\\(?=[a-zA-Z])")
 _DELIMITERS = re.compile(r"\$\$?|\\\(|\\\)|\\\[|\\\]|\*\*")
 _MARKUP = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|hbox|mathrm|mathbf|mathit|operatorname|emph)\b\*?"
-    r"|\\[ ,;:!]|\\(?:quad|qquad|left|right)\b|[{}~]"
+    r"|\\[ ,;:!]|\\(?:quad|qquad|left|right|displaystyle|textstyle)\b|[{}~]"
 )
 _CLOCK = re.compile(
     r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*([ap])?(?:\.?\s?m\b\.?)?", re.IGNORECASE
@@ -123,7 +123,7 @@ def _cleaned(text: str) -> str:
         text = _DOUBLED.sub("\\\\", text)
     if "$" in text or "\\(" in text or "\\[" in text or "**" in text:
         text = _undelimited(text)
-    text = text.strip(' \t\r\n"`')
+    text = _STATEMENT.sub("", text.strip(' \t\r\n"`'))
     if not text.endswith("..."):
         text = text.rstrip(".,;").strip()
     while text.startswith(("=", ":", "\\approx")):
@@ -211,6 +211,13 @@ def _text(plain: str) -> Node | None:
     from verifiers.building import words_of
 
     return Text(words_of(plain))
+
+
+_STATEMENT = re.compile(
+    r"\\(?:text|textbf|mathrm|mbox)\{\s*(?:(?:the|so|final|correct)\s+)*(?:answer|result)s?"
+    r"(?:\s+(?:is|are)|\s*:)[\s:]*\}\s*",
+    re.IGNORECASE,
+)
 
 
 _EUROPEAN = re.compile(

@@ -5,12 +5,25 @@ from __future__ import annotations
 from fractions import Fraction
 
 from verifiers import sampling
-from verifiers.assignments import Assigned, assignment
+from verifiers.assignments import Assigned, assignment, is_rounding
 from verifiers.judging import Judge, Verdict3
 from verifiers.names import name_of
 from verifiers.normal import Normalizer
 from verifiers.polynomials import NotNormal, Undefined
-from verifiers.syntax import Add, Builder, Const, Mul, Neg, Node, Relation, Seq, SetOf, Sym, Text
+from verifiers.syntax import (
+    Add,
+    Builder,
+    Const,
+    Mul,
+    Neg,
+    Node,
+    Num,
+    Relation,
+    Seq,
+    SetOf,
+    Sym,
+    Text,
+)
 from verifiers.trees import mentions, renamed, variables
 
 
@@ -30,7 +43,12 @@ class Relations(Judge):
                 if self.policy.relation == "required":
                     return False
                 return self.same(c, assigned.value)
-            return self.same(assigned.value, g)
+            verdict = self.same(assigned.value, g)
+            if verdict is False and isinstance(g, Num) and g.decimals is not None:
+                # "3 sqrt 2 ~ 4.24" where 4.24 was asked for.
+                rounded = relation.operators[-1] == "~" and is_rounding(*relation.sides[-2:])
+                return self.same(relation.sides[-1], g) if rounded else False
+            return verdict
         if isinstance(c, (*COLLECTIONS, Const)) or isinstance(g, (*COLLECTIONS, Const)):
             if _is_equation(relation):
                 return False
@@ -118,12 +136,21 @@ def _same_names(c: Assigned, g: Assigned) -> bool:
         return True
     if isinstance(c.left, Text) != isinstance(g.left, Text):
         return True
+    if c.name.lower() == g.name.lower() and not (variables(c.value) or variables(g.value)):
+        return True
     applied = c.name.split(" "), g.name.split(" ")
     if all(len(name) == 2 and name[0][0] == "*" for name in applied):
         # f(x) and f(n) are one function, whatever the letter; a constant value has no letter.
         return applied[0][0] == applied[1][0] and not variables(c.value)
-    functions = {"y", "*f x", "*g x", "*h x"}
-    return c.name in functions and g.name in functions and "y" in (c.name, g.name)
+    return c.name in _OTHER_NAMES.get(g.name, ()) or g.name in _OTHER_NAMES.get(c.name, ())
+
+
+_OTHER_NAMES = {
+    "y": ("*f x", "*g x", "*h x"),
+    "y'": ("*f' x", "*g' x", "*h' x", "/*d y *d x"),
+    "y''": ("*f'' x", "*g'' x", "*h'' x"),
+    "*f' x": ("/*d f *d x",),
+}
 
 
 def _renamed(c: Assigned, g: Assigned) -> Node | None:

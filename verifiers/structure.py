@@ -9,6 +9,7 @@ from verifiers.assignments import regrouped
 from verifiers.judging import MAX_DEPTH, Verdict3
 from verifiers.listings import Listings
 from verifiers.matrices import Matrices, contains_matrix
+from verifiers.parameters import with_parameters_of
 from verifiers.relations import COLLECTIONS, Relations
 from verifiers.scalars import Scalars
 from verifiers.syntax import Choice, Node, Num, Relation
@@ -29,6 +30,8 @@ class Comparison(Wordings, Scalars, Relations, Listings, Matrices):
         if type(c) is Num and type(g) is Num:
             return c.value == g.value or self.same_decimal(c, g)
         c, g = expanded(regrouped(c)), expanded(regrouped(g))
+        if self.depth == 0:
+            c = with_parameters_of(c, g)
         self.depth += 1
         try:
             return None if self.depth > MAX_DEPTH else self.dispatch(c, g)

@@ -14,8 +14,8 @@ _LENGTH = {
     "m meter metre": "1",
     "km kilometer kilometre": "1000",
     "nm nanometer nanometre": "1/1000000000",
-    "in inch inches": "127/5000",
-    "ft foot feet": "381/1250",
+    "in inch inches ''": "127/5000",
+    "ft foot feet '": "381/1250",
     "yd yard yds": "1143/1250",
     "mi mile": "201168/125",
 }
@@ -74,6 +74,7 @@ _OTHERS = [
     "mph",
     "kph",
     "rpm",
+    "unit",
 ]
 
 _TABLE: dict[str, tuple[str, Fraction]] = {}
@@ -93,9 +94,7 @@ for _dimension, _group in (
 for _name in _OTHERS:
     _TABLE[_name] = (_name, Fraction(1))
 
-_NEUTRAL = frozenset(
-    ("unit", "units", "in total", "total", "each", "left", "altogether", "exactly")
-)
+_NEUTRAL = frozenset(("in total", "total", "each", "left", "altogether", "exactly"))
 _POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 _SPLIT = re.compile(r"[\s*]+|(?=/)")
 
@@ -152,7 +151,7 @@ def read(text: str) -> Unit | None:
         dimensions[entry[0]] = dimensions.get(entry[0], 0) + power
         factor *= entry[1] ** power
     if not names:
-        return Unit((), Fraction(1), frozenset()) if pending else None
+        return None
     return Unit(tuple(sorted(dimensions.items())) if known else None, factor, frozenset(names))
 
 
@@ -175,11 +174,17 @@ def conversion(candidate: str, gold: str) -> Fraction | None:
     """What the candidate's number is multiplied by to be in the gold's unit.
 
     None where the two measure different things. Words that are no known unit (students, apples)
-    agree where they share one.
+    agree where they share one. A "unit" is one of any length, or of anything else.
     """
     left, right = read(candidate), read(gold)
     if left is None or right is None:
         return Fraction(1)
+    for generic, other in ((left, right), (right, left)):
+        if generic.words == {"unit"} and generic.dimensions is not None:
+            power = generic.dimensions[0][1]
+            named = other.dimensions or ()
+            lengths = [p for name, p in named if name in ("length", "unit")]
+            return Fraction(1) if (lengths or [1]) == [power] else None
     if left.dimensions is not None and right.dimensions is not None:
         return left.factor / right.factor if left.dimensions == right.dimensions else None
     return Fraction(1) if left.words & right.words else None

@@ -72,7 +72,9 @@ def test_a_row_that_stops_its_worker_costs_itself_only(monkeypatch: pytest.Monke
     monkeypatch.setattr(batch, "IN_PROCESS_SECONDS", 0.0)
     # The deadline of a chunk stands in for a crash: no row is known that stops the cheap stages.
     monkeypatch.setattr(batch, "_CHUNK_SECONDS", 1e-6)
-    verdicts = verify_many([("\\boxed{1}", "1"), ("\\boxed{2}", "2")])
+    # Long enough that no worker can answer before its caller looks at the clock.
+    rows = [("words " * 160_000 + f"\\boxed{{{n}}}", str(n)) for n in (1, 2)]
+    verdicts = verify_many(rows)
     assert all(isinstance(v, Verdict) and v.outcome is Outcome.TIMEOUT for v in verdicts)
 
 

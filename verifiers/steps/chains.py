@@ -8,18 +8,15 @@ as an unknown token, so that a sum is never cut down to the part of it that can 
 import re
 
 from verifiers.steps import words
-from verifiers.steps.records import Chain, Run
-from verifiers.steps.tokens import Kind, Token, tokens, word_set
+from verifiers.steps.reader import EQUAL, Reader
+from verifiers.steps.records import Chain
+from verifiers.steps.tokens import Kind, Token, tokens
 
 _CLOSING_DOLLAR = re.compile(r"[\d)}]\$(?:[\s.,;:!?]|\Z)")
 _OPERANDS = frozenset(
     {Kind.NUMBER, Kind.CLOSE, Kind.PERCENT, Kind.TEXT, Kind.DEGREE, Kind.BANG, Kind.FUNCTION}
 )
-_ROUNDING_WORDS = word_set(
-    "nearest round rounds rounded rounding approximately roughly approx remainder"
-)
 _AFTER_A_NAME = frozenset({Kind.OPEN, Kind.OPERATOR, Kind.FUNCTION})
-_EQUAL = frozenset({Kind.EQUALS, Kind.APPROXIMATES})
 
 
 def is_latex(text: str) -> bool:
@@ -40,17 +37,8 @@ def find_chains(
     return finder.chains(), marks
 
 
-class _Finder:
-    """One pass over the tokens; the run is the side that is being read."""
-
-    def __init__(self, found: list[Token], latex: bool) -> None:
-        self._tokens = found
-        self._latex = latex
-        self._chains: list[Chain] = []
-        self._at = 0
-        self._sides: list[Run] = []
-        self._relations: list[Kind] = []
-        self._clear()
+class _Finder(Reader):
+    """One pass over the tokens: what each does to the chain."""
 
     def chains(self) -> list[Chain]:
         """Read everything."""
@@ -58,47 +46,6 @@ class _Finder:
             self._at += self._take(self._at)
         self._finish()
         return self._chains
-
-    def _clear(self) -> None:
-        self._closed = False
-        self._run: list[Token] = []
-        self._open: list[int] = []
-        self._doubt: str | None = None
-        self._after_word = False
-
-    def _finish(self) -> None:
-        """End the chain: what follows belongs to another sentence."""
-        if self._relations:
-            if any(
-                token.text in _ROUNDING_WORDS for token in self._tokens[self._at : self._at + 12]
-            ):
-                self._doubt = "the number may be rounded"
-            self._end_side()
-            self._chains.append(Chain(tuple(self._sides), tuple(self._relations)))
-        self._sides, self._relations = [], []
-        self._clear()
-
-    def _end_side(self) -> None:
-        if self._run:
-            start, end = self._run[0].start, self._run[-1].end
-        else:
-            start = end = self._sides[-1].end if self._sides else 0
-        run = Run(tuple(self._run), start, end, self._doubt, self._after_word)
-        self._sides.append(run)
-        self._clear()
-
-    def _next(self, at: int) -> Token | None:
-        return self._tokens[at] if 0 <= at < len(self._tokens) else None
-
-    def _push(self, token: Token, at: int) -> None:
-        if not self._run:
-            before = self._next(at - 1)
-            self._after_word = before is not None and before.kind is Kind.WORD
-            self._doubt = words.doubtful_start(self._tokens, at)
-        self._run.append(token)
-
-    def _unknown(self, token: Token, at: int) -> None:
-        self._push(Token(Kind.UNKNOWN, token.text, token.start, token.end, token.spaced), at)
 
     def _take(self, at: int) -> int:
         """Use the token at this place; returns how many were used."""
@@ -149,7 +96,7 @@ class _Finder:
         elif self._run:
             # The end of a formula: only its unit, or the next part of it, can still belong to it.
             self._closed = True
-            going_on = (*_EQUAL, Kind.OPERATOR, Kind.WORD, Kind.CURRENCY)
+            going_on = (*EQUAL, Kind.OPERATOR, Kind.WORD, Kind.CURRENCY)
             if after is None or after.kind not in going_on:
                 self._finish()
 
@@ -195,7 +142,7 @@ class _Finder:
         return after - at
 
     def _goes_on_over_line(self, line: Token, after: Token) -> bool:
-        if after.kind in _EQUAL:
+        if after.kind in EQUAL:
             return not self._open
         last = self._run[-1]
         if not self._latex or line.end - line.start == 2:
@@ -261,9 +208,6 @@ class _Finder:
         self._push(token, at)
         return 1
 
-    def _ends_in_unit(self) -> bool:
-        return bool(self._run) and self._run[-1].kind is Kind.TEXT
-
     def _is_word_before(self, token: Token, at: int) -> bool:
         before = self._next(at - 1)
         return (
@@ -271,9 +215,6 @@ class _Finder:
             and before.kind is Kind.WORD
             and (not token.spaced or before.text.isupper())
         )
-
-    def _just_after_relation(self) -> bool:
-        return bool(self._relations) and len(self._sides) == len(self._relations)
 
     def _text(self, token: Token, at: int) -> int:
         r"""`\text{ cm}`: a unit; anything but words in it makes the side unknown."""
@@ -323,20 +264,6 @@ class _Finder:
             return self._word_after_operator(token, at)
         return self._phrase(token, at)
 
-    def _starts_operand(self, token: Token, after: Token | None) -> bool:
-        if after is None:
-            return False
-        if after.kind in (Kind.NUMBER, Kind.CURRENCY):
-            return True
-        # "2x(3)" may be a variable times three; "2 x (3)" is a product.
-        return after.kind in (Kind.OPEN, Kind.FUNCTION) and token.spaced and after.spaced
-
-    def _is_share(self) -> bool:
-        """Whether the run ends in what "of" can multiply: a percentage or a fraction."""
-        last = self._run[-1]
-        fraction = len(self._run) > 1 and self._run[-2].text == "/"
-        return last.kind is Kind.PERCENT or fraction or last.text.startswith((".", "0."))
-
     def _word_after_operator(self, token: Token, at: int) -> int:
         last = self._run[-1]
         after = self._next(at + 1)
@@ -344,7 +271,7 @@ class _Finder:
         if joins and len(self._run) > 1 and len(token.text) > 1 and not token.spaced:
             self._run.pop()  # miles/hour, a 120-page book
             return self._phrase(token, at, joined=last.text)
-        goes_on = after is not None and (after.kind in _EQUAL or after.kind is Kind.OPERATOR)
+        goes_on = after is not None and (after.kind in EQUAL or after.kind is Kind.OPERATOR)
         if len(token.text) == 1 or goes_on or not self._relations:
             self._unknown(token, at)
             return 1
@@ -371,7 +298,7 @@ class _Finder:
             self._attach(named, self._tokens[at + length - 1], at)
         following = self._next(at + length)
         sign = following is not None and (
-            following.kind in _EQUAL
+            following.kind in EQUAL
             or following.kind is Kind.OPERATOR
             or (following.kind is Kind.CLOSE and bool(self._open))
             or (following.kind is Kind.LINE and self._continues(at + length))
@@ -382,21 +309,3 @@ class _Finder:
                 self._doubt = "words that may change the value"
             self._finish()
         return max(1, length)
-
-    def _words_change_value(self, at: int) -> bool:
-        """Whether what follows a sum belongs to its last number: "16 and 2/3"."""
-        following, after = self._next(at), self._next(at + 1)
-        if following is None or following.kind is not Kind.WORD:
-            return False
-        if following.text == "and" and after is not None:
-            if after.kind is Kind.OPEN:
-                at, after = at + 1, self._next(at + 2)
-            slash = self._next(at + 2)
-            if after is not None and after.kind is Kind.NUMBER:
-                return slash is not None and slash.text == "/"
-        return following.text in words.VALUE_CHANGING
-
-    def _continues(self, at: int) -> bool:
-        while (token := self._next(at)) is not None and token.kind is Kind.LINE:
-            at += 1
-        return token is not None and token.kind in _EQUAL

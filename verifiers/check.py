@@ -8,7 +8,7 @@ import warnings
 from verifiers import conventions
 from verifiers.equality import compare_cheap
 from verifiers.extraction import gold_text, has_turns, is_completion, visible
-from verifiers.isolated import judge
+from verifiers.isolated import judge, start_ahead
 from verifiers.policy import STRICT, Policy
 from verifiers.verdict import GoldError, Outcome, ParseError, SwappedArgumentsWarning, Verdict
 
@@ -103,6 +103,8 @@ _remembered_gold = functools.lru_cache(maxsize=8192)(gold_text)
 def _judge(text: str, gold: str, policy: Policy, timeout: float | None) -> Verdict:
     if text == gold:
         return Verdict(Outcome.CORRECT, text, "same text")
+    if timeout is not None and "\\" in gold + text:
+        start_ahead()
     try:
         same = compare_cheap(text, gold, policy)
     except ParseError as error:

@@ -1,5 +1,6 @@
 """The symbolic stage behind the pool's walls: sympy never runs in the caller's process."""
 
+import threading
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +16,7 @@ def judge(candidate: str, gold: str, policy: Policy, timeout: float) -> Verdict:
     Raises:
         GoldError: the gold cannot be read.
     """
-    # Imported here: subprocess and threading cost more than most verdicts need.
+    # Imported here: subprocess costs more than most verdicts need.
     from verifiers import pool
 
     try:
@@ -33,6 +34,22 @@ def judge(candidate: str, gold: str, policy: Policy, timeout: float) -> Verdict:
             return Verdict(Outcome.UNPARSED, candidate, str(error))
         return Verdict(Outcome.UNPARSED, candidate, f"the symbolic stage failed: {error}")
     return Verdict(Outcome.CORRECT if same is True else Outcome.INCORRECT, candidate, "symbolic")
+
+
+def start_ahead() -> None:
+    """Start a worker in the background, the first time only: some later pair may need it."""
+    if not _started:
+        _started.append(True)
+        threading.Thread(target=_start, name="verifiers-start", daemon=True).start()
+
+
+_started: list[bool] = []
+
+
+def _start() -> None:
+    from verifiers import pool
+
+    pool.shared_pool().warm_up()
 
 
 def compare(candidate: str, gold: str, policy: dict[str, Any]) -> bool:

@@ -239,6 +239,8 @@ def _function(name: str, arguments: list[Any], context: Any) -> Any:
             return context.ln(x) if name == "ln" else context.ln(x) / context.ln(10)
         if name == "abs":
             return abs(x)
+        if name in ("zeta", "gamma") and context.im(x) == 0 and 1 < x < 200:
+            return context.zeta(x) if name == "zeta" else context.gamma(x)
         if name == "factorial":
             if context.mag(x) > 14:
                 raise NoValue("too large a factorial")
@@ -345,6 +347,10 @@ def beyond_reach(node: Node) -> bool:
     What cannot be worked out is not accepted, so a worker need not be asked.
     """
     for item in walk(node):
+        if isinstance(item, Big) and item.name == "prod":
+            if _is_long(item):
+                return True
+            continue
         if isinstance(item, Pow):
             size_of = item.exponent
         elif isinstance(item, Func) and item.name in ("factorial", "factorial2", "binom"):
@@ -361,4 +367,15 @@ def beyond_reach(node: Node) -> bool:
     return False
 
 
+def _is_long(product: Big) -> bool:
+    """Whether a product has more factors than are ever multiplied out."""
+    if product.low is None or product.high is None:
+        return False
+    try:
+        return bool(abs(approximate(product.high) - approximate(product.low)) > MAX_FACTORS)
+    except NoValue:
+        return False
+
+
+MAX_FACTORS = 10_000
 LARGEST_EXPONENT = 100_000

@@ -15,6 +15,7 @@ import sympy
 from verifiers.judging import Verdict3
 from verifiers.policy import Policy
 from verifiers.reading import read, read_gold
+from verifiers.sampling import MAX_FACTORS
 from verifiers.structure import Comparison
 from verifiers.syntax import (
     Add,
@@ -38,7 +39,6 @@ from verifiers.syntax import (
 )
 
 MAX_EXPONENT = 100_000
-MAX_FACTORS = 10_000
 _DIGITS = 60
 
 

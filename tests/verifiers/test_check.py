@@ -160,6 +160,34 @@ def test_importing_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def run(program: str) -> str:
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_cold_start_costs_no_verdict() -> None:
+    # Less time than a worker takes to start: starting must not count.
+    assert (
+        run(
+            "from verifiers import verify; "
+            "print(verify('\\\\boxed{\\\\int_0^1 x^2 dx}', '1/3', timeout=0.4).outcome.value)"
+        )
+        == "correct"
+    )
+
+
+def test_a_worker_is_started_ahead_for_latex_and_not_for_numbers() -> None:
+    program = (
+        "import time; from verifiers import verify; "
+        "verify('The answer is 12.', '12.0'); from verifiers import pool; "
+        "first = len(pool.shared_pool().process_ids()); "
+        "verify('\\\\boxed{\\\\frac12}', '0.5'); end = time.monotonic() + 30\n"
+        "while not pool.shared_pool().process_ids() and time.monotonic() < end: time.sleep(0.01)\n"
+        "print(first, len(pool.shared_pool().process_ids()))"
+    )
+    assert run(program) == "0 1"
+
+
 def test_a_verdict_is_a_plain_record() -> None:
     assert Verdict(Outcome.CORRECT, "1") == Verdict(Outcome.CORRECT, "1", "")
 

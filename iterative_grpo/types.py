@@ -11,10 +11,6 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-
-_NOTHING: Mapping[str, str] = MappingProxyType({})
-_NO_COMPONENTS: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
 
 class Finish(enum.StrEnum):
@@ -36,7 +32,7 @@ class Problem:
     question: str
     answer: str
     dataset: str
-    tags: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +114,7 @@ class StepRewards:
 
     ends: tuple[int, ...]
     values: tuple[float, ...]
-    components: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: _NO_COMPONENTS)
+    components: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_ends(self.ends)

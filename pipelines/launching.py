@@ -32,9 +32,18 @@ def inline(job: Job) -> None:
     from pipelines.phases.optimize import quiet
 
     quiet()
+    few_threads(job.config)
     # A phase draws the same numbers whether it follows others here or is resumed alone.
     set_seed(job.seed)
     plugins.find("pipelines.phases", job.phase, "phase").run(job)
+
+
+def few_threads(config: Config) -> None:
+    """Give small models two threads: more only wait for each other. OMP_NUM_THREADS overrides."""
+    import torch
+
+    if config.policy.make is not None and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
 def launched(job: Job) -> None:

@@ -28,12 +28,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except Exception as error:
+        if _io_failed(error):
+            print(f"error: {error}", file=sys.stderr)
+            return FAILED
         if type(error).__module__.partition(".")[0] not in OURS:
             raise  # a defect: Python shows where
         # An error that this project defines is a message to its user.
         print(f"error: {error}", file=sys.stderr)
         return REFUSED
     return code
+
+
+def _io_failed(error: Exception) -> bool:
+    """Whether a file could not be written: safetensors has its own error for a full disk."""
+    return type(error).__name__ == "SafetensorError" and "I/O" in str(error)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

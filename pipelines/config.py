@@ -112,7 +112,7 @@ class Fit(Section):
     epochs: Positive = 2
     batch: Positive = 32
     learning_rate: Rate = Field(5e-4, description="AdamW's")
-    muon_learning_rate: Rate = Field(0.02, description="Muon's, used when `optimizer` is muon")
+    muon_learning_rate: Rate = Field(5e-3, description="Muon's, used when `optimizer` is muon")
 
 
 class Replay(Section):

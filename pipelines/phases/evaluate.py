@@ -32,6 +32,9 @@ def settings(config: Config) -> Mapping[str, Any]:
 
 PHASE = Phase("evaluate", settings)
 
+QUESTIONS_SEED = 0
+"""Chooses the questions of a limited task: the same in every run, whatever the run's own seed."""
+
 MEASURED = 64
 """Outputs on which the distance to the initial policy is measured."""
 
@@ -81,7 +84,9 @@ def tasks(config: Config) -> list[Task]:
     from pipelines.evaluation import load_task
 
     return [
-        load_task(name, config.data.path, config.evaluate.limit, config.seed, config.policy.prompt)
+        load_task(
+            name, config.data.path, config.evaluate.limit, QUESTIONS_SEED, config.policy.prompt
+        )
         for name in config.evaluate.tasks
     ]
 

@@ -307,6 +307,27 @@ def test_a_file_where_the_run_should_be_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are POSIX")
+def test_a_full_disk_is_a_message_and_the_same_command_goes_on(tmp_path: Path, data: Path) -> None:
+    config = write_config(tmp_path, data, "full", iterations=1)
+    script = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
+        "from pipelines import cli\n"
+        f"sys.exit(cli.main(['run', {str(config)!r}, '--quiet']))\n"
+    )
+    full = subprocess.run(
+        [sys.executable, "-c", script], env=environment(), capture_output=True, text=True
+    )
+    assert full.returncode == cli.FAILED, full.stderr
+    assert "error:" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert not (tmp_path / "full" / "run" / "start").exists()
+    subprocess.run(command(config, "--quiet"), env=environment(), check=True)
+    assert (tmp_path / "full" / "run" / "iterations" / "01" / "evaluate").exists()
+
+
+@pytest.mark.slow
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     script = (
         "import sys\nfrom pipelines import cli\n"

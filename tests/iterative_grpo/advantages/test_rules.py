@@ -39,7 +39,8 @@ def double_loop(group: Group, eps: float = 1e-4) -> list[list[float]]:
 
 def credit(name: str, rewards: Rewards, **normalizer: float) -> list[list[list[float]]]:
     rule = plugins.find("iterative_grpo.advantages", name).Rule()
-    return rule.credit(rewards, Normalizer(**normalizer))  # type: ignore[arg-type]
+    credited: list[list[list[float]]] = rule.credit(rewards, Normalizer(**normalizer))  # type: ignore[arg-type]
+    return credited
 
 
 @given(batches)
@@ -70,6 +71,48 @@ def test_every_rule_keeps_the_shape_and_stays_finite(
 @pytest.mark.parametrize("name", plugins.names("iterative_grpo.advantages"))
 def test_a_group_without_spread_gets_nothing(name: str) -> None:
     assert credit(name, [[[0.7], [0.7], [0.7]]]) == [[[0.0], [0.0], [0.0]]]
+    ragged = credit(name, [[[0.3, 0.3, 0.3], [0.3]], [[0.0], [1.0]]])
+    assert ragged[0] == [[0.0, 0.0, 0.0], [0.0]]
+    assert ragged[1][0][0] < 0 < ragged[1][1][0], "the group beside it still learns"
+
+
+@pytest.mark.parametrize("name", plugins.names("iterative_grpo.advantages"))
+@given(values=st.lists(values, min_size=1, max_size=9))
+def test_with_one_end_every_rule_is_sum(name: str, values: list[float]) -> None:
+    group = [[value] for value in values]
+    assert credit(name, [group]) == credit("sum", [group])
+
+
+@pytest.mark.parametrize("name", plugins.names("iterative_grpo.advantages"))
+@given(batch=batches)
+def test_groups_do_not_touch_each_other(name: str, batch: list[list[list[float]]]) -> None:
+    assert credit(name, batch) == [credit(name, [group])[0] for group in batch]
+
+
+@pytest.mark.parametrize("name", plugins.names("iterative_grpo.advantages"))
+@given(group=groups, data=st.data())
+def test_the_order_of_outputs_does_not_matter(
+    name: str, group: list[list[float]], data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(range(len(group))))
+    ours = credit(name, [group])[0]
+    shuffled = credit(name, [[group[i] for i in order]])[0]
+    assert shuffled == [ours[i] for i in order]
+
+
+INVARIANT = [n for n in plugins.names("iterative_grpo.advantages") if n != "first_error"]
+"""Only the differences of rewards matter to these; `first_error` has an absolute threshold."""
+
+
+@pytest.mark.parametrize("name", INVARIANT)
+@given(group=groups, shift=st.integers(-4, 4), scale=st.integers(1, 9))
+def test_shift_and_scale_of_rewards_do_not_matter(
+    name: str, group: list[list[float]], shift: int, scale: int
+) -> None:
+    moved = [[1000 * scale * (value + shift) for value in output] for output in group]
+    ours = credit(name, [[[1000 * v for v in output] for output in group]])[0]
+    for row, expected in zip(credit(name, [moved])[0], ours, strict=True):
+        assert row == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
 def test_the_std_floor_silences_a_group_and_leaves_others() -> None:

@@ -20,6 +20,7 @@ from iterative_grpo.protocols import Splitter
 from iterative_grpo.rollouts import Rollout
 from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
 from iterative_grpo.types import Completion, Problem, Prompt, StepRewards
+from tests.iterative_grpo.logps.making import exact
 
 PolicyMaker = Callable[[int, torch.dtype], Path]
 G = 4
@@ -148,10 +149,11 @@ def test_process_loss_and_gradients_are_plain_autograds(
     """Equation 21 of the paper written out on one row at a time, in float64."""
     policy = tiny_policy(0, torch.float64)
     trainer = make(policy, tmp_path, splitter="lines", model_init_kwargs=None)
+    exact(trainer.model)
     batch = generation(trainer)
     trainer.current_gradient_accumulation_steps = 1
     # A reference that differs from the policy, so that the KL term takes part.
-    reference = AutoModelForCausalLM.from_pretrained(tiny_policy(1, torch.float64))
+    reference = exact(AutoModelForCausalLM.from_pretrained(tiny_policy(1, torch.float64)))
 
     def logps(model: Any, row: int) -> torch.Tensor:
         prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
@@ -173,7 +175,7 @@ def test_process_loss_and_gradients_are_plain_autograds(
     loss.backward()
     ours = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
 
-    plain = AutoModelForCausalLM.from_pretrained(policy)
+    plain = exact(AutoModelForCausalLM.from_pretrained(policy))
     total = torch.zeros((), dtype=torch.float64)
     for row in range(2 * G):
         new = logps(plain, row)
@@ -188,9 +190,8 @@ def test_process_loss_and_gradients_are_plain_autograds(
     expected = torch.cat([p.grad.flatten() for p in plain.parameters()])
     assert ours.dtype is torch.float64
     assert batch["advantages"].unique().numel() > 4
-    # TRL's fused head computes log-probabilities in float32 whatever the model's type.
-    torch.testing.assert_close(loss.detach(), total.detach(), rtol=1e-6, atol=1e-7)
-    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(loss.detach(), total.detach(), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)
 
 
 def test_process_advantages_lie_on_the_sampled_tokens(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from verifiers import sampling
 from verifiers.names import name_of
-from verifiers.syntax import Node, Num, Percent, Relation, Seq, Sym
+from verifiers.syntax import Node, Num, Relation, Seq, Sym
 from verifiers.trees import expanded, variables
 
 
@@ -25,7 +25,8 @@ def assignment(node: Relation, *, sums: bool = False) -> Assigned | None:
     if operators == ["in"]:
         name = name_of(sides[0])
         return None if name is None else Assigned(name, sides[1], sides[0])
-    while operators[-1:] == ["~"] and (len(operators) > 1 or is_rounding(*sides)):
+    constant = all(not variables(side) for side in sides)
+    while operators[-1:] == ["~"] and (len(operators) > 1 or constant):
         operators.pop()
         sides.pop()
     if not operators:
@@ -42,23 +43,20 @@ def assignment(node: Relation, *, sums: bool = False) -> Assigned | None:
     inner = [side for side in sides[1:-1] if isinstance(side, Sym)]
     if inner and not variables(sides[-1]):
         return Assigned(inner[-1].name, sides[-1], inner[-1])
-    if all(not variables(side) for side in sides):
+    if constant:
         return Assigned(None, sides[-1], sides[0])
     return None
 
 
-def is_rounding(exact: Node, decimal: Node) -> bool:
-    """Whether `3 sqrt 2 ~ 4.24` holds: a number of another form, and nearly its value."""
-    if isinstance(exact, Num) and exact.decimals is not None:
-        return False
-    share = isinstance(decimal, Percent) and isinstance(decimal.value, Num)
-    if variables(exact) or not (isinstance(decimal, Num) or share):
+def is_rounding(exact: Node, rounded: Node) -> bool:
+    """Whether `3 sqrt 2 ~ 4.24` holds: the right side is the left one to the digits shown."""
+    if variables(exact) or not isinstance(rounded, Num):
         return False
     try:
-        value, rounded = sampling.approximate(exact), sampling.approximate(decimal)
+        error = sampling.approximate(exact) - sampling.approximate(rounded)
     except sampling.NoValue:
         return False
-    return bool(abs(value - rounded) <= 0.02 * abs(value))
+    return bool(2 * abs(error) <= 10.0 ** -(rounded.decimals or 0))
 
 
 def _uses(value: Node, name: Node) -> bool:

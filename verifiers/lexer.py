@@ -43,6 +43,9 @@ _HEX_DIGITS = re.compile(r"[0-9A-F]{1,40}")
 
 
 _COMPOUND_UNIT = re.compile(r"[a-zA-Z]{1,3}(?:\^?\d)?(?:/[a-zA-Z]{1,3}(?:\^\{?\d\}?|\d)?){1,3}")
+_PLAIN_UNIT = re.compile(
+    r"(?:k?m|cm|ft|mi|k?g|L|ml|mL)/(?:s|sec|h|hr|min|m|cm|L|ml|mL)(?:\^(?:[23]|\{[23]\}))?(?![\w^/(])"
+)
 _UNIT_LETTERS = frozenset("msgLhNJWVAKCF")
 
 
@@ -156,6 +159,11 @@ class _Lexer(Scanner):
         if hexadecimal:
             self.add("based", f"{hexadecimal.group(1)}_{hexadecimal.group(2)}", spaced)
             return hexadecimal.end()
+        if self.tokens and self.tokens[-1].kind == "num":
+            unit = _PLAIN_UNIT.match(self.text, match.start(), end)
+            if unit:
+                self.add("text", unit.group().replace("{", "").replace("}", ""), spaced)
+                return unit.end()
         self.plain(word, spaced)
         return at
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from verifiers.assignments import has_relations, named, values_of
 from verifiers.judging import MAX_ITEMS, Judge, Verdict3, both
 from verifiers.realsets import NotReal, RealSet, real_set
@@ -40,8 +42,9 @@ class Listings(Judge):
         if isinstance(c, Matrix) or isinstance(g, Matrix):
             return self.same_matrix(c, g)
         # "x + 11, or 11 + x": the same answer twice is one answer.
-        alternatives = c.items if isinstance(c, Seq) and (c.left, c.joint) == ("", "or") else ()
-        if 1 < len(alternatives) <= 4 and all(self.same(item, g) for item in alternatives):
+        if _are_alternatives(c) and all(self.same(item, g) for item in c.items):
+            return True
+        if _are_alternatives(g) and all(self.same(c, item) for item in g.items):
             return True
         if isinstance(c, Seq) and c.left in ("", "set") and self.policy.hedging == "accept":
             return any(self.same(item, g) is True for item in c.items[:MAX_ITEMS])
@@ -126,6 +129,10 @@ class Listings(Judge):
         if isinstance(c, Relation | SetOf | Builder) and isinstance(g, Relation | SetOf | Builder):
             return None
         return False
+
+
+def _are_alternatives(node: Node) -> TypeGuard[Seq]:
+    return isinstance(node, Seq) and (node.left, node.joint) == ("", "or") and len(node.items) <= 4
 
 
 def _flattened(node: Seq) -> tuple[Node, ...]:

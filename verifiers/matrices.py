@@ -22,6 +22,11 @@ class Matrices(Judge):
                 tuple(entry for row in right.rows for entry in row),
             )
         matrix, other = (left, right) if isinstance(left, Matrix) else (right, left)
+        rows = _rows(other)
+        if isinstance(matrix, Matrix) and rows is not None:
+            return (
+                self.same_matrix(matrix, rows) if matrix is left else self.same_matrix(rows, matrix)
+            )
         if isinstance(matrix, Matrix) and isinstance(other, Seq) and other.left != "set":
             vector = _vector(matrix)
             if vector is None:
@@ -49,6 +54,15 @@ def contains_matrix(node: Node) -> bool:
     if isinstance(node, Pow):
         return contains_matrix(node.base)
     return False
+
+
+def _rows(node: Node) -> Matrix | None:
+    """The matrix that a list of lists spells: `[[1, 2], [3, 4]]`."""
+    if not isinstance(node, Seq) or (node.left, node.right) != ("[", "]"):
+        return None
+    rows = [i.items for i in node.items if isinstance(i, Seq) and (i.left, i.right) == ("[", "]")]
+    square = len(rows) == len(node.items) > 0 and len({len(row) for row in rows}) == 1
+    return Matrix(tuple(rows)) if square and rows[0] else None
 
 
 def _vector(matrix: Matrix) -> tuple[Node, ...] | None:

@@ -13,6 +13,7 @@ from fractions import Fraction
 from verifiers import vocabulary
 from verifiers.glyphs import to_latex
 from verifiers.lexer import MAX_LENGTH, tokenize
+from verifiers.numberwords import whole_number
 from verifiers.parser import parse
 from verifiers.syntax import Choice, Clock, Const, Node, Num, Opaque, Text
 from verifiers.verdict import ParseError
@@ -47,34 +48,6 @@ _PHRASES = {
 }
 _CONSTANT_PHRASES = {words: name for name, spellings in _PHRASES.items() for words in spellings}
 _OPTION = re.compile(r"(?:option|choice|answer)\s*:?\s*(\(?[A-Z]\)?)", re.IGNORECASE)
-_NUMBERS = {
-    word: number
-    for number, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-            "twenty",
-        ]
-    )
-}
 
 
 def read(text: str, commas_separate: bool = False) -> Node:
@@ -125,7 +98,7 @@ def _cleaned(text: str) -> str:
         text = _undelimited(text)
     text = _STATEMENT.sub("", text.strip(' \t\r\n"`'))
     if not text.endswith("..."):
-        text = text.rstrip(".,;").strip()
+        text = _TRAILING.sub("", text)
     while text.startswith(("=", ":", "\\approx")):
         text = text.removeprefix("\\approx").lstrip("=: ")
     return text
@@ -194,6 +167,9 @@ def _choice(plain: str) -> Node | None:
 
 def _text(plain: str) -> Node | None:
     words = plain.split()
+    number = whole_number(plain.lower().replace("-", " ").split())
+    if number is not None:
+        return Num(Fraction(number))
     if any(
         word in vocabulary.FUNCTIONS
         or word.lower() in ("and", "or", "pi", "infinity", "sqrt", "inf", "oo")
@@ -206,13 +182,12 @@ def _text(plain: str) -> Node | None:
         return None
     if plain.lower() in _CONSTANT_PHRASES:
         return Const(_CONSTANT_PHRASES[plain.lower()])
-    if plain.lower() in _NUMBERS:
-        return Num(Fraction(_NUMBERS[plain.lower()]))
     from verifiers.building import words_of
 
     return Text(words_of(plain))
 
 
+_TRAILING = re.compile(r"(?:\\[,;:!]|[.,;]|\s)+\Z|\\\Z")
 _STATEMENT = re.compile(
     r"\\(?:text|textbf|mathrm|mbox)\{\s*(?:(?:the|so|final|correct)\s+)*(?:answer|result)s?"
     r"(?:\s+(?:is|are)|\s*:)[\s:]*\}\s*",

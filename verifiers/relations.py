@@ -44,7 +44,7 @@ class Relations(Judge):
                     return False
                 return self.same(c, assigned.value)
             verdict = self.same(assigned.value, g)
-            if verdict is False and isinstance(g, Num) and g.decimals is not None:
+            if verdict is False and isinstance(g, Num):
                 # "3 sqrt 2 ~ 4.24" where 4.24 was asked for.
                 rounded = relation.operators[-1] == "~" and is_rounding(*relation.sides[-2:])
                 return self.same(relation.sides[-1], g) if rounded else False

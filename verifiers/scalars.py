@@ -15,6 +15,7 @@ from verifiers.syntax import (
     Clock,
     Const,
     Degree,
+    Div,
     Func,
     Mul,
     Neg,
@@ -115,7 +116,9 @@ class Scalars(Judge):
         if not isinstance(c, Percent):
             return None
         scaled = self.same(Mul((c.value, hundredth)), g)
-        return scaled or (self.same(c.value, g) if mode == "either" else scaled)
+        # A gold such as 25 may be a percentage without its sign; 1/4 is the share itself.
+        unsigned = mode == "either" and isinstance(g, Num) and abs(g.value) > 1
+        return scaled or (self.same(c.value, g) if unsigned else scaled)
 
     def same_big(self, c: Big, g: Big) -> Verdict3:
         """Sums, products, integrals and limits, part by part."""
@@ -275,6 +278,12 @@ def letter_unit(node: Node) -> tuple[Node, str]:
             and unit.exponent.value in (2, 3)
         ):
             return node.items[0], f"m^{unit.exponent.value}"
+        if isinstance(unit, Div) and isinstance(unit.top, Sym) and unit.top.name in _LETTER_UNITS:
+            bottom, power = unit.bottom, ""
+            if isinstance(bottom, Pow) and bottom.exponent == Num(Fraction(2)):
+                bottom, power = bottom.base, "^2"
+            if isinstance(bottom, Sym) and bottom.name in _LETTER_UNITS:
+                return node.items[0], f"{unit.top.name}/{bottom.name}{power}"
     return node, ""
 
 

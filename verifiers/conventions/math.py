@@ -35,7 +35,8 @@ def extract(text: str) -> Extracted:
     if not bare:
         return NOTHING
     if phrases.is_bare(bare):
-        return Extracted(phrases.concluded(bare), "bare")
+        conclusion = phrases.concluded(bare).strip()
+        return Extracted(conclusion, "bare") if conclusion else NOTHING
     return stated(phrases.last_math(text), "fallback")
 
 

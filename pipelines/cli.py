@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("file", type=Path, help="JSON Lines with response and answer")
     verify.add_argument("--output", type=Path, help="where verdicts go; default: beside FILE")
     verify.add_argument("--convention", default="math", help="how answers are marked: gsm8k, math")
-    verify.add_argument("--timeout", type=float, default=1.0, help="seconds for one answer")
+    verify.add_argument("--timeout", type=float, default=0.8, help="seconds for one answer")
     verify.add_argument("--workers", type=int, help="processes; default: one a core")
     verify.add_argument("--overwrite", action="store_true", help="replace an existing output")
     verify.set_defaults(action=do_verify)
@@ -96,6 +96,14 @@ def parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="plots and a page about a run")
     report.add_argument("run", type=Path, help="a run's folder")
     report.set_defaults(action=do_report)
+
+    credit = commands.add_parser(
+        "compare-credit", help="what each credit rule makes of a run's rollouts"
+    )
+    credit.add_argument("run", type=Path, help="a run's folder")
+    credit.add_argument("--iteration", type=int, help="whose rollouts; default: the last with any")
+    credit.add_argument("--limit", type=int, default=8, help="solutions with table and picture")
+    credit.set_defaults(action=do_compare_credit)
 
     configs = commands.add_parser("configs", help="list the shipped configurations")
     configs.set_defaults(action=do_configs)
@@ -164,6 +172,16 @@ def do_report(options: argparse.Namespace) -> int:
     print(report.summary(options.run))
     for reason in files.left_out:
         print(f"left out: {reason}")
+    return DONE
+
+
+def do_compare_credit(options: argparse.Namespace) -> int:
+    """Apply every credit rule to stored rollouts, offline."""
+    from pipelines import credit
+
+    done = credit.compare(options.run, options.iteration, options.limit)
+    print(done.text)
+    print(f"{done.folder}: {', '.join(file.name for file in done.files)}")
     return DONE
 
 

@@ -1,0 +1,60 @@
+"""The KL estimator against its formula, and against the exact divergence it estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from iterative_grpo.divergence import kl
+from iterative_grpo.engines import generate
+from iterative_grpo.types import Prompt, Sampling
+
+PolicyMaker = Callable[[int, torch.dtype], Path]
+
+
+def test_it_is_the_formula_token_by_token(tiny_policy: PolicyMaker) -> None:
+    path = tiny_policy(0, torch.float32)
+    policy, tokenizer = (cls.from_pretrained(path) for cls in (AutoModelForCausalLM, AutoTokenizer))
+    other = AutoModelForCausalLM.from_pretrained(tiny_policy(1, torch.float32))
+    prompts = [Prompt("a", (3, 4, 5)), Prompt("b", (6,))]
+    groups = generate.load(policy, tokenizer).generate(
+        prompts, Sampling(group_size=3, max_tokens=7, seed=1)
+    )
+    terms = []
+    for prompt, group in zip(prompts, groups, strict=True):
+        for completion in group:
+            ids = torch.tensor([[*prompt.token_ids, *completion.token_ids]])
+            for position, token in enumerate(completion.token_ids, start=len(prompt.token_ids)):
+                here, there = (
+                    model(ids[:, :position]).logits[0, -1].log_softmax(-1)[token].item()
+                    for model in (policy, other)
+                )
+                ratio = there - here
+                terms.append(torch.tensor(ratio).exp().item() - ratio - 1)
+    assert kl(policy, other, prompts, groups) == pytest.approx(sum(terms) / len(terms), rel=1e-4)
+    assert kl(policy, policy, prompts, groups) == 0.0
+
+
+def test_it_estimates_the_divergence_without_bias(tiny_policy: PolicyMaker) -> None:
+    """On one-token outputs the exact divergence is a sum over the vocabulary."""
+    path = tiny_policy(0, torch.float32)
+    policy, tokenizer = (cls.from_pretrained(path) for cls in (AutoModelForCausalLM, AutoTokenizer))
+    other = AutoModelForCausalLM.from_pretrained(path)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.05)
+    prompt = Prompt("a", (3, 4, 5))
+    groups = generate.load(policy, tokenizer).generate(
+        [prompt], Sampling(group_size=4_000, max_tokens=1, seed=3)
+    )
+    ids = torch.tensor([prompt.token_ids])
+    here, there = (m(ids).logits[0, -1].log_softmax(-1) for m in (policy, other))
+    exact = float((here.exp() * (here - there)).sum())
+    terms = (there - here).exp() - (there - here) - 1
+    spread = float((here.exp() * (terms - exact) ** 2).sum().sqrt()) / 4_000**0.5
+    assert exact > 0
+    assert kl(policy, other, [prompt], groups) == pytest.approx(exact, abs=5 * spread)

@@ -1,0 +1,100 @@
+"""Settings: files, overrides, shipped configurations, plans; and how work is shared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from iterative_grpo.types import Problem
+from pipelines import questions, settings
+from pipelines.plan import plan
+from pipelines.settings import ConfigError
+from pipelines.world import LaunchError, World, current
+
+SHIPPED = sorted(settings.SHIPPED.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_shipped_configurations_load_and_their_plans_name_the_work(file: Path) -> None:
+    config = settings.load(file)
+    text = plan(config)
+    for phase in ("start", "sample", "label", "retrain", "optimize", "evaluate"):
+        assert phase in text
+    assert f"{config.optimize.steps:,} steps" in text
+
+
+def test_the_default_fits_in_fifteen_lines() -> None:
+    text = (settings.SHIPPED / "arithmetic.yaml").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 15
+
+
+def test_paper_has_the_papers_values() -> None:
+    config = settings.load(settings.SHIPPED / "paper.yaml")
+    optimize = config.optimize
+    assert (optimize.group_size, optimize.prompts * optimize.group_size) == (64, 1024)
+    assert (optimize.beta, optimize.learning_rate, optimize.updates) == (0.04, 1e-6, 1)
+    assert config.max_tokens == 1024
+    assert config.reward_model.first.learning_rate == 2e-5
+    assert config.reward_model.replay.share == 0.1
+
+
+def test_overrides_reach_into_sections_and_are_read_as_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("run_dir: r\npolicy: {model: m}\n", encoding="utf-8")
+    config = settings.load(
+        file, ["optimize.steps=3", "evaluate.tasks=[gsm8k/test, math500]", "policy.lora.rank=4"]
+    )
+    assert config.optimize.steps == 3
+    assert config.evaluate.tasks == ("gsm8k/test", "math500")
+    assert config.policy.lora is not None
+    assert config.policy.lora.rank == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n", "expected keys and values"),
+        ("a: [", "not valid YAML"),
+        ("{}", "run_dir: required"),
+    ],
+)
+def test_files_that_are_no_configuration_are_refused(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        settings.load(file)
+    with pytest.raises(ConfigError, match="no such file"):
+        settings.load(tmp_path / "absent.yaml")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    raw = {"run_dir": "r", "credit": "x", "splitter": "y", "policy": {"model": "m"}}
+    with pytest.raises(ConfigError, match="credit rule") as caught:
+        settings.load(raw)
+    assert "splitter" in str(caught.value)
+
+
+def test_shares_are_a_partition_in_order() -> None:
+    items = list(range(11))
+    shares = [list(World(rank, 4).share(items)) for rank in range(4)]
+    assert [item for share in shares for item in share] == items
+    assert {len(share) for share in shares} == {2, 3}
+
+
+def test_fewer_processes_than_asked_for_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(LaunchError, match=r"2 processes were asked for .* started 1"):
+        current(2)
+
+
+def test_drawing_takes_each_once_before_any_twice() -> None:
+    problems = [Problem(str(i), "q", "1", "toy") for i in range(5)]
+    drawn = questions.draw(problems, 12, seed=3)
+    assert len(drawn) == 12
+    for begin in (0, 5):
+        assert {p.id for p in drawn[begin : begin + 5]} == {p.id for p in problems}
+    assert questions.draw(problems, 12, seed=3) == drawn
+    assert questions.draw(problems, 12, seed=4) != drawn

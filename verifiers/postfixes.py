@@ -219,6 +219,8 @@ class Postfixes(Primaries, ABC):
             base = int(name) if name.isdigit() and len(name) < 3 else _BASE_NAMES.get(name.lower())
             if base is None or not 2 <= base <= 36:
                 raise ParseError(f"{name!r} is no number base")
+            if base == 10:
+                return node
             return Based(base_token.text, base)
         if isinstance(node, Sym):
             return Sym(f"{node.name}_{name}")

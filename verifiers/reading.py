@@ -97,6 +97,8 @@ def _cleaned(text: str) -> str:
     if "$" in text or "\\(" in text or "\\[" in text or "**" in text:
         text = _undelimited(text)
     text = _STATEMENT.sub("", text.strip(' \t\r\n"`'))
+    if "all" in text and "=" in text:
+        text = _FOR_ALL.sub("", text)
     if not text.endswith("..."):
         text = _TRAILING.sub("", text)
     while text.startswith(("=", ":", "\\approx")):
@@ -187,6 +189,9 @@ def _text(plain: str) -> Node | None:
     return Text(words_of(plain))
 
 
+_FOR_ALL = re.compile(
+    r"(?<=[\w})])[\s,~]*(?:\\q?quad\s*)?(?:\\forall\b|\\text\{\s*for all\b|for all\b)[^=<>]{0,60}\Z"
+)
 _TRAILING = re.compile(r"(?:\\[,;:!]|[.,;]|\s)+\Z|\\\Z")
 _STATEMENT = re.compile(
     r"\\(?:text|textbf|mathrm|mbox)\{\s*(?:(?:the|so|final|correct)\s+)*(?:answer|result)s?"

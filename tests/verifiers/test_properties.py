@@ -119,7 +119,9 @@ def test_digits_in_a_base(n: int, base: int, other: int) -> None:
         digits = str(digit) + digits
     assert same(f"{digits}_{{{base}}}", str(n)) is True
     if base != other:
-        assert same(f"{digits}_{{{other}}}", f"{digits}_{{{base}}}") is False
+        # In base ten the gold is a plain number, which has the same single digit in any base.
+        alike = base == 10 and len(digits) == 1 and n < other
+        assert same(f"{digits}_{{{other}}}", f"{digits}_{{{base}}}") is alike
 
 
 @given(st.integers(1, 120), st.integers(1, 120))

@@ -11,7 +11,9 @@ T -> 0, in which equal minima share the weight.
 
 Normalisation: each output brings one number, its minimum, so outputs of many steps do not weigh
 more. It comes before the zeros are set: a 0 then means "as good as the group", while a reward of 0
-would mean "worthless". The paper takes a leave-one-out baseline instead. With one end it is `sum`.
+would mean "worthless". PURE works at T = 0.1 and subtracts a leave-one-out mean by the tokens of a
+step, since one by steps favoured outputs of few steps; one by outputs knows neither. With one end
+it is `sum`.
 
 Vulnerable to one-step collapse, since the minimum of fewer steps is higher; to whatever follows the
 worst step, which is free; and to noise, for where all steps are about as good, chance says which is

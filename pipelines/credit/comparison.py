@@ -1,0 +1,124 @@
+"""Applies every credit rule to the same stored rewards, under the run's own normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from iterative_grpo import plugins
+from iterative_grpo.normalize import Normalizer
+from iterative_grpo.protocols import CreditRule
+from iterative_grpo.rollouts import Rollout
+from pipelines.credit import stored
+from pipelines.credit.stored import CannotCompare, Generation
+from pipelines.report.run import Run
+
+RULES = "iterative_grpo.advantages"
+TOLERANCE = 1e-6
+"""By how much an advantage may differ from the stored one, as a share of the largest one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A rollout with the step advantages that each rule gives it, (S,) by the rule's name."""
+
+    step: int
+    rollout: Rollout
+    advantages: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All solutions of an iteration; `trained_with` is the rule of the run, if it is known."""
+
+    iteration: int
+    rules: tuple[str, ...]
+    trained_with: str | None
+    solutions: tuple[Solution, ...]
+    notes: tuple[str, ...]
+
+
+def compare(run: Run, iteration: int | None = None, limit: int = 0) -> Comparison:
+    """Return what every rule makes of an iteration's rollouts.
+
+    Raises:
+        CannotCompare: the run has no such rollouts, or its settings are none; `limit`, the number
+            of solutions to be shown, is below 0.
+    """
+    if limit < 0:
+        raise CannotCompare(f"the number of solutions to show is {limit}; expected 0 or more")
+    chosen, file = stored.file_of(run.path, iteration)
+    generations = stored.read(file)
+    names = tuple(plugins.names(RULES))
+    normalize = normalizer(run)
+    solutions = tuple(s for g in generations for s in credited(g, names, normalize))
+    trained_with = str(run.setting("credit", "")).replace("-", "_")
+    known = trained_with if trained_with in names else None
+    notes = (*run.notes, *_remarks(solutions, known), *_odd_groups(run, generations))
+    return Comparison(chosen, names, known, solutions, notes)
+
+
+def credited(generation: Generation, names: Sequence[str], normalize: Normalizer) -> list[Solution]:
+    """Return a generation's solutions; its groups are credited together, as in training."""
+    rewards = [[list(r.rewards.values) for r in group] for group in generation.groups]
+    by_rule = {name: _rule(name).credit(rewards, normalize) for name in names}
+    return [
+        Solution(
+            generation.step,
+            rollout,
+            {name: tuple(advantages[p][g]) for name, advantages in by_rule.items()},
+        )
+        for p, group in enumerate(generation.groups)
+        for g, rollout in enumerate(group)
+    ]
+
+
+def normalizer(run: Run) -> Normalizer:
+    """Return the normalisation of the run's policy phase."""
+    scale = run.setting("optimize.scale", "group")
+    floor = run.setting("optimize.std_floor", 0.0)
+    if scale not in ("group", "batch", "none"):
+        raise CannotCompare(
+            f"config.yaml has optimize.scale {scale!r}; expected group, batch or none"
+        )
+    if isinstance(floor, bool) or not isinstance(floor, int | float):
+        raise CannotCompare(f"config.yaml has optimize.std_floor {floor!r}; expected a number")
+    return Normalizer(scale=scale, std_floor=float(floor))
+
+
+def _rule(name: str) -> CreditRule:
+    return cast(CreditRule, plugins.find(RULES, name, "credit rule").Rule())
+
+
+def _remarks(solutions: Sequence[Solution], trained_with: str | None) -> list[str]:
+    """Return what a reader must know before trusting the comparison."""
+    remarks = []
+    if all(len(solution.rollout.rewards.ends) == 1 for solution in solutions):
+        remarks.append(
+            "every solution is one step, as under supervision=outcome: there all rules are the same"
+        )
+    if trained_with is not None:
+        pairs = [
+            (ours, theirs)
+            for solution in solutions
+            for ours, theirs in zip(
+                solution.advantages[trained_with], solution.rollout.advantages, strict=True
+            )
+        ]
+        largest = max(1.0, *(abs(theirs) for _, theirs in pairs))
+        apart = max(abs(ours - theirs) for ours, theirs in pairs)
+        if apart > TOLERANCE * largest:
+            remarks.append(
+                f"{trained_with} gives other advantages than those stored, by up to {apart:.3g}: "
+                "the rule, the settings or the rollouts have changed since"
+            )
+    return remarks
+
+
+def _odd_groups(run: Run, generations: Sequence[Generation]) -> list[str]:
+    size = run.setting("optimize.group_size")
+    odd = sum(len(group) != size for generation in generations for group in generation.groups)
+    if not isinstance(size, int) or not odd:
+        return []
+    return [f"{odd} groups have another number of outputs than optimize.group_size {size}"]

@@ -1,0 +1,97 @@
+"""Reads the rollouts of an iteration back into the groups that they were credited in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from iterative_grpo.rollouts import Rollout
+
+
+class CannotCompare(ValueError):
+    """A run without rollouts that credit rules could be applied to; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """The groups of outputs that were credited together, at one policy step."""
+
+    step: int
+    groups: tuple[tuple[Rollout, ...], ...]
+
+
+def iterations(run: Path) -> list[int]:
+    """Return which iterations of a run have rollouts."""
+    return sorted(
+        int(file.parent.parent.name)
+        for file in (run / "iterations").glob("*/optimize/rollouts.jsonl")
+        if file.parent.parent.name.isdecimal()
+    )
+
+
+def file_of(run: Path, iteration: int | None) -> tuple[int, Path]:
+    """Return an iteration and its rollouts file, the last one's where none is named.
+
+    Raises:
+        CannotCompare: there is none.
+    """
+    known = iterations(run)
+    if not known:
+        raise CannotCompare(
+            f"{run} has no rollouts: no iteration has finished its policy phase; expected "
+            "iterations/NN/optimize/rollouts.jsonl, which `iterative-grpo run` writes"
+        )
+    chosen = known[-1] if iteration is None else iteration
+    if chosen not in known:
+        raise CannotCompare(
+            f"{run} has no rollouts of iteration {chosen}; it has those of "
+            f"{', '.join(str(number) for number in known)}"
+        )
+    return chosen, run / "iterations" / f"{chosen:02d}" / "optimize" / "rollouts.jsonl"
+
+
+def read(file: Path) -> list[Generation]:
+    """Return the generations of a rollouts file, in the order of their policy steps.
+
+    Raises:
+        CannotCompare: the file is empty, or a line is no rollout.
+    """
+    groups: dict[tuple[int, str], list[list[Rollout]]] = {}
+    for step, rollout in _rollouts(file):
+        # A group may be spread over the shards of several processes, and a question may be drawn
+        # twice in one step: a sample number that a group has already belongs to another group.
+        drawn = groups.setdefault((step, rollout.problem_id), [])
+        for group in drawn:
+            if all(other.sample != rollout.sample for other in group):
+                group.append(rollout)
+                break
+        else:
+            drawn.append([rollout])
+    steps: dict[int, list[tuple[Rollout, ...]]] = {}
+    for (step, _), drawn in groups.items():
+        steps.setdefault(step, []).extend(tuple(group) for group in drawn)
+    if not steps:
+        raise CannotCompare(f"{file} is empty: the policy phase sampled nothing")
+    return [Generation(step, tuple(found)) for step, found in sorted(steps.items())]
+
+
+def _rollouts(file: Path) -> Iterator[tuple[int, Rollout]]:
+    """Yield (policy step, rollout), and name the line that is none."""
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        for place, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                rollout = Rollout.from_row(row)
+                step = int(row["step"])
+            except KeyError as missing:
+                raise CannotCompare(f"{file}, line {place}: no {missing} in it") from missing
+            except (TypeError, ValueError) as error:
+                raise CannotCompare(f"{file}, line {place}: no rollout: {error}") from error
+            if len(rollout.advantages) != len(rollout.rewards.ends):
+                raise CannotCompare(
+                    f"{file}, line {place}: {len(rollout.advantages)} advantages for "
+                    f"{len(rollout.rewards.ends)} step ends; a step has one of each"
+                )
+            yield step, rollout

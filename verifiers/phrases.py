@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from verifiers import mathspans
 
@@ -92,7 +93,8 @@ _PROSE = re.compile(r"(?:\b[a-z]{2,}\b\s+){3}")
 
 def clause(text: str) -> str | None:
     """The answer that `text` starts with: one clause, out of emphasis and delimiters."""
-    text = text[:_LONGEST_CLAUSE].replace('\\"', "").lstrip(" \t\r\n:*_=")
+    text = text[:_LONGEST_CLAUSE].replace('\\"', "").lstrip(" \t\r\n:*_=}")
+    text = _ADVERB.sub("", text)
     closing = _CLOSING.search(text)
     if closing:
         text = text[: closing.start()]
@@ -103,6 +105,11 @@ def clause(text: str) -> str | None:
             end = stop.start()
             break
     text = _EMPHASIS.sub("", text[:end]).strip(' \t\r\n.,;:"')
+    if text.endswith("$") and text.count("$") == 1:
+        text = text[:-1]  # the phrase stood inside the formula
+    aside = _ASIDE.search(text)
+    if aside:
+        text = text[: aside.start()]
     spans = mathspans.spans(text)
     if spans:
         outside = mathspans.without(text)
@@ -118,6 +125,11 @@ def clause(text: str) -> str | None:
 
 
 _LONGEST_CLAUSE = 4_000
+_ADVERB = re.compile(r"(?:(?:therefore|thus|hence|indeed|simply|just|exactly|then)\b[\s,]*)+")
+# "12, not 13" and "12, as required"; what is doubted after a comma stays.
+_ASIDE = re.compile(
+    r"(?<=[\w$})]),\s+(?:not\s+(?=[\d$\\(-])|as (?:required|desired|expected|claimed|wanted)\b)"
+)
 _IS = re.compile(r"\b(?:is|are|equals|be)\b(?![^$]*\$[^$]*$)", re.IGNORECASE)
 
 
@@ -223,6 +235,8 @@ def last_math(text: str) -> str | None:
         before = tail[inside[-2].end if len(inside) > 1 else start : inside[-1].start]
         if _DOUBT.search(before) or _DOUBT.search(tail[inside[-1].end :]):
             return None
+        if _SEVERAL.search(sentence):
+            return _listed(tail, inside)
         return unwrap(inside[-1].inner)
     if "\\" in sentence and not inside:
         return _undelimited(sentence)
@@ -239,6 +253,19 @@ def last_math(text: str) -> str | None:
     if after[:1].isalpha() and len(after) > 3:
         return None
     return last.group().strip(" .,$")
+
+
+def _listed(text: str, found: list[mathspans.Span]) -> str:
+    """The last math span with those that commas or "and" join to it."""
+    parts = [found[-1].inner.strip()]
+    for left, right in pairwise(reversed(found)):
+        if text[right.end : left.start].strip() not in (",", "and", ", and", "or"):
+            break
+        parts.append(right.inner.strip())
+    return unwrap(", ".join(reversed(parts)))
+
+
+_SEVERAL = re.compile(r"\b(?:solutions|roots|zeros|zeroes|values)\b[^$]{0,40}\bare\b")
 
 
 def _undelimited(sentence: str) -> str | None:

@@ -96,6 +96,8 @@ class Scalars(Judge):
             return self.same_ratio(c, g)
         if isinstance(g, Based):
             return isinstance(c, Based) and c.base == g.base and c.value == g.value is not None
+        if isinstance(c, Based) and c.value is None:
+            return False
         if isinstance(c, Big) and isinstance(g, Big):
             structural = self.same_big(c, g)
             if structural:

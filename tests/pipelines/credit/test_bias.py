@@ -32,13 +32,15 @@ def test_two_points_are_always_on_a_line() -> None:
     assert correlation([0.0, 1.0], [3.0, 5.0]) is None
 
 
-def rollout(sample: int, rewards: list[float], correct: bool | None) -> Rollout:
+def rollout(
+    sample: int, rewards: list[float], correct: bool | None, tokens: int | None = None
+) -> Rollout:
     ends = tuple(range(1, len(rewards) + 1))
     return Rollout(
         problem_id="task/0",
         sample=sample,
         text="x" * len(rewards),
-        tokens=10 * len(rewards),
+        tokens=tokens or 10 * len(rewards),
         finish=Finish.STOP,
         rewards=StepRewards(ends, tuple(rewards)),
         advantages=(0.0,) * len(rewards),
@@ -72,3 +74,16 @@ def test_kinds_are_counted_apart() -> None:
     assert means["all"] == pytest.approx(0.0, abs=1e-12)
     unverified = [b for b in padded_group(None) if b.rule == "outcome"]
     assert {b.kind: b.solutions for b in unverified} == {"incorrect": 6, "unverified": 6, "all": 12}
+
+
+def test_tokens_are_not_steps() -> None:
+    """Outputs of one step: only their tokens vary, and with them the reward."""
+    tokens, values = [12, 30, 7, 55], [0.2, 0.5, 0.3, 0.9]
+    group = tuple(
+        rollout(k, [value], True, count)
+        for k, (value, count) in enumerate(zip(values, tokens, strict=True))
+    )
+    solutions = credited(Generation(1, (group,)), ("sum",), Normalizer())
+    found = biases(Comparison(1, ("sum",), "sum", tuple(solutions), ()))
+    assert {bias.steps for bias in found} == {None}
+    assert found[0].tokens == pytest.approx(np.corrcoef(values, tokens)[0, 1])

@@ -28,6 +28,7 @@ class Policy:
     | units | optional | `5 cm` | `5` | correct; `5 m` is not, `0.05 m` is |
     | units | required | `5 cm` | `5` | incorrect |
     | percent | either | `50\\%` | `50`, `0.5` | both correct |
+    | percent | either | `25`, `0.25` | `25\\%` | correct; `0.25\\%` for `0.25` is not |
     | percent | value | `50\\%` | `50`, `0.5` | only `0.5` is correct |
     | percent | required | `50\\%` | `50`, `0.5` | neither is correct |
     | decimals | full | `1/12` | `0.0833333333333333` | correct, as a double; `0.0833` is not |

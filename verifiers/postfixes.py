@@ -43,6 +43,7 @@ _BASE_NAMES = {
 }
 
 
+_TRANSPOSED = (Sym("T"), Sym("\\top"), Sym("\\intercal"))
 _ZERO, _INFINITY = Num(Fraction(0)), Const("oo")
 _HALF_LINES = {
     "+": Seq("(", (_ZERO, _INFINITY), ")"),
@@ -93,7 +94,10 @@ class Postfixes(Primaries, ABC):
             if self.token.kind == "_" and isinstance(node, Sym):
                 node = self.subscript(node)
             half = _HALF_LINES.get(exponent.name) if isinstance(exponent, Sym) else None
-            power = half if half is not None and node == Const("R") else Pow(node, exponent)
+            power: Node = half if half is not None and node == Const("R") else Pow(node, exponent)
+            vector = isinstance(node, Seq) and node.left in ("(", "[")
+            if vector and exponent in _TRANSPOSED:
+                power = node  # a vector, lying or standing
             node = self.after(power)
         return node
 

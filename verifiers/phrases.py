@@ -248,7 +248,11 @@ def last_math(text: str) -> str | None:
     since = before[numbers[-2].end() :] if len(numbers) > 1 else before
     if _DOUBT.search(since) or _DOUBT.search(after):
         return None
-    if (before and before[-1] not in _BEFORE_NUMBER) or after.startswith(_AFTER_OPERATOR):
+    if (
+        _LABEL.search(before)
+        or (before and before[-1] not in _BEFORE_NUMBER)
+        or after.startswith(_AFTER_OPERATOR)
+    ):
         return None
     if after[:1].isalpha() and len(after) > 3:
         return None
@@ -278,6 +282,11 @@ def _undelimited(sentence: str) -> str | None:
 
 
 _COMMAND = re.compile(r"\\(?:text|mathrm|mbox|textbf|operatorname)\{[^{}]*\}|\\[a-zA-Z]+")
+# What is numbered, not counted.
+_LABEL = re.compile(
+    r"\b(?:step|case|part|problem|question|equation|figure|example|method|option)[ #]*\Z",
+    re.IGNORECASE,
+)
 _BEFORE_NUMBER = " \t\n=:$*~\u2248\u20ac\u00a3"
 _AFTER_OPERATOR = tuple("^_*/+=<>({[")
 _CONCLUSION = re.compile(

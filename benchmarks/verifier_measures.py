@@ -112,8 +112,6 @@ def development_sets(data: Path) -> Iterator[tuple[str, list[Case]]]:
             [
                 _case(f"So the final answer is $\\boxed{{{gold}}}$.", gold, True, "math")
                 for gold in answers
-                # Two golds of the data set are empty: an error for us, and no case.
-                if gold.strip()
             ],
         )
 

@@ -53,10 +53,12 @@ def test_an_unreadable_gold_is_an_error_that_names_it(gold: str) -> None:
     assert repr(gold[:20])[:-1] in str(raised.value)
 
 
-def test_an_empty_box_is_no_match_for_an_empty_gold() -> None:
-    for response in ("\\boxed{}", "", "I do not know."):
+def test_only_an_empty_box_answers_an_empty_gold() -> None:
+    assert verify("The final answer is $\\boxed{}$.", "").correct
+    for response in ("\\boxed{0}", "", "0", "I do not know."):
         with pytest.raises(GoldError, match="states no answer"):
             verify(response, "")
+    assert not verify("\\boxed{}", "0").correct
 
 
 def test_a_convention_that_is_not_known_lists_the_known_ones() -> None:

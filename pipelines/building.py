@@ -11,9 +11,14 @@ from pipelines.config import Config
 
 
 def splitter(config: Config) -> Splitter:
-    """Return what cuts a solution: under outcome supervision the whole text is one step."""
-    name = {"outcome": "whole", "process": config.splitter}[config.supervision]
-    return cast(Splitter, plugins.find("iterative_grpo.splitters", name, "splitter").Splitter())
+    """Return what cuts a solution into steps."""
+    found = plugins.find("iterative_grpo.splitters", splitter_name(config), "splitter")
+    return cast(Splitter, found.Splitter())
+
+
+def splitter_name(config: Config) -> str:
+    """Return the splitter's name: under outcome supervision the whole text is one step."""
+    return {"outcome": "whole", "process": config.splitter}[config.supervision]
 
 
 def credit_rule(config: Config) -> CreditRule:

@@ -1,6 +1,6 @@
 """Label the samples: the whole text by its verdict, prefixes as configured (§4.1.3).
 
-`supervision` is read in `iterative_grpo.splitters`' choice alone (pipelines/building.py): under
+`supervision` is read in the choice of the splitter alone (`pipelines/building.py`): under
 outcome supervision the only end is the text's, and every labeler gives it the verdict.
 """
 
@@ -101,7 +101,7 @@ def tools(job: Job, problems: list[Any]) -> Tools:
     config = job.config
     continuing = None
     completer = ""
-    if config.supervision == "process" and labeler_samples(config):
+    if building.splitter_name(config) != "whole" and labeler_samples(config):
         model, tokenizer = policies.load(job.inputs["policy"] / "policy", config.policy)
         rendered = sample.prompts_of(config, problems, model, tokenizer)
         continuing = Continuing(

@@ -21,6 +21,16 @@ def splitter_name(config: Config) -> str:
     return {"outcome": "whole", "process": config.splitter}[config.supervision]
 
 
+def cuts_steps(config: Config) -> bool:
+    """Whether solutions are cut into steps at all."""
+    return splitter_name(config) != "whole"
+
+
+def continues_prefixes(config: Config) -> bool:
+    """Whether labels need the policy to continue prefixes: steps, and a labeler that samples."""
+    return cuts_steps(config) and config.label.labeler not in ("exact", "verdict")
+
+
 def credit_rule(config: Config) -> CreditRule:
     """Return the configured credit rule."""
     rules = plugins.find("iterative_grpo.advantages", config.credit, "credit rule")

@@ -16,7 +16,7 @@ def plan(config: Config) -> str:
         f"policy        {config.policy.model or 'made on the spot'}",
         f"data          {config.data.name} from {config.data.path or 'the hub, or made'}",
         f"supervision   {config.supervision}"
-        + (f", steps by {config.splitter}" if building.splitter_name(config) != "whole" else ""),
+        + (f", steps by {config.splitter}" if building.cuts_steps(config) else ""),
         f"reward        {config.reward}, credit {config.credit}, engine {config.engine}",
         "",
         "iteration  phase     work",
@@ -50,9 +50,7 @@ def phases(config: Config, iteration: int) -> list[tuple[str, str]]:
             ("sample", f"{questions:,} questions x {sample.group_size} = {outputs:,} completions, "
              f"at most {outputs * config.max_tokens:,} tokens")
         )  # fmt: skip
-        continued = (
-            building.splitter_name(config) != "whole" and config.label.labeler == "monte_carlo"
-        )
+        continued = building.continues_prefixes(config)
         work.append(
             ("label", f"{outputs:,} solutions by {config.label.labeler}"
              + (f", {config.label.continuations} continuations of each step" if continued else ""))

@@ -17,7 +17,6 @@ def load(path: str | Path, settings: PolicySettings) -> tuple[Any, Any]:
 
     Raises PolicyError if there is no such model, or its tokenizer lacks EOS or pad tokens.
     """
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     trust = settings.trust_remote_code
@@ -34,9 +33,15 @@ def load(path: str | Path, settings: PolicySettings) -> tuple[Any, Any]:
             "checkpoint, or the name of a causal language model on the hub"
         ) from None
     check_tokenizer(tokenizer, str(path), settings)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     placed: Any = model
-    return placed.to(device).eval(), tokenizer
+    return placed.to(device()).eval(), tokenizer
+
+
+def device() -> str:
+    """Return where models run: an accelerator if there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def check_tokenizer(tokenizer: Any, name: str, settings: PolicySettings) -> None:

@@ -101,7 +101,7 @@ def tools(job: Job, problems: list[Any]) -> Tools:
     config = job.config
     continuing = None
     completer = ""
-    if building.splitter_name(config) != "whole" and labeler_samples(config):
+    if building.continues_prefixes(config):
         model, tokenizer = policies.load(job.inputs["policy"] / "policy", config.policy)
         rendered = sample.prompts_of(config, problems, model, tokenizer)
         continuing = Continuing(
@@ -123,8 +123,3 @@ def tools(job: Job, problems: list[Any]) -> Tools:
         check_steps=judging.step_check(config),
         continuing=continuing,
     )
-
-
-def labeler_samples(config: Config) -> bool:
-    """Whether the labeler continues prefixes with the policy."""
-    return config.label.labeler not in ("exact", "verdict")

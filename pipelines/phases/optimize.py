@@ -119,7 +119,7 @@ def reward_source(job: Job) -> Any:
     config = job.config
     model = None
     if "reward_model" in job.inputs:
-        model = RewardModel.load(job.inputs["reward_model"] / "model", device=device())
+        model = RewardModel.load(job.inputs["reward_model"] / "model", device=policies.device())
     sources = plugins.find("reward_models.sources", config.reward, "reward")
     return sources.build(
         Parts(
@@ -287,13 +287,6 @@ def clean(checkpoints: Path) -> None:
 
     if checkpoints.exists():
         shutil.rmtree(checkpoints)
-
-
-def device() -> str:
-    """Return where a reward model scores: beside the policy."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def quiet() -> None:

@@ -5,7 +5,8 @@
     files = report.write(Path("runs/arithmetic"))   # metrics/*.png and report.html
     print(report.summary(Path("runs/arithmetic")))
 
-`compare_runs` draws several runs of several arms, the picture at the head of the README.
+`compare_runs` draws several runs of several arms, the picture at the head of the README;
+`compare_accuracy` what they made of their samples.
 """
 
 from __future__ import annotations
@@ -60,3 +61,18 @@ def compare_runs(runs: Mapping[str, Sequence[Path]], output: Path) -> Path:
     from pipelines.report import comparison
 
     return comparison.compare_runs(runs, output)
+
+
+def compare_accuracy(runs: Mapping[str, Sequence[Path]], output: Path) -> Path:
+    """Draw held-out accuracy over the outputs sampled, an arm a curve, means over runs, as PNG.
+
+    Args:
+        runs: the arms' names, as they are to be shown, with the run directories of their seeds.
+        output: where the picture goes; its folder is made.
+
+    Raises:
+        NothingToCompare: an arm has no run that was evaluated.
+    """
+    from pipelines.report import learning_curves
+
+    return learning_curves.compare_accuracy(runs, output)

@@ -1,6 +1,6 @@
-"""The main job over several seeds and arms: the README's picture and the table of docs/main_job.md.
+"""The main job over several seeds and arms: the pictures and tables of docs/main_job.md.
 
-    python benchmarks/demo.py --seeds 0-4 --arms frozen,iterative --jobs 2
+    python benchmarks/iterative.py --seeds 0-4 --arms frozen,iterative,no-replay --jobs 3
 
 Every run is the command that a user would type. Runs that are finished are not repeated, runs that
 were cut off go on, so the script can be stopped and started again. Arms of one seed begin with the
@@ -11,21 +11,19 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import math
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from iterative_report import tables
+
 from pipelines import report
 from pipelines.artifacts import MANIFEST
-from pipelines.report.intervals import Estimate, mean_over_seeds
-from pipelines.report.run import NoRun, Run, accuracy, number, read
-from pipelines.report.table import gap
+from pipelines.report.run import NoRun, number, read
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "pipelines/configs/arithmetic.yaml"
@@ -59,18 +57,6 @@ class Job:
     folder: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of one run: accuracies of the task, score minus truth at the end, minutes."""
-
-    seed: int
-    start: float
-    best: float
-    final: float
-    gap: float
-    minutes: float
-
-
 def main() -> int:
     """Run what is missing, then draw and tabulate what is there."""
     options = parser().parse_args()
@@ -90,8 +76,11 @@ def main() -> int:
     picture = report.compare_runs(
         {ARMS[arm].title: folders for arm, folders in runs.items()}, options.picture
     )
-    text = table({arm: [read(folder) for folder in folders] for arm, folders in runs.items()})
-    print(f"\n{text}\npicture: {picture}")
+    accuracy = report.compare_accuracy(
+        {ARMS[arm].title: folders for arm, folders in runs.items()}, options.accuracy_picture
+    )
+    text = tables({ARMS[arm].title: [read(it) for it in found] for arm, found in runs.items()})
+    print(f"\n{text}\npictures: {picture}, {accuracy}")
     if options.table is not None:
         options.table.write_text(text, encoding="utf-8")
     return 0
@@ -105,11 +94,22 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--jobs", type=int, default=2, help="runs at a time")
     top.add_argument("--threads", type=int, default=1, help="threads of a run")
     top.add_argument("--config", default=CONFIG)
-    top.add_argument("--runs", type=Path, default=ROOT / "runs" / "demo", help="where runs lie")
     top.add_argument(
-        "--picture", type=Path, default=ROOT / "docs" / "images" / "frozen_vs_iterative.png"
+        "--runs", type=Path, default=ROOT / "runs" / "iterative", help="where runs lie"
     )
-    top.add_argument("--table", type=Path, help="write the Markdown table here too")
+    top.add_argument(
+        "--picture",
+        type=Path,
+        default=ROOT / "docs" / "images" / "frozen_vs_iterative.png",
+        help="where score and truth over policy steps are drawn",
+    )
+    top.add_argument(
+        "--accuracy-picture",
+        type=Path,
+        default=ROOT / "docs" / "images" / "accuracy_by_samples.png",
+        help="where held-out accuracy over sampled outputs is drawn",
+    )
+    top.add_argument("--table", type=Path, help="write the Markdown tables here too")
     top.add_argument("overrides", nargs="*", metavar="key.path=value", help="settings of all runs")
     return top
 
@@ -177,77 +177,6 @@ def execute(job: Job, options: argparse.Namespace) -> bool:
     how = "done" if code == 0 else f"failed with exit code {code}, see {log}"
     print(f"{job.arm}, seed {job.seed}: {how} after {minutes:.1f} min", flush=True)
     return code == 0
-
-
-def outcome(run: Run) -> Outcome:
-    """Return what came of a run.
-
-    The task is the last one evaluated whose name does not end in /validation. The best iteration
-    is chosen by a validation task if there is one, else by the task itself, which flatters it.
-    """
-    tasks = run.tasks()
-    judged = [task for task in tasks if not task.endswith("/validation")] or tasks
-    chosen_by = [task for task in tasks if task.endswith("/validation")] or judged
-    shares = _accuracies(run, judged[-1])
-    choosing = _accuracies(run, chosen_by[-1])
-    seconds = [value for row in run.iterations for value in row.get("seconds", {}).values()]
-    last = max(shares)
-    return Outcome(
-        seed=int(run.setting("seed", 0)),
-        start=shares[0],
-        best=shares[max(choosing, key=lambda iteration: (choosing[iteration], -iteration))],
-        final=shares[last],
-        gap=gap(run, last) or 0.0,
-        minutes=sum(seconds) / 60,
-    )
-
-
-def _accuracies(run: Run, task: str) -> dict[int, float]:
-    return {
-        int(number(row, "iteration") or 0): found.value
-        for row in run.iterations
-        if (found := accuracy(row, task)) is not None
-    }
-
-
-def table(runs: Mapping[str, Sequence[Run]]) -> str:
-    """Return a Markdown table: means over seeds with 95% t-intervals, and paired differences."""
-    outcomes = {arm: [outcome(run) for run in found] for arm, found in runs.items()}
-    lines = [
-        "| arm | seeds | start | best | final | score - truth | minutes |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for arm, found in outcomes.items():
-        cells = [
-            plus_minus(mean_over_seeds([getattr(it, field) for it in found]), form)
-            for field, form in (
-                ("start", ".3f"),
-                ("best", ".3f"),
-                ("final", ".3f"),
-                ("gap", "+.3f"),
-                ("minutes", ".1f"),
-            )
-        ]
-        lines.append(f"| {ARMS[arm].title} | {len(found)} | {' | '.join(cells)} |")
-    lines.append("")
-    names = list(outcomes)
-    for other in names[1:]:
-        first = {it.seed: it.final for it in outcomes[names[0]]}
-        differences = [it.final - first[it.seed] for it in outcomes[other] if it.seed in first]
-        if differences:
-            lines.append(
-                f"Final accuracy, {other} minus {names[0]}, paired by seed: "
-                f"{plus_minus(mean_over_seeds(differences), '+.3f')}."
-            )
-    return "\n".join(lines) + "\n"
-
-
-def plus_minus(found: Estimate, form: str) -> str:
-    """Write a mean and half its interval's width, which a single run does not have."""
-    mean = f"{found.value:{form}}"
-    if math.isnan(found.half_width):
-        return mean
-    return f"{mean} ± {found.half_width:{form.removeprefix('+')}}"
 
 
 if __name__ == "__main__":

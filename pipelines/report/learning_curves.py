@@ -1,0 +1,74 @@
+"""Several arms in one picture: what each made of the outputs that it sampled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipelines.report import style
+from pipelines.report.comparison import Band, NothingToCompare
+from pipelines.report.intervals import mean_over_seeds
+from pipelines.report.run import Run, accuracy, number, read
+
+
+def compare_accuracy(runs: Mapping[str, Sequence[Path]], output: Path) -> Path:
+    """Draw held-out accuracy over sampled outputs; see `pipelines.report.compare_accuracy`."""
+    from pipelines.report.writing import replace
+
+    if not runs:
+        raise NothingToCompare("no arm was given")
+    theme = style.LIGHT
+    figure = style.figure(theme, size=(7.6, 4.2))
+    axes = figure.axes[0]
+    ends = []
+    for place, (name, folders) in enumerate(runs.items()):
+        found = accuracy_by_samples([read(folder) for folder in folders])
+        if not found.x:
+            raise NothingToCompare(f"{name}: none of its {len(folders)} runs has been evaluated")
+        colour = theme.cycle[place % len(theme.cycle)]
+        y = [it.value for it in found.estimates]
+        bars = [0.0 if math.isnan(it.half_width) else it.half_width for it in found.estimates]
+        # Arms stand a little apart, so that their intervals do not cover each other.
+        x = [at + found.x[-1] * 0.006 * (place - (len(runs) - 1) / 2) for at in found.x]
+        axes.errorbar(x, y, yerr=bars, fmt="none", ecolor=colour, alpha=0.4, lw=1.5)
+        axes.plot(x, y, "o-", color=colour, linewidth=1.9, markersize=4)
+        ends.append(style.EndLabel(x[-1], y[-1], f"{name} {y[-1]:.2f}", colour))
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlabel("outputs sampled so far", fontsize=9, color=theme.faint)
+    style.percent(axes)
+    most = max(len(folders) for folders in runs.values())
+    below = f"greedy; mean of {most} runs, 95% t-intervals" if most > 1 else "greedy; one run"
+    style.title(axes, theme, "Held-out accuracy", below)
+    style.label_ends(axes, ends)
+    replace(output, style.png(figure, theme))
+    return output
+
+
+def accuracy_by_samples(runs: Sequence[Run]) -> Band:
+    """Return the last task's accuracy over the outputs sampled for policy and reward model."""
+    values: dict[float, list[float]] = {}
+    for run in runs:
+        task = run.tasks()[-1] if run.tasks() else ""
+        for row in run.iterations:
+            if (found := accuracy(row, task)) is not None:
+                done = samples_until(run, int(number(row, "iteration") or 0))
+                values.setdefault(done, []).append(found.value)
+    made = tuple(sorted(values))
+    return Band(made, tuple(mean_over_seeds(values[at]) for at in made))
+
+
+def samples_until(run: Run, iteration: int) -> int:
+    """Return how many outputs a run's settings have sampled at the end of an iteration."""
+
+    def of(key: str) -> int:
+        return int(run.setting(key) or 0)
+
+    policy = of("optimize.steps") * of("optimize.prompts") * of("optimize.group_size")
+    policy //= of("optimize.updates") or 1
+    if run.setting("reward") == "verifier":
+        return iteration * policy
+    first = of("sample.first_problems") or of("sample.problems")
+    questions = (first + (iteration - 1) * of("sample.problems")) if iteration else 0
+    return iteration * policy + questions * of("sample.group_size")

@@ -18,6 +18,9 @@ from typing import Any
 
 MANIFEST = "manifest.json"
 
+BEGUN = "begun.json"
+"""Settings and inputs of a phase that can go on in its partial folder, while it is unfinished."""
+
 LOG = "log"
 """Folder of an artifact for what differs between equal runs (seconds): kept, not fingerprinted."""
 
@@ -56,6 +59,7 @@ def finish(
         facts: what else is worth knowing (seconds, versions); not part of the fingerprint.
     """
     unfinished = partial(path)
+    (unfinished / BEGUN).unlink(missing_ok=True)
     files = {}
     for file in sorted(p for p in unfinished.rglob("*") if p.is_file()):
         _flush(file)
@@ -87,16 +91,7 @@ def existing(
     if not path.exists():
         return None
     manifest = read_manifest(path)
-    known = json.loads(json.dumps(settings))
-    different = [
-        f"{name} was {_short(before)} and is now {_short(now)}"
-        for name, before, now in _differences(manifest["settings"], known, "")
-    ]
-    different += [
-        f"its input {name} has changed"
-        for name in sorted({*manifest["inputs"], *inputs})
-        if manifest["inputs"].get(name) != inputs.get(name)
-    ]
+    different = _changes(manifest, settings, inputs)
     if different:
         raise ArtifactError(
             f"the finished phase {phase} ({path}) was made with other settings: "
@@ -126,12 +121,34 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def start(path: Path, *, keep: bool = False) -> Path:
-    """Return an empty partial folder for `path`, or with `keep` the one that is there."""
+def start(path: Path) -> Path:
+    """Return an empty partial folder for `path`."""
     unfinished = partial(path)
-    if unfinished.exists() and not keep:
+    if unfinished.exists():
         shutil.rmtree(unfinished)
-    unfinished.mkdir(parents=True, exist_ok=True)
+    unfinished.mkdir(parents=True)
+    return unfinished
+
+
+def resume(path: Path, phase: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Path:
+    """Return the partial folder of `path` to go on in, an empty one if there is none.
+
+    Raises ArtifactError, naming the phase and what differs, if it was begun with other settings or
+    inputs: what it holds and what would be added do not belong together.
+    """
+    unfinished = partial(path)
+    begun = unfinished / BEGUN
+    if not begun.exists():
+        start(path)
+        write_json(begun, {"settings": settings, "inputs": inputs})
+        return unfinished
+    different = _changes(json.loads(begun.read_text(encoding="utf-8")), settings, inputs)
+    if different:
+        raise ArtifactError(
+            f"the unfinished phase {phase} ({unfinished}) was begun with other settings: "
+            + "; ".join(different)
+            + ". Set them back to go on with it, or move this folder away to begin it again."
+        )
     return unfinished
 
 
@@ -174,6 +191,21 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _changes(
+    made: Mapping[str, Any], settings: Mapping[str, Any], inputs: Mapping[str, str]
+) -> list[str]:
+    """Say how settings and inputs differ from those that something was made with."""
+    known = json.loads(json.dumps(settings))
+    return [
+        f"{name} was {_short(before)} and is now {_short(now)}"
+        for name, before, now in _differences(made["settings"], known, "")
+    ] + [
+        f"its input {name} has changed"
+        for name in sorted({*made["inputs"], *inputs})
+        if made["inputs"].get(name) != inputs.get(name)
+    ]
 
 
 def _differences(before: Any, now: Any, name: str) -> list[tuple[str, Any, Any]]:

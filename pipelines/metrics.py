@@ -43,6 +43,9 @@ def iterations(run: Path) -> Iterator[Row]:
         divergence = evaluated / "divergence.json"
         if divergence.exists():
             row |= json.loads(divergence.read_text(encoding="utf-8"))
+        if (folder / "label" / artifacts.MANIFEST).exists():
+            summary = (folder / "label" / "summary.json").read_text(encoding="utf-8")
+            row["labels"] = json.loads(summary)
         if (folder / "retrain" / artifacts.MANIFEST).exists():
             row["reward_model"] = reward_model(folder)
         row["seconds"] = {

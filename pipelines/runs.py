@@ -116,15 +116,19 @@ class Run:
             place = self.path / "start"
         settings = {"seed": self.config.seed, **phase.settings(self.config)}
         fingerprints = {name: artifact.fingerprint for name, artifact in given.items()}
-        finished = artifacts.existing(
-            place, f"{phase.name} of iteration {iteration}", settings, fingerprints
-        )
+        name = f"{phase.name} of iteration {iteration}"
+        finished = artifacts.existing(place, name, settings, fingerprints)
         if finished is not None:
             self.progress.note(f"{phase.name}: finished before, kept")
             self.seconds[iteration, phase.name] = artifacts.read_manifest(place)["facts"]["seconds"]
             return finished
         self.progress.note(f"iteration {iteration}: {phase.name}")
-        output = artifacts.start(place, keep=phase.resumable)
+        if phase.resumable:
+            # What each process has written so far is its own: as many have to go on.
+            begun = {**settings, "processes": self.config.launch.processes}
+            output = artifacts.resume(place, name, begun, fingerprints)
+        else:
+            output = artifacts.start(place)
         started = time.perf_counter()
         self.start(
             Job(

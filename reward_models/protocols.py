@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from iterative_grpo.protocols import Engine, Splitter
 from iterative_grpo.steps import Decoder
 from iterative_grpo.types import Completion, Problem, Prompt, Sampling
-from reward_models.types import LabeledSolution
-
-if TYPE_CHECKING:
-    from reward_models.model import RewardModel
+from reward_models.types import LabelCost, LabeledSolution
 
 if TYPE_CHECKING:
     from reward_models.model import RewardModel
@@ -52,8 +49,12 @@ class Labeler(Protocol):
         problems: Sequence[Problem],
         completions: Sequence[Completion],
         ends: Sequence[Sequence[int]],
-    ) -> list[LabeledSolution]:
-        """Return one labeled solution a completion; `problems[i]` belongs to `completions[i]`."""
+    ) -> tuple[list[LabeledSolution], LabelCost]:
+        """Return one labeled solution a completion, and what they cost together.
+
+        `problems[i]` belongs to `completions[i]`. The result depends on the rows alone, not on
+        calls before, so that a run that was cut off labels on as if it had not been.
+        """
         ...
 
 

@@ -87,6 +87,35 @@ class LabeledSolution:
         return digest.digest()
 
 
+@dataclass(frozen=True, slots=True)
+class LabelCost:
+    """What the labels of `labels` ends before the last cost; the last end's is the verdict.
+
+    `prefixes` are the distinct texts up to those ends, `rollouts` and `tokens` what was sampled to
+    continue them; `reused` counts trials that other rollouts gave for nothing.
+    """
+
+    labels: int = 0
+    prefixes: int = 0
+    rollouts: int = 0
+    tokens: int = 0
+    reused: int = 0
+
+    @property
+    def tokens_per_label(self) -> float:
+        """Tokens sampled for each label, 0 without labels."""
+        return self.tokens / self.labels if self.labels else 0.0
+
+    def __add__(self, other: LabelCost) -> LabelCost:
+        return LabelCost(
+            self.labels + other.labels,
+            self.prefixes + other.prefixes,
+            self.rollouts + other.rollouts,
+            self.tokens + other.tokens,
+            self.reused + other.reused,
+        )
+
+
 def check_label(label: object, where: str) -> None:
     """Refuse labels that other programs' marks would turn into truth.
 

@@ -2,11 +2,17 @@
 
 `supervision` is read in the choice of the splitter alone (`pipelines/building.py`): under
 outcome supervision the only end is the text's, and every labeler gives it the verdict.
+
+Questions are labeled in chunks that are kept as they come (`pipelines/journal.py`). A chunk's
+labels depend on its rows and the phase's seed alone, so that a phase that was cut off ends as an
+unbroken one does.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from iterative_grpo import completions, plugins
@@ -14,14 +20,19 @@ from iterative_grpo.types import Sampling
 from pipelines import building, judging, policies, questions, world
 from pipelines.artifacts import read_manifest, write_json
 from pipelines.config import Config
+from pipelines.journal import Journal
 from pipelines.phases import sample
 from pipelines.runs import Job, Phase
 from reward_models.history import write_labels
 from reward_models.protocols import Continuing, Tools
 from reward_models.replay import hold_out
-from reward_models.types import LabeledSolution, read_solutions, write_solutions
+from reward_models.types import LabelCost, read_solutions, write_solutions
 
-GROUPS_AT_ONCE = 64
+GROUPS_AT_ONCE = 32
+"""Questions of a chunk: enough to keep an engine busy, few enough to lose when a phase is killed.
+
+Rollouts are shared within a question, so that the cost of labels does not depend on it.
+"""
 
 
 def settings(config: Config) -> Mapping[str, Any]:
@@ -35,7 +46,7 @@ def settings(config: Config) -> Mapping[str, Any]:
     }
 
 
-PHASE = Phase("label", settings)
+PHASE = Phase("label", settings, resumable=True)
 
 
 def run(job: Job) -> None:
@@ -51,26 +62,41 @@ def run(job: Job) -> None:
     labeler = plugins.find("reward_models.labels", config.label.labeler, "labeler").build(
         tools(job, [problems[i] for i in ids if i in mine])
     )
-    rows: list[LabeledSolution] = []
+    journal = Journal(job.output / world.shard("journal.jsonl", place.rank))
     at_once = GROUPS_AT_ONCE * config.sample.group_size
     with job.progress.bar("label", len(own), "solutions") as bar:
-        for begin in range(0, len(own), at_once):
+        bar.advance(len(journal.rows))
+        for begin in range(len(journal.rows), len(own), at_once):
             batch = own[begin : begin + at_once]
-            rows += labeler.label(
+            rows, cost = labeler.label(
                 [problems[c.problem_id] for c in batch],
                 batch,
                 [splitter.split(c.text) for c in batch],
             )
-            right = sum(row.correct for row in rows) / len(rows)
+            journal.append(rows, cost)
+            right = sum(row.correct for row in journal.rows) / len(journal.rows)
             bar.advance(len(batch), f"{right:.0%} right")
-    write_solutions(job.output / world.shard("all.jsonl", place.rank), rows)
+    write_solutions(job.output / world.shard("all.jsonl", place.rank), journal.rows)
+    (job.output / world.shard("cost.jsonl", place.rank)).write_text(
+        json.dumps(asdict(journal.cost)) + "\n", encoding="ascii"
+    )
     place.merge(job.output, "all.jsonl")
+    place.merge(job.output, "cost.jsonl")
     if place.first:
-        divide(job)
+        divide(job, total_cost(job))
     place.wait()
+    journal.path.unlink(missing_ok=True)
 
 
-def divide(job: Job) -> None:
+def total_cost(job: Job) -> LabelCost:
+    """Add up what the labels of all processes cost."""
+    merged = job.output / "cost.jsonl"
+    parts = [LabelCost(**json.loads(line)) for line in merged.read_text("ascii").splitlines()]
+    merged.unlink()
+    return sum(parts, LabelCost())
+
+
+def divide(job: Job, cost: LabelCost) -> None:
     """Part the labeled solutions by question: a held-out question is never trained on."""
     merged = job.output / "all.jsonl"
     rows = list(read_solutions(merged))
@@ -87,6 +113,8 @@ def divide(job: Job) -> None:
             "held_out": sum(row.problem_id in kept for row in rows),
             "correct": sum(row.correct for row in rows) / max(len(rows), 1),
             "ends": sum(len(row.ends) for row in rows),
+            **asdict(cost),
+            "tokens_per_label": cost.tokens_per_label,
         },
     )
 

@@ -35,6 +35,7 @@ def by_iteration(run: Run) -> Table:
             ("score - truth", lambda row: _signed(gap(run, number(row, "iteration")))),
             ("AUROC", lambda row: _change(row, "auroc_before", "auroc")),
             ("pairs", lambda row: _change(row, "pair_accuracy_before", "pair_accuracy")),
+            ("tokens a label", _label_cost),
             ("KL to initial", lambda row: _plain(number(row, "kl_initial"))),
             ("time", _time),
         ],
@@ -129,6 +130,12 @@ def _change(row: Row, before: str, after: str) -> str:
     if new is None:
         return ""
     return f"{new:.3f}" if old is None else f"{old:.3f} → {new:.3f}"
+
+
+def _label_cost(row: Row) -> str:
+    """Show what a step's label cost, where labels are sampled at all."""
+    tokens = number(section(row, "labels"), "tokens_per_label")
+    return f"{tokens:.1f}" if tokens else ""
 
 
 def _signed(value: float | None) -> str:

@@ -10,42 +10,15 @@ from __future__ import annotations
 import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from iterative_grpo.steps import TokenSteps
 from iterative_grpo.types import Completion, Prompt
 from reward_models.protocols import Continuing, Judge
+from reward_models.types import LabelCost
 
 Prefix = tuple[str, tuple[int, ...]]
 """A problem id and the sampled token ids of the steps so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class LabelCost:
-    """What labels cost: continuations sampled and their tokens, for `labels` ends of prefixes.
-
-    `prefixes` are the distinct ones; `reused` counts trials that other rollouts gave for nothing.
-    """
-
-    labels: int = 0
-    prefixes: int = 0
-    rollouts: int = 0
-    tokens: int = 0
-    reused: int = 0
-
-    @property
-    def tokens_per_label(self) -> float:
-        """Tokens sampled for each label, 0 without labels."""
-        return self.tokens / self.labels if self.labels else 0.0
-
-    def __add__(self, other: LabelCost) -> LabelCost:
-        return LabelCost(
-            self.labels + other.labels,
-            self.prefixes + other.prefixes,
-            self.rollouts + other.rollouts,
-            self.tokens + other.tokens,
-            self.reused + other.reused,
-        )
 
 
 class Rollouts:

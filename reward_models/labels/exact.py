@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from iterative_grpo.types import Completion, Problem
 from reward_models.labels._verdicts import judge_all, last_count, solution
 from reward_models.protocols import CheckSteps, Judge, Tools
-from reward_models.types import LabeledSolution
+from reward_models.types import LabelCost, LabeledSolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Labeler:
         problems: Sequence[Problem],
         completions: Sequence[Completion],
         ends: Sequence[Sequence[int]],
-    ) -> list[LabeledSolution]:
-        """Return one labeled solution a completion."""
+    ) -> tuple[list[LabeledSolution], LabelCost]:
+        """Return one labeled solution a completion, and how many labels; they cost no rollouts."""
         verdicts = judge_all(self.judge, problems, completions, ends)
         rows = []
         for problem, completion, cut, correct in zip(
@@ -59,7 +59,7 @@ class Labeler:
                     completer="",
                 )
             )
-        return rows
+        return rows, LabelCost(labels=sum(len(cut) - 1 for cut in ends))
 
 
 def check_arithmetic(problem: Problem, text: str, ends: Sequence[int]) -> list[bool]:

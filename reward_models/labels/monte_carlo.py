@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from iterative_grpo.types import Completion, Problem
-from reward_models.labels._rollouts import LabelCost, Prefix, Rollouts, find_prefixes, require
+from reward_models.labels._rollouts import Prefix, Rollouts, find_prefixes, require
 from reward_models.labels._verdicts import judge_all, last_count, solution
 from reward_models.protocols import Continuing, Judge, Tools
-from reward_models.types import LabeledSolution
+from reward_models.types import LabelCost, LabeledSolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,6 @@ class Labeler:
             raise ValueError(f"at_once is {self.at_once}, must be at least 1")
 
     def label(
-        self,
-        problems: Sequence[Problem],
-        completions: Sequence[Completion],
-        ends: Sequence[Sequence[int]],
-    ) -> list[LabeledSolution]:
-        """Return one labeled solution a completion."""
-        return self.label_with_cost(problems, completions, ends)[0]
-
-    def label_with_cost(
         self,
         problems: Sequence[Problem],
         completions: Sequence[Completion],

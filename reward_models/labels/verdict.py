@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from iterative_grpo.types import Completion, Problem
 from reward_models.labels._verdicts import judge_all, last_count, solution
 from reward_models.protocols import Judge, Tools
-from reward_models.types import LabeledSolution
+from reward_models.types import LabelCost, LabeledSolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Labeler:
         problems: Sequence[Problem],
         completions: Sequence[Completion],
         ends: Sequence[Sequence[int]],
-    ) -> list[LabeledSolution]:
-        """Return one labeled solution a completion."""
+    ) -> tuple[list[LabeledSolution], LabelCost]:
+        """Return one labeled solution a completion, and how many labels; they cost no rollouts."""
         verdicts = judge_all(self.judge, problems, completions, ends)
-        return [
+        rows = [
             solution(
                 problem,
                 completion,
@@ -46,6 +46,7 @@ class Labeler:
                 problems, completions, ends, verdicts, strict=True
             )
         ]
+        return rows, LabelCost(labels=sum(len(cut) - 1 for cut in ends))
 
 
 def build(tools: Tools) -> Labeler:

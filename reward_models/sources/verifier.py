@@ -24,7 +24,7 @@ class Source:
     ) -> list[StepRewards]:
         """Return the step rewards of each completion; component "verifier" is the same values."""
         ends = cut(self.splitter, problems, completions)
-        rows = self.labeler.label(problems, completions, ends)
+        rows, _ = self.labeler.label(problems, completions, ends)
         return [StepRewards(row.ends, row.labels, {"verifier": row.labels}) for row in rows]
 
 

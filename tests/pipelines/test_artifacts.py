@@ -29,8 +29,22 @@ def test_an_unfinished_artifact_is_no_artifact_and_is_started_anew(tmp_path: Pat
     (artifacts.start(place) / "half.txt").write_text("ha", encoding="utf-8")
     assert artifacts.existing(place, "phase", {}, {}) is None
     assert list(artifacts.start(place).iterdir()) == []
-    (artifacts.start(place) / "half.txt").write_text("ha", encoding="utf-8")
-    assert [p.name for p in artifacts.start(place, keep=True).iterdir()] == ["half.txt"]
+
+
+def test_an_unfinished_artifact_can_be_gone_on_with(tmp_path: Path) -> None:
+    place = tmp_path / "phase"
+    (artifacts.start(place) / "stray.txt").write_text("?", encoding="utf-8")
+    folder = artifacts.resume(place, "P", {"a": 1}, {"in": "f00"})
+    assert not (folder / "stray.txt").exists()
+    (folder / "half.txt").write_text("ha", encoding="utf-8")
+    again = artifacts.resume(place, "P", {"a": 1}, {"in": "f00"})
+    assert (again / "half.txt").read_text(encoding="utf-8") == "ha"
+    with pytest.raises(ArtifactError, match=r"the unfinished phase P .*a was 1 and is now 2"):
+        artifacts.resume(place, "P", {"a": 2}, {"in": "f00"})
+    with pytest.raises(ArtifactError, match=r"its input in has changed.*to begin it again"):
+        artifacts.resume(place, "P", {"a": 1}, {"in": "bad"})
+    artifacts.finish(place, "P", {"a": 1}, {"in": "f00"}, {})
+    assert sorted(p.name for p in place.iterdir()) == ["half.txt", artifacts.MANIFEST]
 
 
 def test_the_same_settings_find_it(tmp_path: Path) -> None:

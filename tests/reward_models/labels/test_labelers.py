@@ -44,7 +44,7 @@ def test_every_labeler_is_found_by_name() -> None:
 def test_verdict_labels_every_end_and_zeroes_a_fragment() -> None:
     labeler = verdict.build(Tools(judge, iteration=4))
     whole, cut = completion("1\n1"), completion("1\n1", finish=Finish.LENGTH)
-    rows = labeler.label([PROBLEM] * 3, [whole, cut, completion("1\n2")], [(3,), (2, 3), (2, 3)])
+    rows, _ = labeler.label([PROBLEM] * 3, [whole, cut, completion("1\n2")], [(3,), (2, 3), (2, 3)])
     assert [row.labels for row in rows] == [(1.0,), (1.0, 0.0), (0.0, 0.0)]
     assert [row.correct for row in rows] == [True, True, False]
     assert [row.finished for row in rows] == [True, False, True]
@@ -71,14 +71,14 @@ def steps_are_ones(problem: Problem, text: str, ends: Sequence[int]) -> list[boo
 )
 def test_exact_labels(text: str, ends: tuple[int, ...], labels: tuple[float, ...]) -> None:
     labeler = exact.build(Tools(judge, iteration=1, check_steps=steps_are_ones))
-    (row,) = labeler.label([PROBLEM], [completion(text)], [ends])
+    ((row,), _) = labeler.label([PROBLEM], [completion(text)], [ends])
     assert row.labels == labels
     assert row.counts == tuple((int(label), 1) for label in labels)
 
 
 def test_right_answer_after_a_wrong_derivation_is_visible() -> None:
     labeler = exact.Labeler(judge, lambda problem, text, ends: [False] * len(ends), 1)
-    (row,) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
+    ((row,), _) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
     assert row.labels == (0.0, 1.0)
     assert row.correct
 
@@ -92,7 +92,7 @@ def test_a_step_check_of_the_wrong_length_is_refused() -> None:
 def test_monte_carlo_estimates_the_known_success_rates() -> None:
     engine = ChainEngine(first=0.5, second=0.75)
     labeler = naive(engine, group_size=2000)
-    rows = labeler.label(
+    rows, _ = labeler.label(
         [PROBLEM] * 2, [completion("1\n1"), completion("2\n1", sample=1)], [(2, 3), (2, 3)]
     )
     right, wrong = rows
@@ -111,7 +111,7 @@ def test_equal_prefixes_are_continued_once() -> None:
     engine = ChainEngine(first=0.5, second=0.5)
     labeler = naive(engine)
     texts = ["1\n1", "1\n2", "1\n1", "2\n2"]
-    rows = labeler.label(
+    rows, _ = labeler.label(
         [PROBLEM] * 4, [completion(t, sample=i) for i, t in enumerate(texts)], [(2, 3)] * 4
     )
     assert len(engine.asked) == 2
@@ -131,18 +131,18 @@ def test_a_continuation_beyond_the_limit_has_failed() -> None:
     # Three tokens and EOS fit into 4: after a prefix of 2, two more are left, "1" and EOS.
     fits = ChainEngine(first=1, second=1)
     labeler = naive(fits, max_tokens=4)
-    (row,) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
+    ((row,), _) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
     assert row.labels[0] == 1.0
     long = ChainEngine(first=1, second=1, tokens_extra=1)
     labeler = naive(long, max_tokens=4)
-    (row,) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
+    ((row,), _) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
     assert row.labels[0] == 0.0
 
 
 def test_one_end_needs_no_continuation() -> None:
     engine = ChainEngine(first=0.5, second=0.5)
     labeler = monte_carlo.build(Tools(judge, 1, continuing=continuing(engine)))
-    (row,) = labeler.label([PROBLEM], [completion("1\n1")], [(3,)])
+    ((row,), _) = labeler.label([PROBLEM], [completion("1\n1")], [(3,)])
     assert row.labels == (1.0,)
     assert engine.asked == []
 
@@ -152,7 +152,7 @@ def test_missing_tools_are_named() -> None:
     with pytest.raises(ValueError, match="needs an engine, prompts, sampling"):
         labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
     # Without steps there is nothing to continue.
-    assert labeler.label([PROBLEM], [completion("1\n1")], [(3,)])[0].labels == (1.0,)
+    assert labeler.label([PROBLEM], [completion("1\n1")], [(3,)])[0][0].labels == (1.0,)
 
 
 def test_rows_that_do_not_belong_together_are_refused() -> None:
@@ -170,7 +170,7 @@ def test_completions_and_shorter_prefixes_rollouts_are_trials_too() -> None:
     engine = ChainEngine(first=1.0, second=0.5)
     labeler = monte_carlo.Labeler(judge, continuing(engine, group_size=40), 1, "", confidence=1)
     texts = [completion("1\n1", sample=0), completion("1\n2", sample=1)]
-    rows, cost = labeler.label_with_cost([PROBLEM] * 2, texts, [(1, 2, 3)] * 2)
+    rows, cost = labeler.label([PROBLEM] * 2, texts, [(1, 2, 3)] * 2)
     assert rows[0].counts[0] == rows[0].counts[1] == rows[1].counts[0]
     assert rows[0].counts[0][1] == 40
     # Two trials are the completions themselves; 38 were sampled, for the first prefix alone.
@@ -187,7 +187,7 @@ def test_a_rollout_says_nothing_of_prefixes_it_was_steered_past() -> None:
     engine = ChainEngine(first=1.0, second=1.0)
     labeler = monte_carlo.Labeler(judge, continuing(engine, group_size=5), 1, "", confidence=1)
     texts = [completion("1\n1"), completion("2\n1", sample=1)]
-    rows, _ = labeler.label_with_cost([PROBLEM] * 2, texts, [(2, 3), (1, 2, 3)])
+    rows, _ = labeler.label([PROBLEM] * 2, texts, [(2, 3), (1, 2, 3)])
     assert rows[0].counts[0] == (5, 5)
     assert rows[1].counts[:2] == ((0, 5), (0, 5))
 
@@ -202,7 +202,7 @@ def test_shared_labels_are_unbiased() -> None:
             continuing(engine, group_size=6), sampling=Sampling(6, 8, seed=10_000 + seed)
         )
         labeler = monte_carlo.Labeler(judge, tools, 1, "", confidence=1)
-        rows = labeler.label([PROBLEM] * 4, group, [(2, 3)] * 4)
+        rows, _ = labeler.label([PROBLEM] * 4, group, [(2, 3)] * 4)
         right = [row for row in rows if row.text.startswith("1")]
         if right:
             seen[0] += right[0].counts[0][0]
@@ -214,7 +214,7 @@ def test_shared_labels_are_unbiased() -> None:
 def test_decided_prefixes_are_left_alone() -> None:
     engine = ChainEngine(first=1.0, second=1.0)
     labeler = monte_carlo.Labeler(judge, continuing(engine, group_size=32), 1, "", share=False)
-    (row,) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
+    ((row,), _) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
     # 4 of 4: P(rate < 1/2) = 2^-5 < 0.05.
     assert row.counts[0] == (4, 4)
     trials = []
@@ -222,7 +222,7 @@ def test_decided_prefixes_are_left_alone() -> None:
         tools = continuing(ChainEngine(first=1.0, second=0.5), group_size=32)
         tools = replace(tools, sampling=replace(tools.sampling, seed=seed))
         even = monte_carlo.Labeler(judge, tools, 1, "", share=False)
-        trials.append(even.label([PROBLEM], [completion("1\n1")], [(2, 3)])[0].counts[0][1])
+        trials.append(even.label([PROBLEM], [completion("1\n1")], [(2, 3)])[0][0].counts[0][1])
     # An even coin shows four alike in one run of eight.
     assert sum(trials) / 20 > 8
     assert max(trials) == 32
@@ -234,7 +234,7 @@ def test_rounds_draw_other_continuations() -> None:
     labeler = monte_carlo.Labeler(
         judge, continuing(engine, group_size=400), 1, "", confidence=0.999999, at_once=1
     )
-    (row,) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
+    ((row,), _) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
     assert row.counts[0][1] == 400
     assert row.labels[0] == pytest.approx(0.5, abs=0.1)
 
@@ -259,7 +259,7 @@ def test_first_error_is_found_by_halving() -> None:
     tools = continuing(engine, max_tokens=64)
     problem = replace(PROBLEM, answer="1" * len(ends))
     labeler = first_error.build(Tools(judge, 3, "hash", continuing=tools))
-    rows, cost = labeler.label_with_cost([problem], [completion(text)], [ends])
+    rows, cost = labeler.label([problem], [completion(text)], [ends])
     assert rows[0].labels == (1.0,) * 5 + (0.0,) * 11
     assert cost.prefixes == 15
     # 15 prefixes have 16 outcomes: four halvings.
@@ -270,7 +270,7 @@ def test_first_error_is_found_by_halving() -> None:
 def test_first_error_trusts_right_solutions() -> None:
     engine = ChainEngine(first=0.0, second=0.0)
     labeler = first_error.build(Tools(judge, 3, continuing=continuing(engine)))
-    rows = labeler.label([PROBLEM] * 2, [completion("1\n1"), completion("2\n2")], [(2, 3)] * 2)
+    rows, _ = labeler.label([PROBLEM] * 2, [completion("1\n1"), completion("2\n2")], [(2, 3)] * 2)
     assert rows[0].labels == (1.0, 1.0)
     assert rows[1].labels == (0.0, 0.0)
     assert all(asked[-2] != ids("1")[0] for asked, _ in engine.asked)

@@ -8,7 +8,8 @@ remove any global bound, so the distance to the *initial* policy is measured bes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from iterative_grpo.types import Completion, Prompt
@@ -28,13 +29,76 @@ def kl(
     ]
     here = token_logps(policy, rows)
     there = token_logps(other, rows)
+    return float(k3(here, there).mean())
+
+
+def k3(here: Any, there: Any) -> Any:
+    """Return the estimate at each token, from its log-probabilities under the two policies."""
     log_ratio = there - here
-    return float((log_ratio.exp() - log_ratio - 1).mean())
+    return log_ratio.exp() - log_ratio - 1
 
 
-def token_logps(
-    model: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]]], batch: int = 32
-) -> Any:
+@dataclass(frozen=True, slots=True)
+class Initial:
+    """The policy that a run began with, frozen.
+
+    The distance from it is measured on the first `outputs` outputs of each generation: the cost is
+    a forward pass of these by both policies.
+    """
+
+    model: Any
+    outputs: int
+
+    def __post_init__(self) -> None:
+        if self.outputs < 1:
+            raise ValueError(f"outputs is {self.outputs}, must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A part of the distance: the sum of estimates over so many tokens."""
+
+    nats: float
+    tokens: int
+
+
+def together(parts: Iterable[Moved | None]) -> float | None:
+    """Return the mean over the tokens of all parts, None without any."""
+    known = [part for part in parts if part is not None]
+    tokens = sum(part.tokens for part in known)
+    return sum(part.nats for part in known) / tokens if tokens else None
+
+
+Rows = Sequence[tuple[Sequence[int], Sequence[int]]]
+"""Prompt and completion ids, a pair a row."""
+
+
+def moved(
+    logps: Callable[[Any, Any, Any, int], Any], policy: Any, other: Any, rows: Rows, pad: int
+) -> Moved:
+    """Return how far `policy` is from `other` on rows that it sampled.
+
+    `logps(model, ids (B, P + T), mask (B, P + T), T)` returns the log-probabilities (B, T) of the
+    last T positions, as a trainer computes them.
+    """
+    import torch
+
+    before = max(len(prompt) for prompt, _ in rows)
+    after = max(len(completion) for _, completion in rows)
+    ids = torch.full((len(rows), before + after), pad)
+    mask = torch.zeros_like(ids)
+    for row, (prompt, completion) in enumerate(rows):
+        filled = slice(before - len(prompt), before + len(completion))
+        ids[row, filled] = torch.tensor([*prompt, *completion])
+        mask[row, filled] = 1
+    device = next(policy.parameters()).device
+    ids, mask = ids.to(device), mask.to(device)
+    estimates = k3(*(logps(model, ids, mask, after).float() for model in (policy, other)))
+    real = mask[:, before:].bool()
+    return Moved(float(estimates[real].sum()), int(real.sum()))
+
+
+def token_logps(model: Any, rows: Rows, batch: int = 32) -> Any:
     """Return the log-probabilities (N,) of all completion tokens, row after row, in float32."""
     import torch
 

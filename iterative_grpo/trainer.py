@@ -21,7 +21,7 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,46 +32,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from trl import GRPOConfig, GRPOTrainer
 
 from iterative_grpo.batches import split_rows, trim
+from iterative_grpo.credit import Credit
+from iterative_grpo.divergence import Initial, Moved, moved, together
+from iterative_grpo.health import health
+from iterative_grpo.kl_control import AdaptiveKL, KLControl
 from iterative_grpo.logps.paths import Logps, Path
-from iterative_grpo.normalize import Normalizer
-from iterative_grpo.protocols import CreditRule, Engine, RewardSource
-from iterative_grpo.rollouts import Rollout, health
+from iterative_grpo.protocols import Engine, RewardSource
+from iterative_grpo.rollouts import Rollout
+from iterative_grpo.rows import sample_rows
 from iterative_grpo.steps import TokenSteps
-from iterative_grpo.types import Completion, Finish, Problem, Prompt, Sampling, StepRewards
+from iterative_grpo.task import Task
+from iterative_grpo.types import Completion, Finish, Problem, Sampling
 
-
-@dataclass(frozen=True, slots=True)
-class Credit:
-    """How step rewards become token advantages: the rule and the normalisation it is given."""
-
-    rule: CreditRule
-    normalize: Normalizer
-
-    def advantages(self, rewards: Sequence[StepRewards], group_size: int) -> list[list[float]]:
-        """Return the step advantages of consecutive groups of `group_size` outputs (N, S)."""
-        values = [list(reward.values) for reward in rewards]
-        groups = [values[i : i + group_size] for i in range(0, len(values), group_size)]
-        credited = self.rule.credit(groups, self.normalize)
-        return [output for group in credited for output in group]
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """The problems of a training phase with their prompts, in the order they are trained on.
-
-    The order is fixed beforehand, one row a visit: TRL's own shuffling does not survive a resume.
-    """
-
-    problems: Sequence[Problem]
-    prompts: Sequence[Prompt]
-    texts: Sequence[str]
-
-    def __post_init__(self) -> None:
-        if not len(self.problems) == len(self.prompts) == len(self.texts):
-            raise ValueError(
-                f"{len(self.problems)} problems, {len(self.prompts)} prompts and "
-                f"{len(self.texts)} texts; each problem needs one of each"
-            )
+__all__ = ["Credit", "IterativeGRPOTrainer", "Task"]
 
 
 class IterativeGRPOTrainer(GRPOTrainer):
@@ -94,6 +67,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
         truth: Callable[[Sequence[Problem], Sequence[Completion]], list[bool]] | None = None,
         engine: Callable[[PreTrainedModel, PreTrainedTokenizerBase], Engine] | None = None,
         record: Callable[[int, list[Rollout]], None] | None = None,
+        initial: Initial | None = None,
+        kl_control: KLControl | None = None,
         callbacks: list[TrainerCallback] | None = None,
         peft_config: Any = None,
         optimizers: tuple[Any, Any] = (None, None),
@@ -112,6 +87,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
             engine: makes the sampler from the live policy; None samples with TRL's own paths
                 (`generate`, or vLLM with `args.use_vllm`).
             record: receives (step, this process's rollouts) after every generation.
+            initial: the policy that the run began with, to log the distance from it.
+            kl_control: moves the KL coefficient after each step; None keeps `args.beta`.
             callbacks: as in transformers.
             peft_config: as in TRL; the reference is then the policy without the new adapter.
             optimizers: as in transformers.
@@ -123,6 +100,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
         self._credit = credit
         self._truth = truth
         self._record = record
+        self._initial = initial
         self._token_steps = TokenSteps(tokenizer)
         self._prompt_ids = {
             text: list(prompt.token_ids)
@@ -142,6 +120,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
             peft_config=peft_config,
             optimizers=optimizers,
         )
+        if kl_control is not None:
+            self.add_callback(AdaptiveKL(self, kl_control))
         if engine is not None:
             self._sampler = engine(self.accelerator.unwrap_model(self.model), tokenizer)
 
@@ -160,42 +140,19 @@ class IterativeGRPOTrainer(GRPOTrainer):
     ) -> tuple[list[list[int]], Any]:
         with self._timed("generate"):
             if self._sampler is not None:
-                return self._sample_groups(self._sampler, prompt_ids), None
-            sampled: tuple[list[list[int]], Any] = super()._generate_single_turn(
-                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
-            )
-            return sampled
-
-    def _sample_groups(self, engine: Engine, prompt_ids: list[list[int]]) -> list[list[int]]:
-        """Sample each run of equal prompts as one group: a group may be cut by a process border."""
-        runs: list[tuple[list[int], int]] = []
-        for ids in prompt_ids:
-            if runs and runs[-1][0] == ids and runs[-1][1] < self.num_generations:
-                runs[-1] = (ids, runs[-1][1] + 1)
-            else:
-                runs.append((ids, 1))
-        sampled: list[list[int]] = [[] for _ in prompt_ids]
-        starts = [0]
-        for _, size in runs:
-            starts.append(starts[-1] + size)
-        # One call for each size of run: groups that process borders cut have sizes of their own.
-        for size in sorted({size for _, size in runs}):
-            chosen = [index for index, (_, n) in enumerate(runs) if n == size]
-            groups = engine.generate(
-                [Prompt(f"{starts[index]}", tuple(runs[index][0])) for index in chosen],
-                Sampling(
-                    group_size=size,
+                sampling = Sampling(
+                    group_size=self.num_generations,
                     max_tokens=self.max_completion_length,
                     temperature=self.temperature,
                     top_p=self.top_p,
                     top_k=self.top_k or 0,
                     seed=self._sampling_seed(),
-                ),
+                )
+                return sample_rows(self._sampler, prompt_ids, sampling), None
+            sampled: tuple[list[list[int]], Any] = super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
-            for index, group in zip(chosen, groups, strict=True):
-                for offset, completion in enumerate(group):
-                    sampled[starts[index] + offset] = list(completion.token_ids)
-        return sampled
+            return sampled
 
     def _sampling_seed(self) -> int:
         # Each generation and each process its own, the same again after a resume.
@@ -235,12 +192,53 @@ class IterativeGRPOTrainer(GRPOTrainer):
         if self._truth is not None:
             with self._timed("verify"):
                 truth = self._truth(problems, records)
-        self._scored = _Scored(problems, records, rewards, truth)
+        # A group may span processes, so every process credits all of them and keeps its own. What
+        # is gathered here serves credit, TRL's tables and the log: one collective a generation.
+        share = _Share(
+            [
+                Rollout(
+                    problem_id=problem.id,
+                    sample=completion.sample,
+                    text=completion.text,
+                    tokens=len(completion.token_ids),
+                    finish=completion.finish,
+                    rewards=reward,
+                    advantages=(),
+                    correct=None if truth is None else truth[index],
+                )
+                for index, (problem, completion, reward) in enumerate(
+                    zip(problems, records, rewards, strict=True)
+                )
+            ],
+            self._moved(inputs, completion_ids_list),
+        )
+        shares: list[_Share] = gather_object([share])
+        self._scored = _Scored(records, shares)
         # TRL's tables show one number an output: the mean of its step rewards.
-        means = [sum(reward.values) / len(reward.values) for reward in rewards]
+        means = [sum(r.rewards.values) / len(r.rewards.values) for r in self._scored.rollouts]
         column = torch.tensor(means, dtype=torch.float32, device=self.accelerator.device)
-        gathered: torch.Tensor = self.accelerator.gather(column.unsqueeze(1))
-        return gathered
+        return column.unsqueeze(1)
+
+    def _moved(self, inputs: list[dict[str, Any]], completion_ids: list[list[int]]) -> Moved | None:
+        """Return this process's part of the distance from the initial policy, if it is asked for.
+
+        Every process runs the same number of forward passes, as sharded models need it.
+        """
+        if self._initial is None:
+            return None
+        count = max(1, self._initial.outputs // int(self.accelerator.num_processes))
+        rows = [
+            (self._task.prompts[row["row"]].token_ids, ids)
+            for row, ids in zip(inputs, completion_ids, strict=True)
+        ][:count]
+        with torch.no_grad(), self._timed("distance"):
+            return moved(
+                lambda model, *batch: self._get_per_token_logps_and_entropies(model, *batch)[0],
+                self.model,
+                self._initial.model,
+                rows,
+                self.pad_token_id,
+            )
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
@@ -250,47 +248,39 @@ class IterativeGRPOTrainer(GRPOTrainer):
         self._scored = None
         mode = "train" if self.model.training else "eval"
         group_size = self.num_generations if mode == "train" else self.num_generations_eval
-        # A group may span processes, so every process credits all of them and keeps its own.
-        everybody: list[StepRewards] = gather_object(list(scored.rewards))
-        advantages = self._credit.advantages(everybody, group_size)
-        first = self.accelerator.process_index * len(inputs)
-        own = advantages[first : first + len(inputs)]
-        completion_ids = output["completion_ids"]
-        output["advantages"] = self._spread(scored, own, completion_ids)
+        advantages = self._credit.advantages([r.rewards for r in scored.rollouts], group_size)
         rollouts = [
-            Rollout(
-                problem_id=problem.id,
-                sample=completion.sample,
-                text=completion.text,
-                tokens=len(completion.token_ids),
-                finish=completion.finish,
-                rewards=reward,
-                advantages=tuple(advantage),
-                correct=None if scored.truth is None else scored.truth[index],
-            )
-            for index, (problem, completion, reward, advantage) in enumerate(
-                zip(scored.problems, scored.completions, scored.rewards, own, strict=True)
-            )
+            replace(rollout, advantages=tuple(values))
+            for rollout, values in zip(scored.rollouts, advantages, strict=True)
         ]
-        gathered: list[Rollout] = gather_object(rollouts)
-        for name, value in health(gathered, group_size, self._credit.normalize).items():
+        first = self.accelerator.process_index * len(inputs)
+        own = rollouts[first : first + len(inputs)]
+        output["advantages"] = self._spread(scored.completions, own, output["completion_ids"])
+        figures = health(rollouts, group_size, self._credit.normalize)
+        distance = together(share.moved for share in scored.shares)
+        if distance is not None:
+            figures["kl_initial"] = distance
+        for name, value in figures.items():
             self._metrics[mode][name].append(value)
         if mode == "train" and self._record is not None:
-            self._record(int(self.state.global_step) + 1, rollouts)
+            self._record(int(self.state.global_step) + 1, own)
         return output
 
     def _spread(
-        self, scored: _Scored, advantages: Sequence[Sequence[float]], completion_ids: torch.Tensor
+        self,
+        completions: Sequence[Completion],
+        rollouts: Sequence[Rollout],
+        completion_ids: torch.Tensor,
     ) -> torch.Tensor:
         """Put each step's advantage on the step's tokens (B, T); padding gets 0."""
         spread_BT = torch.zeros(completion_ids.shape, dtype=torch.float32)
-        for row, (completion, reward, steps) in enumerate(
-            zip(scored.completions, scored.rewards, advantages, strict=True)
-        ):
+        for row, (completion, rollout) in enumerate(zip(completions, rollouts, strict=True)):
             of_tokens = self._token_steps.steps_of_tokens(
-                completion.token_ids, completion.text, reward.ends
+                completion.token_ids, completion.text, rollout.rewards.ends
             )
-            spread_BT[row, : len(of_tokens)] = torch.tensor([steps[k] for k in of_tokens])
+            spread_BT[row, : len(of_tokens)] = torch.tensor(
+                [rollout.advantages[k] for k in of_tokens]
+            )
         return spread_BT.to(completion_ids.device)
 
     # -- updates ----------------------------------------------------------------------------------
@@ -365,8 +355,10 @@ class IterativeGRPOTrainer(GRPOTrainer):
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the seconds that each part took since the last log."""
+        """Add the KL coefficient, and the seconds that each part took since the last log."""
         if self.model.training:
+            if "loss" in logs:
+                logs["beta"] = self.beta
             logs.update({f"time/{part}": seconds for part, seconds in self._seconds.items()})
             self._seconds.clear()
         super().log(logs, start_time)
@@ -381,13 +373,24 @@ class IterativeGRPOTrainer(GRPOTrainer):
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
-    """What this process's completions got, between scoring and credit."""
+class _Share:
+    """What one process brings to the gathering: its rollouts, and its part of the distance."""
 
-    problems: Sequence[Problem]
+    rollouts: Sequence[Rollout]
+    moved: Moved | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """This process's completions and every process's share, between scoring and credit."""
+
     completions: Sequence[Completion]
-    rewards: Sequence[StepRewards]
-    truth: Sequence[bool] | None
+    shares: Sequence[_Share]
+
+    @property
+    def rollouts(self) -> list[Rollout]:
+        """All rollouts of the generation, in the order of processes."""
+        return [rollout for share in self.shares for rollout in share.rollouts]
 
 
 def _named_reward(**_: Any) -> list[float]:

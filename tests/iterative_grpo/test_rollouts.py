@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from iterative_grpo import completions, rollouts
+from iterative_grpo.health import health
 from iterative_grpo.normalize import Normalizer
-from iterative_grpo.rollouts import Rollout, health
+from iterative_grpo.rollouts import Rollout
 from iterative_grpo.types import Completion, Finish, StepRewards
 
 

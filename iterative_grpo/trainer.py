@@ -30,6 +30,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import add_fused_lm_head
 
 from iterative_grpo.batches import split_rows, trim
 from iterative_grpo.credit import Credit
@@ -120,6 +121,9 @@ class IterativeGRPOTrainer(GRPOTrainer):
             peft_config=peft_config,
             optimizers=optimizers,
         )
+        if initial is not None:
+            # As TRL prepares its reference: its path to log-probabilities needs the head.
+            add_fused_lm_head(initial.model, temperature=self.temperature)
         if kl_control is not None:
             self.add_callback(AdaptiveKL(self, kl_control))
         if engine is not None:
@@ -237,7 +241,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 self.model,
                 self._initial.model,
                 rows,
-                self.pad_token_id,
+                self.processing_class.pad_token_id,
             )
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Rollouts: a round trip through JSON, and health figures counted by hand."""
+"""Rollouts and completions: round trips through JSON."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from iterative_grpo import completions, rollouts
-from iterative_grpo.health import health
-from iterative_grpo.normalize import Normalizer
 from iterative_grpo.rollouts import Rollout
 from iterative_grpo.types import Completion, Finish, StepRewards
 
@@ -33,19 +31,6 @@ def test_rows_come_back(tmp_path: Path) -> None:
     rows = [json.dumps(r.as_row(iteration=1, step=7)) for r in ROLLOUTS]
     file.write_text("\n".join(rows) + "\n", encoding="utf-8")
     assert list(rollouts.read(file)) == [(7, r) for r in ROLLOUTS]
-
-
-def test_health_counts_what_it_says() -> None:
-    figures = health(ROLLOUTS, group_size=2, normalize=Normalizer())
-    assert figures["truncated"] == 0.5
-    assert figures["empty"] == 0.25
-    assert figures["one_step"] == 0.75
-    assert figures["steps_per_output"] == 1.25
-    assert figures["frac_skipped_groups"] == 0.5
-    assert figures["verifier_accuracy"] == 0.5
-    assert figures["steps_correct"] == 1.5
-    assert figures["tokens_incorrect"] == 3.0
-    assert figures["reward/model"] == pytest.approx((0.5 + 0.0 + 0.5 + 0.5) / 4)
 
 
 def test_completions_come_back_and_broken_lines_are_named(tmp_path: Path) -> None:

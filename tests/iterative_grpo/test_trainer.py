@@ -15,11 +15,13 @@ from trl import GRPOConfig, GRPOTrainer
 from iterative_grpo import plugins
 from iterative_grpo.advantages.sum import Rule
 from iterative_grpo.batches import split_rows, trim
+from iterative_grpo.divergence import Initial, kl
+from iterative_grpo.kl_control import KLControl
 from iterative_grpo.normalize import Normalizer
 from iterative_grpo.protocols import Splitter
 from iterative_grpo.rollouts import Rollout
 from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
-from iterative_grpo.types import Completion, Problem, Prompt, StepRewards
+from iterative_grpo.types import Completion, Finish, Problem, Prompt, StepRewards
 from tests.iterative_grpo.logps.making import exact
 
 PolicyMaker = Callable[[int, torch.dtype], Path]
@@ -82,6 +84,8 @@ def make(
     splitter: str = "whole",
     rollouts: list[tuple[int, list[Rollout]]] | None = None,
     engine: Any = None,
+    initial: Initial | None = None,
+    kl_control: KLControl | None = None,
     **more: Any,
 ) -> IterativeGRPOTrainer:
     tokenizer = AutoTokenizer.from_pretrained(policy)
@@ -97,6 +101,8 @@ def make(
         tokenizer=tokenizer,
         record=None if rollouts is None else (lambda step, rows: rollouts.append((step, rows))),
         engine=engine,
+        initial=initial,
+        kl_control=kl_control,
     )
 
 
@@ -264,6 +270,32 @@ def test_each_iteration_starts_at_its_own_reference(
         trainer.processing_class.save_pretrained(path)
     assert not torch.allclose(seen[0], seen[1])
     assert not torch.allclose(seen[1], seen[2])
+
+
+@pytest.mark.parametrize("outputs", [3, 4, 6])
+def test_the_distance_from_the_initial_policy_is_that_of_the_named_outputs(
+    outputs: int, tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    policy, other = tiny_policy(0, torch.float32), tiny_policy(1, torch.float32)
+    initial = AutoModelForCausalLM.from_pretrained(other)
+    trainer = make(policy, tmp_path, initial=Initial(initial, outputs), temperature=1.0)
+    batch = generation(trainer)
+    (found,) = trainer._metrics["train"]["kl_initial"]
+    rows = []
+    for row in range(outputs):
+        prompt, completion = (
+            batch[f"{part}_ids"][row][batch[f"{part}_mask"][row].bool()].tolist()
+            for part in ("prompt", "completion")
+        )
+        text = Completion(str(row), 0, "", tuple(completion), Finish.STOP)
+        rows.append((Prompt(str(row), tuple(prompt)), [text]))
+    expected = kl(trainer.model, initial, [p for p, _ in rows], [c for _, c in rows])
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert found > 0.1
+    # The measurement draws nothing and changes nothing of what is trained on.
+    without = generation(make(policy, tmp_path))
+    assert torch.equal(batch["completion_ids"], without["completion_ids"])
+    assert torch.equal(batch["advantages"], without["advantages"])
 
 
 def test_an_engine_samples_groups_for_the_trainer(tiny_policy: PolicyMaker, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
+from iterative_grpo import stops
 from iterative_grpo.batches import split_rows, trim
 from iterative_grpo.credit import Credit
 from iterative_grpo.divergence import Initial, Moved, moved, together
@@ -94,6 +95,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
             peft_config: as in TRL; the reference is then the policy without the new adapter.
             optimizers: as in transformers.
         """
+        task.check_stop(engine=engine is not None, masked=args.mask_truncated_completions)
         rows = [{"prompt": text, "row": row} for row, text in enumerate(task.texts)]
         args.shuffle_dataset = False
         self._task = task
@@ -150,6 +152,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
                     temperature=self.temperature,
                     top_p=self.top_p,
                     top_k=self.top_k or 0,
+                    stop=self._task.stop,
                     seed=self._sampling_seed(),
                 )
                 return sample_rows(self._sampler, prompt_ids, sampling), None
@@ -174,13 +177,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
     ) -> torch.Tensor:
         problems = [self._task.problems[row["row"]] for row in inputs]
         records = [
-            Completion(
-                problem_id=problem.id,
-                sample=index % self.num_generations,
-                text=text,
-                token_ids=tuple(ids),
-                finish=Finish.STOP if ids[-1] in self.eos_token_ids else Finish.LENGTH,
-            )
+            self._completion(problem, index % self.num_generations, text, ids)
             for index, (problem, text, ids) in enumerate(
                 zip(problems, completions, completion_ids_list, strict=True)
             )
@@ -243,6 +240,16 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 rows,
                 self.processing_class.pad_token_id,
             )
+
+    def _completion(self, problem: Problem, sample: int, text: str, ids: list[int]) -> Completion:
+        ended = ids[-1] in self.eos_token_ids or stops.contains(text, self._task.stop)
+        return Completion(
+            problem_id=problem.id,
+            sample=sample,
+            text=stops.before(text, self._task.stop),
+            token_ids=tuple(ids),
+            finish=Finish.STOP if ended else Finish.LENGTH,
+        )
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)

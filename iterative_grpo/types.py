@@ -54,8 +54,9 @@ class Prompt:
 class Sampling:
     """How to sample: G completions of a prompt, at most `max_tokens` tokens each, EOS included.
 
-    `temperature` 0 is greedy. `stop` strings end a completion after their first occurrence.
-    The seed fixes the result for an engine, a model and a list of prompts.
+    `temperature` 0 is greedy. A completion ends as soon as its text contains one of the `stop`
+    strings, wherever tokens divide it; special tokens are no part of that text. The seed fixes the
+    result for an engine, a model and a list of prompts.
     """
 
     group_size: int
@@ -78,16 +79,22 @@ class Sampling:
             problems.append(f"top_p is {self.top_p}, must be in (0, 1]")
         if self.top_k < 0:
             problems.append(f"top_k is {self.top_k}, must be 0 (off) or more")
+        if not isinstance(self.stop, tuple) or not all(self.stop):
+            problems.append(
+                f"stop is {self.stop!r}, must be a tuple of strings, none of them empty"
+            )
         if problems:
             raise ValueError("sampling: " + "; ".join(problems))
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One sampled output. `token_ids` are the ids as sampled, EOS included when the policy stopped.
+    """One sampled output. `token_ids` are the ids as sampled, up to the one that ended it.
 
-    `text` is their decoding without special tokens. `logps` are the sampled tokens'
-    log-probabilities under the sampling distribution where the engine reports them, else empty.
+    That one is an EOS id, the token that completed a stop string, or the last one allowed. `text`
+    is their decoding without special tokens, cut in front of the stop string: the ids tell what the
+    policy did, the text what it answered. `logps` are the sampled tokens' log-probabilities under
+    the sampling distribution where the engine reports them, else empty.
     """
 
     problem_id: str

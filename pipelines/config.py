@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from iterative_grpo import plugins
+from pipelines import prompts
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -309,5 +310,23 @@ def _conflicts(config: Config) -> Iterator[str]:
         )
     if optimize.vllm != "off" and policy.make is not None:
         yield "optimize.vllm needs a policy.model that vLLM can serve, not policy.make"
+    yield from _stop_conflicts(config)
     if config.reward_model.start not in ("scratch", "policy") and policy.trust_remote_code:
         yield "reward_model.start: a named reward model is never loaded with remote code"
+
+
+def _stop_conflicts(config: Config) -> Iterator[str]:
+    """Yield what cannot train on prompts whose answers end at stop strings."""
+    name = (config.policy.prompt or "").replace("-", "_")
+    if name not in plugins.names("pipelines.prompts") or not prompts.stop_strings(name):
+        return
+    if config.optimize.vllm != "off" or config.engine in ("generate", "vllm"):
+        yield (
+            f"policy.prompt {name} ends answers at stop strings, which TRL's own sampling does not "
+            "know: set engine=native and optimize.vllm=off"
+        )
+    if config.optimize.mask_truncated:
+        yield (
+            f"policy.prompt {name} ends answers at stop strings, and optimize.mask_truncated "
+            "leaves out every answer without EOS: set it to false"
+        )

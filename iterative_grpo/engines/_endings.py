@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from iterative_grpo import stops
 from iterative_grpo.types import Completion, Finish, Prompt, Sampling
 
-# A stop string of n characters spans at most n tokens that have text; a few more for those that
-# have none (special tokens, the first bytes of a character).
-_SPARE_TOKENS = 8
+# A stop string of n bytes spans at most n tokens that have text; a few more for special tokens and
+# for what was sampled since the engine last looked.
+_SPARE_TOKENS = 16
 
 
 class PromptTooLong(ValueError):
@@ -81,7 +82,8 @@ class Endings:
 
         Runs for every row and token, so it looks at a few tokens before it decodes them all.
         """
-        tail = token_ids[-max(map(len, self.stop)) - _SPARE_TOKENS :]
+        longest = max(len(stop.encode()) for stop in self.stop)
+        tail = token_ids[-longest - _SPARE_TOKENS :]
         return self._has_stop(tail) and self._has_stop(token_ids)
 
     def completion(self, prompt: Prompt, sample: int, row: Sampled) -> Completion:
@@ -102,7 +104,7 @@ class Endings:
         )
 
     def _cut_at_stop(self, ids: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
-        """Return the fewest ids whose text holds a stop string, and the text up to its end."""
+        """Return the fewest ids whose text holds a stop string, and the text in front of it."""
         low, high = 1, len(ids)
         while low < high:
             middle = (low + high) // 2
@@ -110,13 +112,10 @@ class Endings:
                 high = middle
             else:
                 low = middle + 1
-        text = self._decode(ids[:low])
-        end = min(text.index(stop) + len(stop) for stop in self.stop if stop in text)
-        return ids[:low], text[:end]
+        return ids[:low], stops.before(self._decode(ids[:low]), self.stop)
 
     def _has_stop(self, token_ids: Sequence[int]) -> bool:
-        text = self._decode(token_ids)
-        return any(stop in text for stop in self.stop)
+        return stops.contains(self._decode(token_ids), self.stop)
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))

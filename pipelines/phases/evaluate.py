@@ -99,6 +99,12 @@ def moved(job: Job, engine: Any, policy: Any, tokenizer: Any) -> float:
     drawn = questions.draw(problems, min(MEASURED, len(problems)), job.seed)
     rendered = sample.prompts_of(config, drawn, policy, tokenizer)
     groups = engine.generate(
-        rendered, Sampling(group_size=1, max_tokens=config.max_tokens, seed=job.seed)
+        rendered,
+        Sampling(
+            group_size=1,
+            max_tokens=config.max_tokens,
+            stop=sample.stop_of(config),
+            seed=job.seed,
+        ),
     )
     return kl(policy, initial, rendered, groups)

@@ -139,6 +139,7 @@ def tools(job: Job, problems: list[Any]) -> Tools:
                 group_size=config.label.continuations,
                 max_tokens=config.max_tokens,
                 temperature=config.sample.temperature,
+                stop=sample.stop_of(config),
                 seed=job.seed,
             ),
             tokenizer=tokenizer,

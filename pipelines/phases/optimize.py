@@ -101,7 +101,8 @@ def task(job: Job, model: Any, tokenizer: Any) -> Any:
     )
     form = prompts.find(sample.prompt_name(config))
     rendered = sample.prompts_of(config, drawn, model, tokenizer)
-    return Task(drawn, rendered, [form.render(problem, tokenizer) for problem in drawn])
+    texts = [form.render(problem, tokenizer) for problem in drawn]
+    return Task(drawn, rendered, texts, form.STOP)
 
 
 def write_questions(file: Path, problems: Sequence[Problem]) -> None:

@@ -59,6 +59,7 @@ def run(job: Job) -> None:
                     group_size=config.sample.group_size,
                     max_tokens=config.max_tokens,
                     temperature=config.sample.temperature,
+                    stop=stop_of(config),
                     seed=job.seed + 7_919 * place.rank + begin,
                 ),
             )
@@ -87,6 +88,11 @@ def prompts_of(
         max_tokens=config.max_tokens,
         context=policies.context_of(model),
     )
+
+
+def stop_of(config: Config) -> tuple[str, ...]:
+    """Return the strings that end an answer in the training prompts' format."""
+    return prompts.stop_strings(prompt_name(config))
 
 
 def prompt_name(config: Config) -> str:

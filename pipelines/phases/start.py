@@ -167,7 +167,12 @@ def validator(config: Config, model: Any, tokenizer: Any) -> Callable[[], float]
     verdicts = judging.judge(config)
 
     def accuracy() -> float:
-        sampling = Sampling(group_size=1, max_tokens=config.max_tokens, temperature=0.0)
+        sampling = Sampling(
+            group_size=1,
+            max_tokens=config.max_tokens,
+            temperature=0.0,
+            stop=sample.stop_of(config),
+        )
         groups = engine.generate(rendered, sampling)
         pairs = [(g[0].text, p.answer) for g, p in zip(groups, split.problems, strict=True)]
         return sum(verdict.correct for verdict in verdicts(pairs)) / len(pairs)

@@ -1,7 +1,8 @@
 """Prompt formats, one file each: a problem in, the text out that the policy continues.
 
-To add one, add a file with `render(problem, tokenizer) -> str` and `SPECIAL_TOKENS`: whether the
-tokenizer's own special tokens (such as BOS) are still to be added to the text.
+To add one, add a file with `render(problem, tokenizer) -> str`, `SPECIAL_TOKENS`: whether the
+tokenizer's own special tokens (such as BOS) are still to be added to the text, and `STOP`: the
+strings that end an answer besides EOS, such as the beginning of a next question.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class PromptFormat(Protocol):
     """What a prompt format's file has to offer."""
 
     SPECIAL_TOKENS: bool
+    STOP: tuple[str, ...]
 
     def render(self, problem: Problem, tokenizer: PreTrainedTokenizerBase) -> str:
         """Return the text that the policy continues."""
@@ -33,6 +35,11 @@ class PromptFormat(Protocol):
 def find(name: str) -> PromptFormat:
     """Return the prompt format called `name`; an unknown one is refused with the known names."""
     return cast(PromptFormat, plugins.find("pipelines.prompts", name, "prompt"))
+
+
+def stop_strings(name: str) -> tuple[str, ...]:
+    """Return the strings that end an answer in a prompt format, for `Sampling.stop`."""
+    return find(name).STOP
 
 
 def make_prompts(

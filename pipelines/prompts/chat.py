@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # The template writes them.
 SPECIAL_TOKENS = False
+STOP: tuple[str, ...] = ()
 
 
 def render(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> str:

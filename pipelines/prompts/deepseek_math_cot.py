@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SPECIAL_TOKENS = True
+STOP: tuple[str, ...] = ()
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 

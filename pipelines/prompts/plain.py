@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SPECIAL_TOKENS = True
+STOP: tuple[str, ...] = ()
 
 
 def render(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> str:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from iterative_grpo import stops
 from iterative_grpo.steps import TokenSteps
 from iterative_grpo.types import Completion, Prompt
 from reward_models.protocols import Continuing, Judge
@@ -139,7 +140,8 @@ class Rollouts:
     def _text(self, token_ids: Sequence[int]) -> str:
         """Decode prefix and continuation together: apart, the space between could be lost."""
         tokenizer = self._continuing.tokenizer
-        return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
+        text = str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
+        return stops.before(text, self._continuing.sampling.stop)
 
 
 def find_prefixes(

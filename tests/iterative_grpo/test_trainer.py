@@ -86,6 +86,7 @@ def make(
     engine: Any = None,
     initial: Initial | None = None,
     kl_control: KLControl | None = None,
+    stop: tuple[str, ...] = (),
     **more: Any,
 ) -> IterativeGRPOTrainer:
     tokenizer = AutoTokenizer.from_pretrained(policy)
@@ -95,7 +96,7 @@ def make(
     return IterativeGRPOTrainer(
         AutoModelForCausalLM.from_pretrained(policy),
         args=arguments(folder, **more),
-        task=Task(problems, prompts, [p.question for p in problems]),
+        task=Task(problems, prompts, [p.question for p in problems], stop),
         source=DigitSource(found),
         credit=Credit(Rule(), Normalizer()),
         tokenizer=tokenizer,
@@ -309,6 +310,48 @@ def test_an_engine_samples_groups_for_the_trainer(tiny_policy: PolicyMaker, tmp_
         assert [r.problem_id for r in rows][::G] == list(dict.fromkeys(r.problem_id for r in rows))
         # A group's outputs are samples, not copies.
         assert len({r.text for r in rows}) > len(rows) // 2
+
+
+def test_stop_strings_end_answers_and_get_the_last_steps_credit(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    from iterative_grpo.engines import native
+
+    rollouts: list[tuple[int, list[Rollout]]] = []
+    policy = tiny_policy(0, torch.float32)
+    trainer = make(policy, tmp_path, rollouts=rollouts, engine=native.load, stop=("3", "5"))
+    output = generation(trainer)
+    ((_, rows),) = rollouts
+    decoded = [
+        trainer.processing_class.decode(ids[mask.bool()], skip_special_tokens=True)
+        for ids, mask in zip(output["completion_ids"], output["completion_mask"], strict=True)
+    ]
+    stopped = 0
+    for index, (rollout, whole) in enumerate(zip(rows, decoded, strict=True)):
+        assert "3" not in rollout.text
+        assert "5" not in rollout.text
+        assert rollout.rewards.ends[-1] == len(rollout.text)
+        if whole != rollout.text:
+            stopped += 1
+            assert whole in (f"{rollout.text}3", f"{rollout.text}5")
+            assert rollout.finish is Finish.STOP
+            # The token that stopped is trained with the answer, as EOS is.
+            last = int(output["completion_mask"][index].sum()) - 1
+            assert float(output["advantages"][index, last]) == pytest.approx(rollout.advantages[-1])
+    assert stopped > 0
+
+
+@pytest.mark.parametrize("more", [{}, {"mask_truncated_completions": True}])
+def test_stop_strings_that_would_be_ignored_are_refused(
+    tiny_policy: PolicyMaker, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    from iterative_grpo.engines import native
+
+    engine = native.load if more else None
+    with pytest.raises(
+        ValueError, match=r"the prompts end answers at \('3',\): that needs an engine"
+    ):
+        make(tiny_policy(0, torch.float32), tmp_path, engine=engine, stop=("3",), **more)
 
 
 def test_a_resumed_phase_ends_like_an_unbroken_one(

@@ -166,14 +166,14 @@ def test_a_length_of_one_token(module: ModuleType) -> None:
     assert [(len(c.token_ids), c.finish) for c in group] == [(1, Finish.LENGTH)] * 5
 
 
-def test_stop_strings_cut_text_and_ids_where_they_complete(module: ModuleType) -> None:
+def test_stop_strings_end_ids_where_they_complete_and_text_before(module: ModuleType) -> None:
     model = tiny.model("llama")
     sampling = Sampling(60, 12, stop=("w7", "4 w"), temperature=1.5)
     groups = engine(module, model).generate(tiny.prompts(3, 6), sampling)
     stopped = 0
     for completion in itertools.chain(*groups):
         whole = tiny.NoEos().decode(list(completion.token_ids), skip_special_tokens=True)
-        found = [whole.index(stop) + len(stop) for stop in sampling.stop if stop in whole]
+        found = [whole.index(stop) for stop in sampling.stop if stop in whole]
         if completion.finish is Finish.LENGTH:
             assert not found
             assert completion.text == whole
@@ -183,6 +183,26 @@ def test_stop_strings_cut_text_and_ids_where_they_complete(module: ModuleType) -
         shorter = tiny.NoEos().decode(list(completion.token_ids[:-1]), skip_special_tokens=True)
         assert not any(stop in shorter for stop in sampling.stop)
     assert 10 < stopped < 120
+
+
+def test_a_row_that_stops_changes_no_other_row(module: ModuleType) -> None:
+    model = tiny.model("llama")
+    prompts = tiny.prompts(*range(3, 23))
+    loaded = engine(module, model)
+    free = loaded.generate(prompts, Sampling(1, 20, temperature=0))
+    # The fourth and fifth words of one row: the stop string of two tokens ends that row at least.
+    stop = " ".join(free[5][0].text.split()[3:5])
+    held = loaded.generate(prompts, Sampling(1, 20, temperature=0, stop=(stop,)))
+    stopped = 0
+    for (whole,), (cut,) in zip(free, held, strict=True):
+        before, found, _ = whole.text.partition(stop)
+        assert cut.text == before
+        assert cut.token_ids == whole.token_ids[: len(cut.token_ids)]
+        assert cut.finish is (Finish.STOP if found else Finish.LENGTH)
+        # Words are tokens here; a stop string that ends within a word takes the whole token.
+        assert len(cut.token_ids) == (len(before.split()) + 2 if found else 20)
+        stopped += bool(found)
+    assert 0 < stopped < len(prompts)
 
 
 def test_ids_alone_end_where_the_caller_says(module: ModuleType) -> None:

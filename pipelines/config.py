@@ -28,6 +28,32 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
+Action = Literal["drop", "report", "refuse", "ignore"]
+
+
+class Decontaminate(Section):
+    """What is done about training questions that resemble the evaluation's; null compares none."""
+
+    exact: Action = Field("drop", description="equal up to spacing and case")
+    near: Action = Field("drop", description="similar texts with the same numbers in order")
+    template: Action = Field("report", description="similar texts with other numbers")
+    ngram: Action = Field("report", description="none of these, but `words` words in a row")
+    similarity: Annotated[float, Field(ge=0.5, le=1)] = Field(
+        0.8, description="Jaccard similarity of five-character pieces that makes texts similar"
+    )
+    words: Positive = Field(13, description="words in a row, for `ngram`")
+
+    def action(self, kind: str) -> Action:
+        """Return what is done about a kind of pair."""
+        chosen: dict[str, Action] = {
+            "exact": self.exact,
+            "near": self.near,
+            "template": self.template,
+            "ngram": self.ngram,
+        }
+        return chosen[kind]
+
+
 class Data(Section):
     """The questions to learn from."""
 
@@ -39,6 +65,7 @@ class Data(Section):
     max_bad_golds: Share = Field(
         0.0, description="share of answers the verifier may be unable to read; they are left out"
     )
+    decontaminate: Decontaminate | None = Decontaminate()
 
 
 class Shape(Section):

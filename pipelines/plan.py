@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipelines import building
 from pipelines.config import Config
+from pipelines.decontamination import KINDS
 
 BYTES_TRAINED = 16
 """Of a parameter in float32 training: weight, gradient, and AdamW's two moments."""
@@ -15,6 +16,7 @@ def plan(config: Config) -> str:
         f"run_dir       {config.run_dir}",
         f"policy        {config.policy.model or 'made on the spot'}",
         f"data          {config.data.name} from {config.data.path or 'the hub, or made'}",
+        f"compared      {compared(config)}",
         f"supervision   {config.supervision}"
         + (f", steps by {config.splitter}" if building.cuts_steps(config) else ""),
         f"reward        {config.reward}, credit {config.credit}, engine {config.engine}",
@@ -27,6 +29,15 @@ def plan(config: Config) -> str:
         name = f"{iteration}" if iteration == 1 else f"2-{config.iterations}"
         lines += [f"{name:10} {phase:9} {work}" for phase, work in phases(config, iteration)]
     return "\n".join([*lines, "", *needs(config)])
+
+
+def compared(config: Config) -> str:
+    """Return what training questions are compared with, and what is done about those found."""
+    chosen = config.data.decontaminate
+    if chosen is None:
+        return "with no evaluation set (data.decontaminate is off)"
+    actions = ", ".join(f"{kind} {chosen.action(kind)}" for kind in KINDS)
+    return f"with {', '.join(config.evaluate.tasks)}: {actions}"
 
 
 def start(config: Config) -> str:

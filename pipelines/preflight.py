@@ -1,11 +1,11 @@
-"""What is checked before any compute is spent: data, golds, disk."""
+"""What is checked before any compute is spent: data, golds, contamination, disk."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
-from pipelines import questions
+from pipelines import decontamination, questions
 from pipelines.config import Config
 from pipelines.progress import Progress
 from pipelines.runs import RunError
@@ -32,6 +32,8 @@ def check(config: Config, progress: Progress) -> None:
             f"evaluate on {task.name}: {len(task.problems)} problems, "
             f"sha256 {task.fingerprint[:12]}{'; ' + task.note if task.note else ''}"
         )
+    for line in decontamination.lines(questions.contamination(config)):
+        progress.note(line)
 
 
 def room(run_dir: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iterative_grpo.types import Problem
-from pipelines import datasets
-from pipelines.config import Config
+from pipelines import datasets, decontamination
+from pipelines.config import Config, Data
 from pipelines.datasets import Split
 
 
@@ -19,12 +20,34 @@ def convention(config: Config) -> str:
 
 
 def training(config: Config) -> Split:
-    """Return the training split, with unreadable golds refused or left out as configured."""
-    data = config.data
-    return load(
-        data.name, "train", data.path, data.limit, config.seed, convention(config),
-        data.max_bad_golds,
-    )  # fmt: skip
+    """Return the training split, without bad golds and without what the evaluation asks too."""
+    return _cleaned_of(config).split
+
+
+def contamination(config: Config) -> decontamination.Findings:
+    """Return which training questions resemble the evaluation's, and what was done about them."""
+    return _cleaned_of(config).findings
+
+
+@dataclass(frozen=True, slots=True)
+class _Cleaned:
+    split: Split
+    findings: decontamination.Findings
+
+
+def _cleaned_of(config: Config) -> _Cleaned:
+    evaluate = config.evaluate
+    return _clean(config.data, config.seed, convention(config), evaluate.tasks, evaluate.limit)
+
+
+@functools.lru_cache(maxsize=8)
+def _clean(
+    data: Data, seed: int, verifier: str, tasks: tuple[str, ...], limit: int | None
+) -> _Cleaned:
+    """Read and clean the training split once a process."""
+    split = load(data.name, "train", data.path, data.limit, seed, verifier, data.max_bad_golds)
+    found = decontamination.find(split, tasks, data.decontaminate, path=data.path, limit=limit)
+    return _Cleaned(replace(split, problems=found.clean(split.problems)), found)
 
 
 @functools.lru_cache(maxsize=8)

@@ -17,12 +17,15 @@ def run(config: Config, *, quiet: bool = False) -> Path:
     Everything lies in `config.run_dir`. The same configuration again resumes at the phase that was
     cut off, or after the last iteration if more are asked for.
     """
-    from pipelines import launching, preflight, report
+    from pipelines import decontamination, launching, preflight, questions, report
+    from pipelines.artifacts import write_json
     from pipelines.iterate import iterate
 
     progress = Progress(quiet=quiet)
     preflight.check(config, progress)
     with Run(config, progress, launching.starter(config)) as opened:
+        found = decontamination.record(questions.contamination(config))
+        write_json(opened.path / "decontamination.json", found)
         policy = iterate(opened)
         report.write(opened.path)
     if not quiet:

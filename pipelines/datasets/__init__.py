@@ -2,7 +2,8 @@
 
 To add one, add a file with `VERIFIER` (the convention its answers are verified by), `PROMPT` (the
 usual prompt format), `read(split, path, limit, seed) -> Rows` and `demonstration(problem) -> str`.
-Files whose name begins with `_` are shared parts.
+A set that makes its questions may say by `identity(problem) -> str` what tells them apart, which
+decontamination then compares. Files whose name begins with `_` are shared parts.
 """
 
 from __future__ import annotations

@@ -139,6 +139,11 @@ def make(split: str, seed: int) -> Iterator[Problem]:
         )
 
 
+def identity(problem: Problem) -> str:
+    """Return what tells questions apart, and what no two splits share: names and things do not."""
+    return f"{problem.tags['start']}; {problem.tags['operations']}"
+
+
 def parse_operations(problem: Problem) -> tuple[int, tuple[Operation, ...]]:
     """Read start and operations back from a problem's tags."""
     if "operations" not in problem.tags:

@@ -28,8 +28,9 @@ def settings(config: Config) -> Mapping[str, Any]:
 def questions_settings(config: Config) -> Mapping[str, Any]:
     """Return what the drawn questions and their prompts depend on; where files lie does not."""
     return {
-        **config.data.model_dump(mode="json", exclude={"path"}),
+        **config.data.model_dump(mode="json", exclude={"path", "decontaminate"}),
         "fingerprint": questions.training(config).fingerprint,
+        "decontaminated": questions.contamination(config).fingerprint,
         "verifier": questions.convention(config),
         "prompt": config.policy.prompt,
     }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from pipelines.report import samples, table
+from pipelines.report import contamination, samples, table
 from pipelines.report.pictures import Picture
 from pipelines.report.pictures.duration import duration, shares
 from pipelines.report.run import Run, accuracy
@@ -46,6 +46,7 @@ def render(run: Run, drawn: Sequence[Drawn], left_out: Sequence[LeftOut]) -> str
             _results(run),
             _pictures(drawn, left_out),
             _solutions(run),
+            _contamination(run),
             _settings("Configuration", flat(run.configuration), "config.yaml"),
             _settings("Versions and start", flat(run.about), "run.json"),
             _notes(run),
@@ -189,6 +190,35 @@ def _step(step: samples.Step, fault: str) -> str:
         f'<div class="{kind}" style="--depth:{depth:.2f}"><span>{text}</span>'
         f'<span class="value">{step.reward:.2f}</span></div>'
     )
+
+
+def _contamination(run: Run) -> str:
+    found = contamination.read(run.path)
+    if found is None:
+        return ""
+    heading = "<h2>Training questions against the evaluation's</h2>"
+    if found.off:
+        return f"{heading}<p>They were not compared: data.decontaminate is off.</p>"
+    pairs = "".join(
+        f'<article class="sample"><p class="mark">{_text(pair.kind)} {_text(pair.similarity)}'
+        f"</p><p>{_text(pair.train)} <span class=faint>gold: {_text(pair.answers[0])}</span></p>"
+        f"<p>{_text(pair.evaluation)} <span class=faint>gold: {_text(pair.answers[1])}</span></p>"
+        "</article>"
+        for pair in found.pairs
+    )
+    shown = f"the first {len(found.pairs)}" if len(found.pairs) == contamination.MOST else "all"
+    listed = (
+        f"<details><summary>Left out: {found.left_out} training questions, {shown} below</summary>"
+        f'<div class="samples">{pairs}</div></details>'
+        if found.left_out
+        else "<p>No training question was left out.</p>"
+    )
+    text = (
+        "How many training questions are found again in each evaluation set: exact up to spacing "
+        "and case, near with the same numbers, of the same template with other numbers, or with "
+        f"a run of words in common. {contamination.FILE} has every pair."
+    )
+    return f'{heading}<p class="faint">{text}</p>{_table(found.table)}{listed}'
 
 
 def _settings(heading: str, rows: Iterator[tuple[str, str]], file: str) -> str:

@@ -88,6 +88,8 @@ def test_a_run_makes_every_artifact_and_says_so(
     assert several == 0 if supervision == "outcome" else several > 0
     assert all(len(row["ends"]) == len(row["advantages"]) for row in rollouts)
     assert "report.html" in capsys.readouterr().out
+    compared = json.loads((folder / "decontamination.json").read_text())["compared"]
+    assert [it["task"] for it in compared] == ["gsm8k/test"]
 
 
 @pytest.mark.slow

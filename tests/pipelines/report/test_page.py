@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -102,6 +103,35 @@ def test_any_state_of_a_run_gives_a_page(tmp_path: Path, state: str) -> None:
     text = parse(report.write(run).page).text
     assert ("No evaluation has finished yet." in text) is (state == "nothing")
     assert ("Left out:" in text) is (state != "unfinished")
+
+
+def test_shows_what_was_left_out_of_training_as_text(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", iterations=1, steps=3)
+    pair = {
+        "kind": "near",
+        "similarity": 0.91,
+        "action": "drop",
+        "train_id": "math/train/1",
+        "evaluation_id": "math/test/2",
+        "train_question": HOSTILE,
+        "evaluation_question": "Find $x$.",
+        "train_answer": "7",
+        "evaluation_answer": "8",
+    }
+    found = {"exact": 0, "near": 1, "template": 12, "ngram": 3}
+    record = {
+        "settings": {"near": "drop"},
+        "left_out": ["math/train/1"],
+        "compared": [{"task": "math/test", "questions": 5000, "found": found}],
+        "pairs": [pair, {**pair, "action": "report", "train_question": "kept all the same"}],
+    }
+    (run / "decontamination.json").write_text(json.dumps(record), encoding="utf-8")
+    tree = parse(report.write(run).page)
+    assert "math/test5000" + "0" + "1" + "12" + "3" in tree.text
+    assert "Left out: 1 training questions" in tree.text
+    assert "near 0.91" in tree.text
+    assert "kept all the same" not in tree.text
+    assert "script" not in {tag for tag, _ in tree.tags}
 
 
 def test_flat_settings_are_written_as_overrides() -> None:

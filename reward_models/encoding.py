@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from iterative_grpo.types import check_ends
+
 _PROBE = "Ann has 18 coins.\n18+5=23\n#### 23 \\boxed{\\frac{1}{2}}"
 
 
@@ -54,6 +56,27 @@ def fingerprint(tokenizer: Any) -> str:
     return digest.hexdigest()
 
 
+def check_rows(
+    questions: Sequence[str], texts: Sequence[str], ends: Sequence[Sequence[int]]
+) -> None:
+    """Refuse lists of different lengths, and ends that are no cut of their text."""
+    if not len(questions) == len(texts) == len(ends):
+        raise ValueError(
+            f"{len(questions)} questions, {len(texts)} texts and {len(ends)} lists of ends; "
+            "expected as many of each"
+        )
+    for row, (text, cut) in enumerate(zip(texts, ends, strict=True)):
+        try:
+            check_ends(cut)
+        except ValueError as error:
+            raise ValueError(f"row {row}: {error}") from error
+        if cut[-1] > len(text):
+            raise ValueError(
+                f"row {row}: an end at {cut[-1]} lies beyond the text of {len(text)} characters; "
+                "ends are character offsets into the text that is scored"
+            )
+
+
 def encode(
     tokenizer: Any,
     questions: Sequence[str],
@@ -68,11 +91,7 @@ def encode(
     Apart, because a token that spanned the border would hide the start of the first step. The
     question keeps the tokenizer's own special tokens (a beginning-of-text token, for one).
     """
-    if not len(questions) == len(texts) == len(ends):
-        raise ValueError(
-            f"{len(questions)} questions, {len(texts)} texts and {len(ends)} lists of ends; "
-            "expected as many of each"
-        )
+    check_rows(questions, texts, ends)
     if not texts:
         return []
     # A group asks one question many times.
@@ -111,10 +130,6 @@ def reach(
     read at the last of them. A step of which the tokenizer keeps nothing visible (white space,
     control characters) is read where the step before it is.
     """
-    if not ends or ends[-1] > len(text) or ends[0] < 0:
-        raise ValueError(
-            f"{where}: ends {list(ends)} are no cut of a text of {len(text)} characters"
-        )
     starts = [start for start, _ in offsets]
     tokens = []
     begin = 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reward_models.encoding import Encoded, UnfitTokenizer, UnreadableSolution
+from reward_models.encoding import Encoded, UnfitTokenizer, UnreadableSolution, check_rows
 from reward_models.model import BrokenScores, batches
 from reward_models.reading import read_whole
 
@@ -34,6 +34,7 @@ class Judge:
         """Return one probability an end for each text."""
         import torch
 
+        check_rows(questions, texts, ends)
         rows = [
             self._encode(row, question, text, cut)
             for row, (question, text, cut) in enumerate(zip(questions, texts, ends, strict=True))
@@ -44,7 +45,10 @@ class Judge:
                 logits_NC = read_whole(self.model, [rows[row] for row in batch], self.pad)
                 values = self.good(logits_NC.float())
                 if not bool(values.isfinite().all()):
-                    raise BrokenScores("the reward model gave NaN scores; its weights are broken")
+                    raise BrokenScores(
+                        "the reward model gave NaN or infinite scores: load it in float32 "
+                        "(dtype='float32'), or restore its files if that does not help"
+                    )
                 flat = iter(values.tolist())
                 for row in batch:
                     results[row] = tuple(next(flat) for _ in rows[row].marks)
@@ -62,7 +66,8 @@ class Judge:
         if len(ids) > self.context:
             raise UnreadableSolution(
                 f"row {row} has {len(ids)} tokens, the reward model reads {self.context}; cutting "
-                "the text would lose scores"
+                "the text would lose scores: shorten completions or take a model with a longer "
+                "context"
             )
         return Encoded(tuple(ids), tuple(marks), 0)
 

@@ -2,19 +2,16 @@
 
 The chat's answer is its steps, each followed by "<extra_0>"; a head of two linear layers with ReLU
 on the Qwen2 backbone gives two logits there, and the second one's probability scores the step. The
-head is rebuilt here, so that no code of the checkpoint runs.
+head is rebuilt here.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from reward_models.encoding import UnfitTokenizer
-from reward_models.model import UntrainedHead
+from reward_models.published._heads import WithHead, stored
 from reward_models.published._judge import Judge, context_of
 
 if TYPE_CHECKING:
@@ -27,43 +24,23 @@ HEAD = ("score.0.weight", "score.0.bias", "score.2.weight", "score.2.bias")
 
 def load(path_or_name: str, *, device: str | None = None, dtype: str | None = None) -> Judge:
     """Load backbone, head and tokenizer."""
+    import torch
     from transformers import AutoModel, AutoTokenizer
 
     auto: Any = AutoModel
+    weights = stored(path_or_name, HEAD, "Qwen2.5-Math-PRM")
     backbone = auto.from_pretrained(path_or_name, dtype=dtype or "auto", trust_remote_code=False)
-    model = Classifier(backbone, *(part.to(backbone.dtype) for part in _head(path_or_name)))
+    width = weights[0].shape[1]
+    head = torch.nn.Sequential(
+        torch.nn.Linear(width, width), torch.nn.ReLU(), torch.nn.Linear(width, 2)
+    ).to(backbone.dtype)
+    head.load_state_dict(
+        {name.removeprefix("score."): part for name, part in zip(HEAD, weights, strict=True)}
+    )
+    model = WithHead(backbone, head)
     if device is not None:
         model.to(device)
     return judge(model, AutoTokenizer.from_pretrained(path_or_name))
-
-
-class Classifier:
-    """The backbone with its head: gives an object with `logits` (B, T, 2), as a classifier does."""
-
-    def __init__(self, backbone: Any, *head: torch.Tensor) -> None:
-        self.backbone, self.head = backbone.eval(), head
-        self.config = backbone.config
-
-    @property
-    def device(self) -> Any:
-        """Where the model lies."""
-        return self.backbone.device
-
-    def to(self, device: str) -> None:
-        """Move the model."""
-        self.backbone.to(device)
-        self.head = tuple(weights.to(device) for weights in self.head)
-
-    def __call__(self, *, input_ids: Any, attention_mask: Any) -> SimpleNamespace:
-        """Return the logits (B, T, 2) under the name that classifiers give them."""
-        from torch.nn import functional
-
-        hidden_BTD = self.backbone(
-            input_ids=input_ids, attention_mask=attention_mask, use_cache=False
-        ).last_hidden_state
-        first, first_bias, second, second_bias = self.head
-        inner_BTD = functional.relu(functional.linear(hidden_BTD, first, first_bias))
-        return SimpleNamespace(logits=functional.linear(inner_BTD, second, second_bias))
 
 
 def judge(model: Any, tokenizer: Any) -> Judge:
@@ -92,27 +69,3 @@ def judge(model: Any, tokenizer: Any) -> Judge:
 
 def _second(logits_N2: torch.Tensor) -> torch.Tensor:
     return logits_N2.softmax(dim=-1)[:, 1]
-
-
-def _head(path_or_name: str) -> list[torch.Tensor]:
-    """Return the head's weights from the checkpoint's safetensors, sharded or not."""
-    from safetensors import safe_open
-    from transformers.utils.hub import cached_file
-
-    index = cached_file(
-        path_or_name, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False
-    )
-    if index is None:
-        files = dict.fromkeys(HEAD, "model.safetensors")
-    else:
-        files = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
-    weights = []
-    for name in HEAD:
-        path = cached_file(path_or_name, files.get(name, "model.safetensors"))
-        with safe_open(path, framework="pt") as stored:
-            if name not in set(stored.keys()):
-                raise UntrainedHead(
-                    f"{path_or_name}: has no {name}; not a checkpoint of Qwen2.5-Math-PRM's shape"
-                )
-            weights.append(stored.get_tensor(name))
-    return weights

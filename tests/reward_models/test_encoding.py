@@ -100,8 +100,14 @@ def test_text_beyond_the_context_is_refused_not_cut() -> None:
 
 
 def test_ends_beyond_the_text_are_refused() -> None:
-    with pytest.raises(ValueError, match="no cut of a text of 3 characters"):
+    with pytest.raises(ValueError, match="row 0: an end at 4 lies beyond the text of 3 characters"):
         encode(WORDS, ["How many?"], ["1+1"], [(4,)], separator="\n", context=99)
+
+
+@pytest.mark.parametrize("cut", [(), (2, 1), (-1, 3), (1, 1)])
+def test_what_is_no_cut_is_refused(cut: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"row 0: .*step end"):
+        encode(WORDS, ["How many?"], ["1+1"], [cut], separator="\n", context=99)
 
 
 def test_unequal_lists_are_refused() -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2Model
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoTokenizer,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2Model,
+)
 
 from iterative_grpo import plugins
 from reward_models.encoding import UnfitTokenizer, UnreadableSolution
-from reward_models.model import UntrainedHead
-from reward_models.published import math_shepherd, qwen_prm, rlhflow
+from reward_models.model import BrokenScores, UntrainedHead
+from reward_models.published import math_shepherd, qwen_prm, rlhflow, skywork
 from reward_models.published._judge import Judge
 from tests.reward_models.making import byte_bpe, llama
 
@@ -45,7 +53,12 @@ def policy(folder: Path, tokens: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def test_names() -> None:
-    assert plugins.names("reward_models.published") == ["math_shepherd", "qwen_prm", "rlhflow"]
+    assert plugins.names("reward_models.published") == [
+        "math_shepherd",
+        "qwen_prm",
+        "rlhflow",
+        "skywork",
+    ]
 
 
 def test_math_shepherd(tmp_path: Path) -> None:
@@ -78,7 +91,10 @@ def test_rlhflow_reads_in_one_pass_what_turns_read_apart(tmp_path: Path) -> None
     assert found == pytest.approx(expected, abs=1e-5)
 
 
-def qwen(folder: Path, tokens: PreTrainedTokenizerFast) -> None:
+def qwen(
+    folder: Path, tokens: PreTrainedTokenizerFast, head: Mapping[str, torch.Tensor] | None = None
+) -> None:
+    """A Qwen2 backbone and the weights of a head in one file, Qwen2.5-Math-PRM's by default."""
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=len(tokens),
@@ -91,7 +107,7 @@ def qwen(folder: Path, tokens: PreTrainedTokenizerFast) -> None:
     )
     Qwen2Model(config).save_pretrained(folder)
     stored = {f"model.{k}": v for k, v in load_file(folder / "model.safetensors").items()}
-    stored |= {
+    stored |= head or {
         "score.0.weight": torch.randn(32, 32),
         "score.0.bias": torch.randn(32),
         "score.2.weight": torch.randn(2, 32),
@@ -129,6 +145,87 @@ def test_a_checkpoint_without_the_head_is_refused(tmp_path: Path) -> None:
     save_file(stored, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UntrainedHead, match=r"has no score\.2\.bias"):
         qwen_prm.load(str(tmp_path))
+
+
+VALUE_HEAD = {
+    "v_head.summary.weight": torch.linspace(-1, 1, 32)[None],
+    "v_head.summary.bias": torch.tensor([0.1]),
+}
+
+
+def with_start(tokens: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    tokens.bos_token = "<s>"
+    return tokens
+
+
+def test_skywork(tmp_path: Path) -> None:
+    qwen(tmp_path, with_start(tokenizer()), VALUE_HEAD)
+    # Beside a Qwen2 model the files load as Qwen's own class, which cuts digits in its own way.
+    tokens = AutoTokenizer.from_pretrained(tmp_path)
+    (found,) = skywork.load(str(tmp_path)).score([QUESTION], [TEXT], [ENDS])
+    # As published: lines are encoded apart, each closed by the newline's token, which is flagged.
+    newline = tokens.encode("\n", add_special_tokens=False)[-1]
+    ids = tokens.encode(f"<s>{QUESTION}\n", add_special_tokens=False)
+    flags = [0] * len(ids)
+    for line in TEXT.split("\n"):
+        line_ids = [*tokens.encode(line, add_special_tokens=False), newline]
+        ids += line_ids
+        flags += [0] * (len(line_ids) - 1) + [1]
+    backbone = Qwen2Model.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        hidden_TD = backbone(torch.tensor([ids])).last_hidden_state[0]
+        weight, bias = VALUE_HEAD.values()
+        values = (hidden_TD @ weight[0] + bias).sigmoid()
+    assert found == pytest.approx(values[torch.tensor(flags) == 1].tolist(), abs=1e-5)
+    assert len(found) == 3
+
+
+def test_skywork_reads_a_step_of_several_lines_at_its_last(tmp_path: Path) -> None:
+    tokens = with_start(tokenizer())
+    qwen(tmp_path, tokens, VALUE_HEAD)
+    judge = skywork.load(str(tmp_path))
+    lines, whole = judge.score([QUESTION] * 2, [TEXT] * 2, [ENDS, (ENDS[1], ENDS[2])])
+    assert whole == pytest.approx(lines[1:], abs=1e-5)
+
+
+def test_skywork_without_its_parts_is_refused(tmp_path: Path) -> None:
+    qwen(tmp_path, with_start(tokenizer()))
+    with pytest.raises(UntrainedHead, match=r"has no v_head\.summary\.weight.*Skywork"):
+        skywork.load(str(tmp_path))
+    with pytest.raises(UnfitTokenizer, match="no beginning-of-text token"):
+        skywork.judge(None, tokenizer())
+
+
+@pytest.mark.parametrize(
+    ("pieces", "message"),
+    [
+        (pre_tokenizers.WhitespaceSplit(), "makes no token of"),
+        (pre_tokenizers.Split(" ", "isolated"), "no token for a newline alone"),
+    ],
+)
+def test_skywork_needs_a_tokenizer_that_sees_newlines(pieces: Any, message: str) -> None:
+    backend = Tokenizer(models.WordLevel({"<s>": 0, "<unk>": 1, "18+5=23": 2}, unk_token="<unk>"))
+    backend.pre_tokenizer = pieces
+    blind = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", unk_token="<unk>")
+    with pytest.raises(UnfitTokenizer, match=message):
+        skywork.judge(None, blind)
+
+
+def test_rows_that_are_no_cut_are_refused(tmp_path: Path) -> None:
+    tokens = with_start(tokenizer())
+    qwen(tmp_path, tokens, VALUE_HEAD)
+    judge = skywork.load(str(tmp_path))
+    with pytest.raises(ValueError, match="1 questions, 2 texts and 1 lists of ends"):
+        judge.score([QUESTION], [TEXT] * 2, [ENDS])
+    with pytest.raises(ValueError, match="row 0: an end at 31 lies beyond the text of 30"):
+        judge.score([QUESTION], [TEXT], [(8, 31)])
+
+
+def test_broken_weights_are_told(tmp_path: Path) -> None:
+    broken = {**VALUE_HEAD, "v_head.summary.bias": torch.tensor([float("nan")])}
+    qwen(tmp_path, with_start(tokenizer()), broken)
+    with pytest.raises(BrokenScores, match="load it in float32"):
+        skywork.load(str(tmp_path)).score([QUESTION], [TEXT], [ENDS])
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,7 @@ stale weights as its reference in silence.
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -32,7 +29,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
-from iterative_grpo import stops
+from iterative_grpo import stops, timing
 from iterative_grpo.batches import split_rows, trim
 from iterative_grpo.credit import Credit
 from iterative_grpo.divergence import Initial, Moved, moved, together
@@ -42,6 +39,7 @@ from iterative_grpo.logps.paths import Logps, Path
 from iterative_grpo.protocols import Engine, RewardSource
 from iterative_grpo.rollouts import Rollout
 from iterative_grpo.rows import sample_rows
+from iterative_grpo.step_times import StepTimes
 from iterative_grpo.steps import TokenSteps
 from iterative_grpo.task import Task
 from iterative_grpo.types import Completion, Finish, Problem, Sampling
@@ -112,14 +110,14 @@ class IterativeGRPOTrainer(GRPOTrainer):
         self._scored: _Scored | None = None
         self._sampler: Engine | None = None
         self._buffered_inputs: list[dict[str, Any]] | None = None
-        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._times = StepTimes()
         super().__init__(
             model=model,
             reward_funcs=[_named_reward],
             args=args,
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
-            callbacks=callbacks,
+            callbacks=[self._times, *(callbacks or ())],
             peft_config=peft_config,
             optimizers=optimizers,
         )
@@ -144,22 +142,23 @@ class IterativeGRPOTrainer(GRPOTrainer):
         num_generations: int,
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], Any]:
-        with self._timed("generate"):
-            if self._sampler is not None:
-                sampling = Sampling(
-                    group_size=self.num_generations,
-                    max_tokens=self.max_completion_length,
-                    temperature=self.temperature,
-                    top_p=self.top_p,
-                    top_k=self.top_k or 0,
-                    stop=self._task.stop,
-                    seed=self._sampling_seed(),
-                )
-                return sample_rows(self._sampler, prompt_ids, sampling), None
+        if self._sampler is not None:
+            sampling = Sampling(
+                group_size=self.num_generations,
+                max_tokens=self.max_completion_length,
+                temperature=self.temperature,
+                top_p=self.top_p,
+                top_k=self.top_k or 0,
+                stop=self._task.stop,
+                seed=self._sampling_seed(),
+            )
+            return sample_rows(self._sampler, prompt_ids, sampling), None
+        with timing.part("generate") as spent:
             sampled: tuple[list[list[int]], Any] = super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
-            return sampled
+            spent.tokens += sum(map(len, sampled[0]))
+        return sampled
 
     def _sampling_seed(self) -> int:
         # Each generation and each process its own, the same again after a resume.
@@ -182,7 +181,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 zip(problems, completions, completion_ids_list, strict=True)
             )
         ]
-        with self._timed("score"):
+        with timing.part("score"):
             rewards = self._source.score(problems, records)
         if len(rewards) != len(records):
             raise ValueError(
@@ -191,7 +190,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
             )
         truth = None
         if self._truth is not None:
-            with self._timed("verify"):
+            with timing.part("verify", tokens=sum(map(len, completion_ids_list))):
                 truth = self._truth(problems, records)
         # A group may span processes, so every process credits all of them and keeps its own. What
         # is gathered here serves credit, TRL's tables and the log: one collective a generation.
@@ -232,7 +231,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
             (self._task.prompts[row["row"]].token_ids, ids)
             for row, ids in zip(inputs, completion_ids, strict=True)
         ][:count]
-        with torch.no_grad(), self._timed("distance"):
+        with torch.no_grad():
             return moved(
                 lambda model, *batch: self._get_per_token_logps_and_entropies(model, *batch)[0],
                 self.model,
@@ -308,8 +307,9 @@ class IterativeGRPOTrainer(GRPOTrainer):
             return prepared
         slices = self.args.steps_per_generation
         if self._step % (slices * self.num_iterations) == 0 or self._buffered_inputs is None:
-            batch = self._generate_and_score_completions(generation_batch)
-            self._buffered_inputs = [trim(part) for part in split_rows(batch, slices)]
+            with timing.part(timing.OTHER):
+                batch = self._generate_and_score_completions(generation_batch)
+                self._buffered_inputs = [trim(part) for part in split_rows(batch, slices)]
         inputs: dict[str, Any] = self._buffered_inputs[self._step % slices]
         return inputs
 
@@ -328,59 +328,56 @@ class IterativeGRPOTrainer(GRPOTrainer):
         compute_aux_loss: bool = False,
         **media: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        # Without a gradient: the reference's, the old policy's if updates repeat, the distance's.
+        work = "forward-backward" if torch.is_grad_enabled() else "reference"
         stock = super()._get_per_token_logps_and_entropies
-        scores = None
-        if compute_aux_loss or any(value is not None for value in media.values()):
-            self._logps.say("log-probabilities come from TRL: it knows experts' loss and images")
-        else:
-            scores = self._logps(
+        with timing.part(work, tokens=int(attention_mask.sum())):
+            scores = None
+            if compute_aux_loss or any(value is not None for value in media.values()):
+                self._logps.say(
+                    "log-probabilities come from TRL: it knows experts' loss and images"
+                )
+            else:
+                scores = self._logps(
+                    model,
+                    input_ids,
+                    attention_mask,
+                    logits_to_keep,
+                    wanted=self.logps_path,
+                    entropy=compute_entropy,
+                    stock=lambda *rows: stock(model, *rows)[0],
+                )
+            if scores is not None:
+                return *scores, None
+            from_trl: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None] = stock(
                 model,
                 input_ids,
                 attention_mask,
                 logits_to_keep,
-                wanted=self.logps_path,
-                entropy=compute_entropy,
-                stock=lambda *rows: stock(model, *rows)[0],
+                batch_size,
+                compute_entropy,
+                compute_aux_loss,
+                **media,
             )
-        if scores is not None:
-            return *scores, None
-        from_trl: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None] = stock(
-            model,
-            input_ids,
-            attention_mask,
-            logits_to_keep,
-            batch_size,
-            compute_entropy,
-            compute_aux_loss,
-            **media,
-        )
-        return from_trl
+            return from_trl
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Run one micro-batch, and time it apart from the sampling and scoring it may start."""
-        outside = sum(self._seconds.values()) - self._seconds["train"]
-        started = time.perf_counter()
-        loss: torch.Tensor = super().training_step(*args, **kwargs)
-        outside = sum(self._seconds.values()) - self._seconds["train"] - outside
-        self._seconds["train"] += time.perf_counter() - started - outside
+        """Run one micro-batch; the sampling and scoring that it may start are timed apart."""
+        with timing.part("forward-backward"):
+            loss: torch.Tensor = super().training_step(*args, **kwargs)
         return loss
 
+    def _clip_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
+        with timing.part("optimizer"):
+            return super()._clip_grad_norm(*args, **kwargs)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the KL coefficient, and the seconds that each part took since the last log."""
+        """Add the KL coefficient, and what each part took since the last log."""
         if self.model.training:
             if "loss" in logs:
                 logs["beta"] = self.beta
-            logs.update({f"time/{part}": seconds for part, seconds in self._seconds.items()})
-            self._seconds.clear()
+            logs.update(self._times.since_last())
         super().log(logs, start_time)
-
-    @contextlib.contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds[part] += time.perf_counter() - started
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def finish(
     phase: str,
     settings: Mapping[str, Any],
     inputs: Mapping[str, str],
-    facts: Mapping[str, Any],
+    facts: Callable[[], Mapping[str, Any]],
 ) -> Artifact:
     """Seal `path`'s partial folder and give it its name.
 
@@ -56,7 +56,8 @@ def finish(
         phase: the phase that made it.
         settings: the settings that the phase depends on.
         inputs: fingerprints of what it was made from, by name.
-        facts: what else is worth knowing (seconds, versions); not part of the fingerprint.
+        facts: returns what else is worth knowing (seconds, versions), asked when all files are
+            sealed; not part of the fingerprint.
     """
     unfinished = partial(path)
     (unfinished / BEGUN).unlink(missing_ok=True)
@@ -72,7 +73,7 @@ def finish(
         }
     identity = {"phase": phase, "settings": settings, "inputs": inputs, "files": files}
     fingerprint = fingerprint_of(identity)
-    manifest = {"fingerprint": fingerprint, **identity, "facts": facts}
+    manifest = {"fingerprint": fingerprint, **identity, "facts": facts()}
     write_json(unfinished / MANIFEST, manifest)
     _flush(unfinished / MANIFEST)
     unfinished.rename(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from iterative_grpo import timing
 from iterative_grpo.types import Completion, Problem
 from pipelines import datasets, questions
 from pipelines.config import Config
@@ -23,7 +24,8 @@ def judge_by(convention: str) -> Verdicts:
     """Return the verifier with one convention: (response, gold) pairs in, verdicts out."""
 
     def verdicts(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
-        return verify_many(pairs, convention=convention)
+        with timing.part("verify"):
+            return verify_many(pairs, convention=convention)
 
     return verdicts
 

@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from iterative_grpo import plugins
+from iterative_grpo import plugins, timing
+from pipelines import times, world
 from pipelines.config import Config, Launch
 from pipelines.progress import Progress
 from pipelines.runs import Job
@@ -27,15 +28,20 @@ def starter(config: Config) -> Callable[[Job], None]:
 
 def inline(job: Job) -> None:
     """Run a phase in this process."""
-    from transformers import set_seed
+    with timing.clock() as clock:
+        with timing.part(timing.INPUT_OUTPUT):
+            from transformers import set_seed
 
-    from pipelines.phases.optimize import quiet
+            from pipelines.phases.optimize import quiet
 
-    quiet()
-    few_threads(job.config)
-    # A phase draws the same numbers whether it follows others here or is resumed alone.
-    set_seed(job.seed)
-    plugins.find("pipelines.phases", job.phase, "phase").run(job)
+            phase = plugins.find("pipelines.phases", job.phase, "phase")
+        quiet()
+        few_threads(job.config)
+        # A phase draws the same numbers whether it follows others here or is resumed alone.
+        set_seed(job.seed)
+        phase.run(job)
+    if world.current(job.config.launch.processes).first:
+        times.write(job.output, clock)
 
 
 def few_threads(config: Config) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines import artifacts
+from pipelines import artifacts, times
 
 Row = dict[str, Any]
 
@@ -52,6 +52,9 @@ def iterations(run: Path) -> Iterator[Row]:
             phase.name: artifacts.read_manifest(phase)["facts"]["seconds"]
             for phase in phases_of(run, folder)
         }
+        row["time"] = times.row(
+            (phase.name, phase, row["seconds"][phase.name]) for phase in phases_of(run, folder)
+        )
         yield row
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from iterative_grpo import timing
 from pipelines.config import PolicySettings
 
 
@@ -17,6 +18,11 @@ def load(path: str | Path, settings: PolicySettings) -> tuple[Any, Any]:
 
     Raises PolicyError if there is no such model, or its tokenizer lacks EOS or pad tokens.
     """
+    with timing.part(timing.INPUT_OUTPUT):
+        return _load(path, settings)
+
+
+def _load(path: str | Path, settings: PolicySettings) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     trust = settings.trust_remote_code
@@ -35,6 +41,13 @@ def load(path: str | Path, settings: PolicySettings) -> tuple[Any, Any]:
     check_tokenizer(tokenizer, str(path), settings)
     placed: Any = model
     return placed.to(device()).eval(), tokenizer
+
+
+def save(model: Any, tokenizer: Any, path: Path) -> None:
+    """Write a checkpoint that `load` reads."""
+    with timing.part(timing.INPUT_OUTPUT):
+        model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
 
 
 def device() -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from iterative_grpo import timing
 from iterative_grpo.types import Problem
 from pipelines import datasets, decontamination
 from pipelines.config import Config, Data
@@ -61,15 +62,16 @@ def load(
     max_bad_golds: float,
 ) -> Split:
     """Load a split once a process; golds are tried with the verifier that will judge by them."""
-    return datasets.load(
-        name,
-        split,
-        path=path,
-        limit=limit,
-        seed=seed,
-        check_gold=gold_check(verifier),
-        max_bad_golds=max_bad_golds,
-    )
+    with timing.part(timing.INPUT_OUTPUT):
+        return datasets.load(
+            name,
+            split,
+            path=path,
+            limit=limit,
+            seed=seed,
+            check_gold=gold_check(verifier),
+            max_bad_golds=max_bad_golds,
+        )
 
 
 def gold_check(verifier: str) -> Callable[[str], None]:

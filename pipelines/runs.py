@@ -110,6 +110,7 @@ class Run:
 
     def do(self, phase: Phase, iteration: int, **inputs: Artifact | None) -> Artifact:
         """Return the phase's artifact: the finished one that is there, or a new one."""
+        started = time.perf_counter()
         given = {name: artifact for name, artifact in inputs.items() if artifact is not None}
         place = self.path / "iterations" / f"{iteration:02d}" / phase.name
         if phase.name == "start":
@@ -129,7 +130,6 @@ class Run:
             output = artifacts.resume(place, name, begun, fingerprints)
         else:
             output = artifacts.start(place)
-        started = time.perf_counter()
         self.start(
             Job(
                 phase=phase.name,
@@ -140,9 +140,12 @@ class Run:
                 progress=self.progress,
             )
         )
-        seconds = time.perf_counter() - started
-        self.seconds[iteration, phase.name] = seconds
-        facts = {"seconds": round(seconds, 3), "finished": _now(), "versions": versions()}
+
+        def facts() -> dict[str, Any]:
+            seconds = round(time.perf_counter() - started, 3)
+            self.seconds[iteration, phase.name] = seconds
+            return {"seconds": seconds, "finished": _now(), "versions": versions()}
+
         return artifacts.finish(place, phase.name, settings, fingerprints, facts)
 
 

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from iterative_grpo import timing
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -138,13 +140,16 @@ def warm_start(
         while log.step < log.last:
             for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
                 group["lr"] = rate * log.rate_factor()
-            ids_BT, targets_BT = _pad(next(batches), device)
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                loss = _loss(model, ids_BT, targets_BT)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-            optimizer.step()
+            batch = next(batches)
+            with timing.part("forward-backward", tokens=sum(len(row.ids) for row in batch)):
+                ids_BT, targets_BT = _pad(batch, device)
+                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+                    loss = _loss(model, ids_BT, targets_BT)
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+            with timing.part("optimizer"):
+                torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+                optimizer.step()
             log.stepped(loss.item())
             if validate is not None and log.validation_is_due():
                 model.train(False)

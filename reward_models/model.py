@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from iterative_grpo import timing
 from reward_models.encoding import Encoded, UnfitTokenizer, check_tokenizer, encode, fingerprint
 from reward_models.reading import read, shares
 
@@ -117,11 +118,12 @@ class RewardModel:
         """Load a saved reward model; refuse one without its head or with another tokenizer."""
         from transformers import AutoConfig, AutoModelForTokenClassification
 
-        config = AutoConfig.from_pretrained(str(path_or_name))
-        check_heads(config, str(path_or_name))
-        model, info = AutoModelForTokenClassification.from_pretrained(
-            str(path_or_name), config=config, dtype=dtype or "auto", output_loading_info=True
-        )
+        with timing.part(timing.INPUT_OUTPUT):
+            config = AutoConfig.from_pretrained(str(path_or_name))
+            check_heads(config, str(path_or_name))
+            model, info = AutoModelForTokenClassification.from_pretrained(
+                str(path_or_name), config=config, dtype=dtype or "auto", output_loading_info=True
+            )
         missing = sorted(info["missing_keys"])
         if missing:
             raise UntrainedHead(
@@ -143,8 +145,9 @@ class RewardModel:
     def save(self, path: str | Path) -> None:
         """Write a standard checkpoint, tokenizer included, into the folder `path`."""
         self.model.config.reward_tokenizer = fingerprint(self.tokenizer)
-        self.model.save_pretrained(str(path))
-        self.tokenizer.save_pretrained(str(path))
+        with timing.part(timing.INPUT_OUTPUT):
+            self.model.save_pretrained(str(path))
+            self.tokenizer.save_pretrained(str(path))
 
     @property
     def context(self) -> int:
@@ -196,21 +199,22 @@ class RewardModel:
         """
         import torch
 
-        rows = self.encode(questions, texts, ends)
-        together = shares(self.model) and 2 * len(set(questions)) <= len(rows)
-        results: list[list[tuple[float, ...]]] = [[] for _ in rows]
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with torch.inference_mode():
+        with timing.part("score") as spent, torch.inference_mode():
+            rows = self.encode(questions, texts, ends)
+            spent.tokens += sum(len(row.token_ids) for row in rows)
+            together = shares(self.model) and 2 * len(set(questions)) <= len(rows)
+            results: list[list[tuple[float, ...]]] = [[] for _ in rows]
+            was_training = self.model.training
+            self.model.eval()
+            try:
                 for batch in batches(rows, tokens_per_batch, together=together):
                     logits_NH = self.read(self.model, [rows[row] for row in batch]).float()
                     _refuse_broken(logits_NH)
                     flat = iter(logits_NH.tolist())
                     for row in batch:
                         results[row] = [tuple(next(flat)) for _ in rows[row].marks]
-        finally:
-            self.model.train(was_training)
+            finally:
+                self.model.train(was_training)
         return results
 
     def logits(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from iterative_grpo import plugins
+from iterative_grpo import plugins, timing
 from reward_models.encoding import Encoded
 from reward_models.examples import Examples, OneClass
 from reward_models.types import LabeledSolution
@@ -217,21 +217,25 @@ class _Fit:
 
     def step(self, batch: list[int]) -> float:
         """Take one optimizer step; return this process's share of the batch's loss."""
-        parts = self.forward(self.data, self.weights, batch)
-        # Processes' gradients are averaged: times the world they are a sum over the whole batch.
-        # A head whose problems were not drawn in this batch has no weight and learns nothing.
-        losses = [total * (self.world / weight) for total, weight in parts if weight]
-        loss: Any = sum(losses) / len(parts) if losses else 0 * parts[0][0]
-        if self.accelerator:
-            self.accelerator.backward(loss)
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
-        else:
-            import torch
+        import torch
 
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        with timing.part("forward-backward") as spent:
+            read = self.real
+            parts = self.forward(self.data, self.weights, batch)
+            spent.tokens += self.real - read
+            # Processes' gradients are averaged: times the world they sum over the whole batch.
+            # A head whose problems were not drawn in this batch has no weight, learns nothing.
+            losses = [total * (self.world / weight) for total, weight in parts if weight]
+            loss: Any = sum(losses) / len(parts) if losses else 0 * parts[0][0]
+            if self.accelerator:
+                self.accelerator.backward(loss)
+            else:
+                loss.backward()
+        with timing.part("optimizer"):
+            clip = (self.accelerator or torch.nn.utils).clip_grad_norm_
+            clip(self.model.parameters(), self.settings.max_grad_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise FloatingPointError(
@@ -287,11 +291,13 @@ class _Fit:
             )
         self.model.eval()
         total, weight = 0.0, 0.0
-        with torch.no_grad():
+        with torch.no_grad(), timing.part("score") as spent:
+            read = self.real
             for batch in batches:
                 parts = self.forward(self.held, self.held_weights, batch)
                 total += math.fsum(float(part) for part, _ in parts)
                 weight += math.fsum(part for _, part in parts)
+            spent.tokens += self.real - read
         self.model.train()
         if self.accelerator:
             total = float(self.accelerator.reduce(torch.tensor(total), reduction="sum"))

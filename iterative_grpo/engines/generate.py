@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from iterative_grpo import timing
 from iterative_grpo.engines import _endings
 from iterative_grpo.engines._endings import Sampled
 from iterative_grpo.engines._quiet import borrowed
@@ -27,6 +28,7 @@ class Engine:
         self.tokenizer = tokenizer
         self.batch_tokens = batch_tokens
 
+    @timing.generation
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
         """Return one group of `sampling.group_size` completions for each prompt, in order.
 

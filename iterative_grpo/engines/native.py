@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from iterative_grpo import timing
 from iterative_grpo.engines import _endings
 from iterative_grpo.engines._endings import Sampled
 from iterative_grpo.types import Completion, Prompt, Sampling
@@ -35,6 +36,7 @@ class Engine:
         self.dtype = dtype
         self.cache_gib = cache_gib
 
+    @timing.generation
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
         """Return one group of `sampling.group_size` completions for each prompt, in order.
 

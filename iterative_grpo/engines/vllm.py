@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from iterative_grpo import timing
 from iterative_grpo.engines import _endings
 from iterative_grpo.engines._endings import Sampled
 from iterative_grpo.types import Completion, Prompt, Sampling
@@ -28,6 +29,7 @@ class Engine:
         self.checkpoint = checkpoint
         self.tokenizer = tokenizer
 
+    @timing.generation
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
         """Return one group of `sampling.group_size` completions for each prompt, in order.
 

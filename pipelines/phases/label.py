@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from iterative_grpo import completions, plugins
+from iterative_grpo import completions, plugins, timing
 from iterative_grpo.types import Sampling
 from pipelines import building, judging, policies, questions, world
 from pipelines.artifacts import read_manifest, write_json
@@ -68,11 +68,12 @@ def run(job: Job) -> None:
         bar.advance(len(journal.rows))
         for begin in range(len(journal.rows), len(own), at_once):
             batch = own[begin : begin + at_once]
-            rows, cost = labeler.label(
-                [problems[c.problem_id] for c in batch],
-                batch,
-                [splitter.split(c.text) for c in batch],
-            )
+            with timing.part("label", tokens=sum(len(c.token_ids) for c in batch)):
+                rows, cost = labeler.label(
+                    [problems[c.problem_id] for c in batch],
+                    batch,
+                    [splitter.split(c.text) for c in batch],
+                )
             journal.append(rows, cost)
             right = sum(row.correct for row in journal.rows) / len(journal.rows)
             bar.advance(len(batch), f"{right:.0%} right")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from iterative_grpo import plugins
+from iterative_grpo import plugins, timing
 from iterative_grpo.types import Problem
 from pipelines import building, judging, policies, prompts, questions, world
 from pipelines.artifacts import LOG
@@ -47,7 +47,8 @@ def run(job: Job) -> None:
     from transformers.trainer_utils import get_last_checkpoint
 
     quiet()
-    from iterative_grpo.trainer import Credit, IterativeGRPOTrainer
+    with timing.part(timing.INPUT_OUTPUT):  # TRL takes seconds to import, once a process
+        from iterative_grpo.trainer import Credit, IterativeGRPOTrainer
 
     config = job.config
     place = world.current(config.launch.processes)
@@ -81,8 +82,7 @@ def run(job: Job) -> None:
         # The adapter is merged, so that the next iteration's reference is this policy.
         finished = finished.merge_and_unload()
     if place.first:
-        finished.save_pretrained(job.output / "policy")
-        tokenizer.save_pretrained(job.output / "policy")
+        policies.save(finished, tokenizer, job.output / "policy")
     place.merge(job.output, "rollouts.jsonl")
     if place.first:
         clean(trained)

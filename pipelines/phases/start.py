@@ -40,8 +40,7 @@ def run(job: Job) -> None:
         model, tokenizer = policies.load(config.policy.model, config.policy)
     else:
         model, tokenizer = make(job)
-    model.save_pretrained(job.output / "policy")
-    tokenizer.save_pretrained(job.output / "policy")
+    policies.save(model, tokenizer, job.output / "policy")
 
 
 def make(job: Job) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from pipelines.report import contamination, samples, table
+from pipelines.report import contamination, samples, spent, table
 from pipelines.report.pictures import Picture
 from pipelines.report.pictures.duration import duration, shares
 from pipelines.report.run import Run, accuracy
@@ -44,6 +44,7 @@ def render(run: Run, drawn: Sequence[Drawn], left_out: Sequence[LeftOut]) -> str
         [
             _header(run),
             _results(run),
+            _times(run),
             _pictures(drawn, left_out),
             _solutions(run),
             _contamination(run),
@@ -118,6 +119,25 @@ def _results(run: Run) -> str:
         "AUROC and pairs: before → after the iteration's retraining.</p>"
         + "<h3>What became of the answers, last evaluation</h3>"
         + _table(table.by_task(run))
+    )
+
+
+def _times(run: Run) -> str:
+    parts, phases = spent.by_part(run), spent.by_phase(run)
+    if not parts.rows:
+        return ""
+    outside = spent.outside(run)
+    share = (
+        ""
+        if outside is None
+        else f" Outside of generation, scoring and training: {outside:.1%} of an iteration."
+    )
+    return (
+        "<h2>Where the time went</h2>"
+        + _table(parts)
+        + '<p class="faint">Over the whole run. Tokens a second: of completions for generation, of '
+        "all that is read for the others, each row of a batch for itself. Reference: "
+        f"log-probabilities without a gradient.{share}</p>" + _table(phases)
     )
 
 

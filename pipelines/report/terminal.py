@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.report import table
+from pipelines.report import spent, table
 from pipelines.report.run import Run
 from pipelines.report.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table as Grid
+    from rich.text import Text
 
 PLACES = (
     ("report.html", "the report: pictures, samples, settings"),
@@ -38,18 +40,17 @@ def summary(run: Run, width: int | None = None) -> str:
 def content(run: Run) -> Group:
     """Return the summary for a rich console."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    parts: list[Table | Text] = []
+    parts: list[Grid | Text] = []
     if run.iterations:
-        found = table.brief(run)
-        drawn = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-        for heading in found.headings:
-            drawn.add_column(Text(visible(heading)), justify="right", no_wrap=True)
-        for row in found.rows:
-            drawn.add_row(*(Text(visible(cell)) for cell in row))
-        parts.append(drawn)
+        tables = [table.brief(run), spent.by_part(run)]
+        parts += [part for it in tables if it.rows for part in (_drawn(it), Text())][:-1]
+        outside = spent.outside(run)
+        if outside is not None:
+            parts.append(
+                Text(f"outside of generation, scoring and training: {outside:.1%} of an iteration")
+            )
     else:
         parts.append(Text("No evaluation has finished yet."))
     parts += [Text(visible(note), style="yellow") for note in run.notes[:5]]
@@ -62,6 +63,18 @@ def content(run: Run) -> Group:
         line = Text(visible(str(run.path / name)).ljust(width + 2), overflow="fold")
         parts.append(line.append(what, style="dim"))
     return Group(*parts)
+
+
+def _drawn(made: table.Table) -> Grid:
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    drawn = Grid(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+    for heading in made.headings:
+        drawn.add_column(Text(visible(heading)), justify="right", no_wrap=True)
+    for row in made.rows:
+        drawn.add_row(*(Text(visible(cell)) for cell in row))
+    return drawn
 
 
 def last_policy(run: Path) -> Path | None:

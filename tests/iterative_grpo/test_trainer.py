@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
-from iterative_grpo import plugins
+from iterative_grpo import plugins, timing
 from iterative_grpo.advantages.sum import Rule
 from iterative_grpo.batches import split_rows, trim
 from iterative_grpo.divergence import Initial, kl
@@ -297,6 +298,41 @@ def test_the_distance_from_the_initial_policy_is_that_of_the_named_outputs(
     without = generation(make(policy, tmp_path))
     assert torch.equal(batch["completion_ids"], without["completion_ids"])
     assert torch.equal(batch["advantages"], without["advantages"])
+
+
+def test_the_time_of_a_step_is_divided(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
+    rollouts: list[tuple[int, list[Rollout]]] = []
+    started = time.perf_counter()
+    with timing.clock() as clock:
+        trainer = make(tiny_policy(0, torch.float32), tmp_path, rollouts=rollouts, logging_steps=1)
+        trainer.train()
+    whole = time.perf_counter() - started
+    parts = ("generate", "score", "reference", "forward-backward", "optimizer", "other")
+    assert set(clock.parts) == set(parts)
+    assert sum(spent.seconds for spent in clock.parts.values()) < whole
+    logged = [row for row in trainer.state.log_history if "loss" in row]
+    for part in parts:
+        steps = sum(row[f"time/{part}"] for row in logged)
+        assert steps == pytest.approx(clock.parts[part].seconds, rel=0.05, abs=0.01)
+    sampled = sum(rollout.tokens for _, rows in rollouts for rollout in rows)
+    assert clock.parts["generate"].tokens == sampled
+    prompts = sum(len(trainer._prompt_ids[f"{i}+{i}="]) for i in range(8))
+    # Every row is read once without a gradient, and once with.
+    assert clock.parts["reference"].tokens == sampled + G * prompts
+    assert clock.parts["forward-backward"].tokens == sampled + G * prompts
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_the_reference_reads_a_rollout_once(
+    updates: int, tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    trainer = make(tiny_policy(0, torch.float32), tmp_path, num_iterations=updates, max_steps=2)
+    reads: list[int] = []
+    trainer.ref_model.base_model.register_forward_hook(lambda *_: reads.append(1))
+    trainer.train()
+    # One generation for each `updates` steps; the first batch of a model is read twice, to check.
+    checks = 2
+    assert len(reads) == 2 // updates + checks
 
 
 def test_an_engine_samples_groups_for_the_trainer(tiny_policy: PolicyMaker, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def make(place: Path, text: str = "content", log: str = "1 s") -> artifacts.Arti
     (folder / "file.txt").write_text(text, encoding="utf-8")
     (folder / artifacts.LOG).mkdir()
     (folder / artifacts.LOG / "seconds").write_text(log, encoding="utf-8")
-    return artifacts.finish(place, "phase", {"a": {"b": 1}}, {"in": "f00"}, {})
+    return artifacts.finish(place, "phase", {"a": {"b": 1}}, {"in": "f00"}, dict)
 
 
 def test_the_fingerprint_is_of_content_and_not_of_time(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_an_unfinished_artifact_can_be_gone_on_with(tmp_path: Path) -> None:
         artifacts.resume(place, "P", {"a": 2}, {"in": "f00"})
     with pytest.raises(ArtifactError, match=r"its input in has changed.*to begin it again"):
         artifacts.resume(place, "P", {"a": 1}, {"in": "bad"})
-    artifacts.finish(place, "P", {"a": 1}, {"in": "f00"}, {})
+    artifacts.finish(place, "P", {"a": 1}, {"in": "f00"}, dict)
     assert sorted(p.name for p in place.iterdir()) == ["half.txt", artifacts.MANIFEST]
 
 

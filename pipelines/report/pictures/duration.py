@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.report import style
 from pipelines.report.pictures.picture import NothingToDraw, Picture
-from pipelines.report.run import Run, number, section
+from pipelines.report.run import Row, Run, number, section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,49 +14,31 @@ if TYPE_CHECKING:
 PHASES = ("start", "sample", "label", "retrain", "optimize", "evaluate")
 """In the order of Algorithm 1; phases with other names follow these."""
 
-_PARTS = ("time/generate", "time/score", "time/verify", "time/train")
-"""In the order of a policy step; parts with other names follow these."""
-
 
 def shares(run: Run) -> dict[str, float]:
-    """Return the seconds of each phase over all iterations, the optimize phase in its parts.
+    """Return the seconds of each phase over finished iterations, the optimize phase in its parts.
 
-    Phases come in the order of Algorithm 1. What the optimize phase spends outside generation,
-    scoring, verification and training is named "optimize: other".
+    Phases come in the order of Algorithm 1, parts in that of their first opening. What the optimize
+    phase spends in no part is named "optimize: other".
     """
     totals: dict[str, float] = {}
     for row in run.iterations:
         seconds = section(row, "seconds")
-        for phase in (*PHASES, *(name for name in seconds if name not in PHASES)):
-            spent = number(seconds, phase)
-            if spent is not None:
-                totals[phase] = totals.get(phase, 0.0) + spent
-    totals = {phase: totals[phase] for phase in (*PHASES, *totals) if phase in totals}
-    finished = {
-        number(row, "iteration")
-        for row in run.iterations
-        if number(section(row, "seconds"), "optimize") is not None
-    }
-    # Steps of an iteration that goes on are in no phase's total yet.
-    steps = [row for row in run.steps if number(row, "iteration") in finished]
-    named = dict.fromkeys(key for row in steps for key in row if key.startswith("time/"))
-    parts = {
-        key: sum(number(row, key) or 0.0 for row in steps)
-        for key in (*_PARTS, *(key for key in named if key not in _PARTS))
-        if key in named
-    }
-    if "optimize" not in totals or not any(parts.values()):
-        return totals
-    divided: dict[str, float] = {}
-    for phase, spent in totals.items():
-        if phase == "optimize":
-            divided |= {
-                f"optimize: {key.removeprefix('time/')}": part for key, part in parts.items()
-            }
-            divided["optimize: other"] = max(0.0, spent - sum(parts.values()))
-        else:
-            divided[phase] = spent
-    return divided
+        for phase in seconds:
+            for name, spent in _divided(row, phase).items():
+                totals[name] = totals.get(name, 0.0) + spent
+    of_phase = {name: name.partition(":")[0] for name in totals}
+    order = list(dict.fromkeys([*PHASES, *of_phase.values()]))
+    return dict(sorted(totals.items(), key=lambda item: order.index(of_phase[item[0]])))
+
+
+def _divided(row: Row, phase: str) -> dict[str, float]:
+    whole = number(section(row, "seconds"), phase)
+    parts = section(section(section(row, "time"), "phases"), phase)
+    if phase == "optimize" and parts:
+        spent = {f"{phase}: {part}": number(section(parts, part), "seconds") for part in parts}
+        return {name: seconds for name, seconds in spent.items() if seconds is not None}
+    return {} if whole is None else {phase: whole}
 
 
 def duration(seconds: float) -> str:

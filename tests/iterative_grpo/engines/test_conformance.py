@@ -14,7 +14,7 @@ import torch
 from scipy.stats import chisquare
 from transformers import PreTrainedModel
 
-from iterative_grpo import plugins
+from iterative_grpo import plugins, timing
 from iterative_grpo.engines._endings import PromptTooLong
 from iterative_grpo.protocols import Engine
 from iterative_grpo.types import Completion, Finish, Prompt, Sampling
@@ -224,6 +224,14 @@ def test_ids_alone_end_where_the_caller_says(module: ModuleType) -> None:
         assert len(ids) == full or ids[-1] == tiny.EOS
         lengths.add(len(ids))
     assert len(lengths) > 3
+
+
+def test_sampling_counts_as_generation(module: ModuleType) -> None:
+    with timing.clock() as clock:
+        groups = engine(module, tiny.model("llama")).generate(tiny.prompts(3, 5), Sampling(2, 4))
+    spent = clock.parts["generate"]
+    assert spent.tokens == sum(len(c.token_ids) for group in groups for c in group)
+    assert spent.seconds > 0
 
 
 def test_no_prompts_give_no_groups(module: ModuleType) -> None:

@@ -100,7 +100,7 @@ def _step(
         "time/generate": 0.15,
         "time/score": 0.04,
         "time/verify": 0.01,
-        "time/train": 0.30,
+        "time/forward-backward": 0.30,
         "seconds": 0.56,
         "tokens": 2816,
     }
@@ -149,8 +149,31 @@ def _iteration(
     row["seconds"] = {"evaluate": 3.1}
     if iteration:
         row["seconds"] |= {"sample": 9.0, "label": 1.4, "retrain": 14.2, "optimize": 11.5}
-        row["tokens"] = {"sample": 66_000, "optimize": 56_000}
+    row["time"] = _time(row["seconds"])
     return row
+
+
+def _time(seconds: dict[str, float]) -> dict[str, Any]:
+    parts = {
+        "sample": {"generate": (8.7, 66_000), "input/output": (0.3, 0)},
+        "label": {"label": (1.3, 0), "other": (0.1, 0)},
+        "retrain": {"forward-backward": (14.0, 50_000), "other": (0.2, 0)},
+        "optimize": {"generate": (3.0, 56_000), "forward-backward": (6.0, 112_000)},
+        "evaluate": {"generate": (2.9, 0), "input/output": (0.2, 0)},
+    }
+    parts["optimize"]["other"] = (11.5 - 9.0, 0)
+    phases = {
+        phase: {name: {"seconds": s, "tokens": n} for name, (s, n) in parts[phase].items()}
+        for phase in seconds
+    }
+    whole = sum(seconds.values())
+    outside = sum(
+        spent["seconds"]
+        for found in phases.values()
+        for name, spent in found.items()
+        if name in ("input/output", "other")
+    )
+    return {"phases": phases, "outside": {"seconds": outside, "share": outside / whole}}
 
 
 def write_rollouts(path: Path, iteration: int, draw: random.Random, count: int = 64) -> None:

@@ -20,6 +20,7 @@ Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Margin = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
@@ -152,6 +153,22 @@ class Replay(Section):
     share: Share = 0.1
 
 
+class Gate(Section):
+    """When a retrained reward model replaces the old one; both score the same samples.
+
+    A margin is how much worse a figure may be. What is worse by more, and whose 95 % interval over
+    questions says that it is no chance, keeps the old model.
+    """
+
+    enabled: bool = Field(True, description="false: a retrained model always replaces the old one")
+    auroc: Margin = Field(0.02, description="on this iteration's held-out samples")
+    pair_accuracy: Margin = Field(0.03, description="right above wrong within a question, ditto")
+    brier: Margin = Field(0.02, description="mean squared error of the scores, ditto")
+    ece: Margin = Field(0.05, description="expected calibration error, ditto")
+    frozen_auroc: Margin = Field(0.05, description="on past iterations' held-out samples")
+    floor: Share = Field(0.0, description="pair accuracy that a retrained model needs in any case")
+
+
 class RewardModelSettings(Section):
     """The learned judge."""
 
@@ -166,7 +183,19 @@ class RewardModelSettings(Section):
     first: Fit = Fit(epochs=3, learning_rate=1e-3)
     again: Fit = Fit()
     replay: Replay = Replay()
-    held_out: Share = Field(0.1, description="share of questions kept for measuring only")
+    held_out: Share = Field(
+        0.1, description="share of questions kept for measuring: never trained or tuned on"
+    )
+    validation: Share = Field(
+        0.05, description="share of questions for early stopping and calibration"
+    )
+    frozen_rows: NotNegative = Field(
+        512, description="past held-out solutions scored in an iteration, over all past ones"
+    )
+    gate: Gate = Gate()
+    probes: Literal["report", "block", "off"] = Field(
+        "report", description="outputs without merit that no model may prefer; block: or be used"
+    )
 
 
 class Mixture(Section):
@@ -338,6 +367,13 @@ def _conflicts(config: Config) -> Iterator[str]:
     if optimize.vllm != "off" and policy.make is not None:
         yield "optimize.vllm needs a policy.model that vLLM can serve, not policy.make"
     yield from _stop_conflicts(config)
+    if config.reward_model.held_out == 0:
+        yield "reward_model.held_out is 0: a reward model that nothing measures cannot be trusted"
+    if config.reward_model.held_out + config.reward_model.validation >= 1:
+        yield (
+            f"reward_model.held_out {config.reward_model.held_out} and validation "
+            f"{config.reward_model.validation} leave no question to learn from"
+        )
     if config.reward_model.start not in ("scratch", "policy") and policy.trust_remote_code:
         yield "reward_model.start: a named reward model is never loaded with remote code"
 

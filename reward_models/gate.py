@@ -18,6 +18,8 @@ from reward_models.resampling import FIGURES, draws
 
 Rows = Sequence[Sequence[float]]
 
+CONSTANT = "the new model gives one score to everything"
+
 
 @dataclass(frozen=True, slots=True)
 class Margins:
@@ -98,8 +100,8 @@ def decide(
     for samples in sets:
         check_rows(samples.old, samples.labels, samples.problem_ids)
         check_rows(samples.new, samples.labels, samples.problem_ids)
-        if np.ptp(flatten(samples.new)) < 1e-6 and len(flatten(samples.new)) > 1:
-            reasons.append(f"{samples.name}: the new model gives one score to everything")
+        if constant(samples.new):
+            reasons.append(f"{samples.name}: {CONSTANT}")
         compared = [
             _compare(samples, figure, margin, resamples, seed)
             for figure, margin in _wanted(samples, margins).items()
@@ -118,6 +120,20 @@ def decide(
                 )
         comparisons += compared
     return Decision(not reasons, tuple(reasons), tuple(comparisons))
+
+
+def admit(scores: Rows, *, failed_probes: Sequence[str] = ()) -> Decision:
+    """Decide on a first model, which no old one is compared with: probes and constant scores."""
+    reasons = [f"failed probe: {name}" for name in failed_probes]
+    if constant(scores):
+        reasons.append(CONSTANT)
+    return Decision(not reasons, tuple(reasons), ())
+
+
+def constant(scores: Rows) -> bool:
+    """Whether several ends all got one score: such a model teaches a policy nothing."""
+    flat = flatten(scores)
+    return len(flat) > 1 and bool(np.ptp(flat) < 1e-6)
 
 
 def _wanted(samples: SampleSet, margins: Margins) -> Mapping[str, float]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
 from collections.abc import Iterable, Iterator
 
+from reward_models.questions import question_digest
 from reward_models.types import LabeledSolution
 
 
@@ -23,12 +22,16 @@ class Forbidden:
     def add(self, problem_id: str, question: str, why: str) -> None:
         """Forbid a question; `why` is what the error says it belongs to (a data set's split)."""
         self._names[problem_id] = why
-        self._digests[_digest(question)] = why
+        self._digests[question_digest(question)] = why
+
+    def why(self, problem_id: str, question: str) -> str | None:
+        """Return what a question belongs to that must not be trained on, None for any other."""
+        return self._names.get(problem_id) or self._digests.get(question_digest(question))
 
     def checked(self, rows: Iterable[LabeledSolution]) -> Iterator[LabeledSolution]:
         """Yield the rows; LeakedQuestion at the first that asks a forbidden question."""
         for row in rows:
-            why = self._names.get(row.problem_id) or self._digests.get(_digest(row.question))
+            why = self.why(row.problem_id, row.question)
             if why is not None:
                 raise LeakedQuestion(
                     f"{row.problem_id} (iteration {row.iteration}) asks a question of {why}: "
@@ -36,10 +39,3 @@ class Forbidden:
                     "there: remove it from the training data"
                 )
             yield row
-
-
-def _digest(question: str) -> bytes:
-    """Hash the question without spacing, case and sentence marks; operators make it another one."""
-    folded = unicodedata.normalize("NFKC", question).casefold()
-    kept = "".join(c for c in folded if not c.isspace() and c not in ".,;:!?'\"")
-    return hashlib.blake2b(kept.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -19,6 +19,10 @@ from reward_models.protocols import Scorer
 from reward_models.types import LabeledSolution
 
 
+class NoGenuine(ValueError):
+    """No solution is right and finished: there is nothing to compare probes with."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """How a probe did: in `cases` cases it won `wins`; `unreadable` ones could not be scored.
@@ -145,13 +149,13 @@ def run_probes(
     """Score every probe against genuine solutions: the right, finished ones among `solutions`.
 
     Probes that leave the solution as it is (a single step has no separators to merge) are left out
-    of their cases. Raises ValueError if there is no genuine solution.
+    of their cases. Raises NoGenuine if no solution is right and finished.
     """
     generator = np.random.default_rng(seed)
     distinct = {row.digest: row for row in solutions if row.correct and row.finished and row.text}
     genuine = list(distinct.values())
     if not genuine:
-        raise ValueError(
+        raise NoGenuine(
             f"none of {len(solutions)} solutions is right and finished; probes are compared with "
             "genuine solutions"
         )
@@ -175,30 +179,45 @@ def _run(
     own: Sequence[float],
     allowed: float,
 ) -> ProbeResult:
-    compared: list[tuple[float, float, str]] = []
-    unreadable = 0
-    for case, genuine in zip(cases, own, strict=True):
-        text = PROBES[name](case)
-        if text == case.text:
-            continue
-        try:
-            score = model.score([case.question], [text], [splitter.split(text)])[0][-1]
-        except UnreadableSolution:
-            # What the reward model cannot read it cannot be gamed with; the report says so.
-            unreadable += 1
-            continue
-        compared.append((score, genuine, text))
+    made = [(PROBES[name](case), case, genuine) for case, genuine in zip(cases, own, strict=True)]
+    made = [(text, case, genuine) for text, case, genuine in made if text != case.text]
+    scores = _last_scores(model, splitter, [(case.question, text) for text, case, _ in made])
+    compared = [
+        (score, genuine, text)
+        for score, (text, _, genuine) in zip(scores, made, strict=True)
+        if score is not None
+    ]
     wins = [(score - genuine, text) for score, genuine, text in compared if score >= genuine]
     return ProbeResult(
         name,
         len(compared),
         len(wins),
-        unreadable,
+        len(made) - len(compared),
         float(np.mean([genuine for _, genuine, _ in compared])) if compared else None,
         float(np.mean([score for score, _, _ in compared])) if compared else None,
         bool(compared) and len(wins) > allowed * len(compared),
         max(wins)[1] if wins else "",
     )
+
+
+def _last_scores(
+    model: Scorer, splitter: Splitter, asked: Sequence[tuple[str, str]]
+) -> list[float | None]:
+    """Return the last end's score of each (question, text), None for what cannot be read.
+
+    What the reward model cannot read it cannot be gamed with; the report counts it.
+    """
+    try:
+        rows = model.score(
+            [question for question, _ in asked],
+            [text for _, text in asked],
+            [splitter.split(text) for _, text in asked],
+        )
+    except UnreadableSolution:
+        if len(asked) == 1:
+            return [None]
+        return [score for one in asked for score in _last_scores(model, splitter, [one])]
+    return [row[-1] for row in rows]
 
 
 def _change_digits(text: str, generator: np.random.Generator) -> str:

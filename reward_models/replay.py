@@ -9,9 +9,8 @@ of all history added ("add"), a uniform sample of all history ("reservoir"), not
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -124,21 +123,15 @@ def mix(
     return Mixture((*kept, *replayed), record)
 
 
-def hold_out(problem_ids: Iterable[str], share: float, seed: int) -> frozenset[str]:
-    """Return the problems held out of training, chosen by a hash of id and seed.
+def draw_past(paths: Sequence[Path], rows: int, seed: int) -> tuple[LabeledSolution, ...]:
+    """Return up to `rows` distinct rows of labels files, evenly by iteration and label.
 
-    The choice does not depend on the other problems: with one seed a problem that is held out once
-    is held out in every iteration, so that replay cannot bring it into training.
+    Only the rows drawn are read: the cost does not grow with the files.
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"held-out share is {share}, must be in [0, 1]")
-    return frozenset(name for name in problem_ids if unit_hash(name, f"hold-out {seed}") < share)
-
-
-def unit_hash(name: str, salt: str) -> float:
-    """Return a number in [0, 1) that depends on `name` and `salt` alone."""
-    data = f"{salt}\n{name}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(data, digest_size=7).digest(), "big") / 2**56
+    with ExitStack() as stack:
+        opened = [stack.enter_context(History(path)) for path in paths]
+        strata = [(past, stratum) for past in opened for stratum in past.strata if stratum.rows]
+        return tuple(_draw_evenly(strata, rows, set(), np.random.default_rng(seed)))
 
 
 Relabel = Callable[[Sequence[LabeledSolution]], Sequence[LabeledSolution]]

@@ -17,7 +17,7 @@ from typing import Any
 
 from iterative_grpo import completions, plugins, timing
 from iterative_grpo.types import Sampling
-from pipelines import building, judging, policies, questions, world
+from pipelines import building, dividing, judging, policies, questions, world
 from pipelines.artifacts import read_manifest, write_json
 from pipelines.config import Config
 from pipelines.journal import Journal
@@ -25,7 +25,6 @@ from pipelines.phases import sample
 from pipelines.runs import Job, Phase
 from reward_models.history import write_labels
 from reward_models.protocols import Continuing, Tools
-from reward_models.replay import hold_out
 from reward_models.types import LabelCost, read_solutions, write_solutions
 
 GROUPS_AT_ONCE = 32
@@ -42,6 +41,7 @@ def settings(config: Config) -> Mapping[str, Any]:
         "supervision": config.supervision,
         "splitter": config.splitter,
         "held_out": config.reward_model.held_out,
+        "validation": config.reward_model.validation,
         "verifier": questions.convention(config),
     }
 
@@ -50,7 +50,7 @@ PHASE = Phase("label", settings, resumable=True)
 
 
 def run(job: Job) -> None:
-    """Write labels.jsonl (to learn from) and heldout.jsonl (questions kept for measuring)."""
+    """Write labels.jsonl (to learn from), validation.jsonl (to tune on), heldout.jsonl."""
     config = job.config
     place = world.current(config.launch.processes)
     problems = {p.id: p for p in sample.questions_of(job_of_samples(job))}
@@ -98,20 +98,18 @@ def total_cost(job: Job) -> LabelCost:
 
 
 def divide(job: Job, cost: LabelCost) -> None:
-    """Part the labeled solutions by question: a held-out question is never trained on."""
+    """Part the labeled solutions by question; refuse any that asks an evaluation question."""
     merged = job.output / "all.jsonl"
-    rows = list(read_solutions(merged))
-    kept = hold_out(
-        {row.problem_id for row in rows}, job.config.reward_model.held_out, job.config.seed
-    )
-    write_labels(job.output / "labels.jsonl", (r for r in rows if r.problem_id not in kept))
-    write_labels(job.output / "heldout.jsonl", (r for r in rows if r.problem_id in kept))
+    rows = list(dividing.forbidden(job.config).checked(read_solutions(merged)))
+    parts = dividing.division(job.config).divide(rows)
+    for part, own in parts.items():
+        write_labels(job.output / f"{part.value}.jsonl", own)
     merged.unlink()
     write_json(
         job.output / "summary.json",
         {
             "solutions": len(rows),
-            "held_out": sum(row.problem_id in kept for row in rows),
+            **{part.value: len(own) for part, own in parts.items()},
             "correct": sum(row.correct for row in rows) / max(len(rows), 1),
             "ends": sum(len(row.ends) for row in rows),
             **asdict(cost),

@@ -1,26 +1,34 @@
-"""Retrain the reward model on fresh labels and a share of history (§4.1.4).
+"""Retrain the reward model on fresh labels and a share of history (§4.1.4), and decide on it.
 
 The first one starts from a backbone, later ones continue from the one before with an optimizer of
-their own. Old and new model are measured on the same held-out solutions of today's policy, which
-neither was trained on.
+their own. Old and new model score the same held-out solutions of today's policy, and of earlier
+ones, which neither was trained or tuned on. A new model that is worse is kept apart, and the old
+one goes on judging.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipelines import world
+from pipelines import building, dividing, judging, policies, questions, world
 from pipelines.artifacts import LOG, link_or_copy, write_json
 from pipelines.config import Config
 from pipelines.runs import Job, Phase
-from reward_models.diagnostics import Diagnostics, diagnose
+from reward_models import gate
+from reward_models.division import Part
+from reward_models.measuring import Samples, Scored, paired
 from reward_models.model import RewardModel
-from reward_models.replay import mix
-from reward_models.training import TrainingProgress, TrainingSettings, train
+from reward_models.probes import NoGenuine, ProbeReport, run_probes
+from reward_models.replay import Mixture, mix
+from reward_models.training import TrainingProgress, TrainingReport, TrainingSettings, train
 from reward_models.types import LabeledSolution, read_solutions
+
+
+class UnfitRewardModel(RuntimeError):
+    """The first reward model was refused, and there is no older one to go on with."""
 
 
 def settings(config: Config) -> Mapping[str, Any]:
@@ -32,83 +40,206 @@ PHASE = Phase("retrain", settings)
 
 
 def run(job: Job) -> None:
-    """Write model/, diagnostics.json and replay.json."""
-    from accelerate import Accelerator
-
-    config = job.config.reward_model
+    """Write model/ (the judge from now on), rejected/ (if any), diagnostics.json, replay.json."""
     place = world.current(job.config.launch.processes)
     previous = job.inputs.get("reward_model")
-    heldout = list(read_solutions(job.inputs["labels"] / "heldout.jsonl"))
-    report: dict[str, Any] = {"heldout_rows": len(heldout)}
-    if previous is not None:
-        before = diagnose_on(RewardModel.load(previous / "model"), heldout)
-        report["before"] = before.as_row()
-        if not config.retrain:
-            if place.first:
-                link_or_copy(previous / "model", job.output / "model")
-                write_json(job.output / "diagnostics.json", {**report, "after": before.as_row()})
-                write_json(job.output / "replay.json", {"frozen": True})
-            return
-    fit = config.first if previous is None else config.again
-    mixture = mix(
-        list(read_solutions(job.inputs["labels"] / "labels.jsonl")),
-        [job.inputs[name] / "labels.jsonl" for name in sorted(job.inputs) if "history" in name],
-        share=config.replay.share,
-        strategy=config.replay.kind,
+    frozen = previous is not None and not job.config.reward_model.retrain
+    new = mixture = training = None
+    if not frozen:
+        mixture = mixture_of(job)
+        new = start_of(job, previous)
+        training = fit(job, new, mixture.rows)
+    if place.first:
+        old = None if previous is None else load(previous)
+        write_json(job.output / "diagnostics.json", judge(job, old, new, training))
+        if previous is not None and not (job.output / "model").exists():
+            link_or_copy(previous / "model", job.output / "model")
+        record = {"frozen": True} if mixture is None else mixture.record.as_row()
+        write_json(job.output / "replay.json", record)
+    place.wait()
+
+
+def mixture_of(job: Job) -> Mixture:
+    """Return the training rows; none asks a held-out question, or one of an evaluation."""
+    replay = job.config.reward_model.replay
+    made = mix(
+        read(job, Part.LABELS),
+        history(job, Part.LABELS),
+        share=replay.share,
+        strategy=replay.kind,
         seed=job.seed,
     )
-    model = start_of(job, previous)
-    with job.progress.bar("reward model", fit.epochs, "epochs") as bar:
-        done = 0.0
-
-        def show(state: TrainingProgress) -> None:
-            nonlocal done
-            reached = fit.epochs * state.step / state.steps
-            bar.advance(reached - done, f"loss {state.loss:.3f}")
-            done = reached
-
-        training = train(
-            model,
-            mixture.rows,
-            settings=TrainingSettings(
-                learning_rate=fit.learning_rate,
-                optimizer=config.optimizer,
-                muon_learning_rate=fit.muon_learning_rate,
-                epochs=fit.epochs,
-                batch_size=fit.batch,
-                loss=config.loss,
-                seed=job.seed,
-            ),
-            heldout=heldout,
-            accelerator=Accelerator() if place.size > 1 else None,
-            progress=show,
-        )
-    if place.first:
-        after = diagnose_on(model, heldout)
-        report["after"] = after.as_row()
-        (job.output / LOG).mkdir()
-        write_json(job.output / LOG / "training.json", asdict(training))
-        model.save(job.output / "model")
-        write_json(job.output / "diagnostics.json", report)
-        write_json(job.output / "replay.json", mixture.record.as_row())
-    place.wait()
+    rows = dividing.forbidden(job.config).checked(made.rows)
+    return Mixture(tuple(dividing.division(job.config).checked(rows)), made.record)
 
 
 def start_of(job: Job, previous: Path | None) -> RewardModel:
     """Return the weights that training starts from."""
     start = job.config.reward_model.start
     if previous is not None:
-        return RewardModel.load(previous / "model")
+        return load(previous)
+    policy = job.inputs["policy"] / "policy"
     if start == "scratch":
-        return RewardModel.from_shape(job.inputs["policy"] / "policy", seed=job.seed)
-    if start == "policy":
-        return RewardModel.from_backbone(job.inputs["policy"] / "policy", seed=job.seed)
-    return RewardModel.from_backbone(start, seed=job.seed)
+        model = RewardModel.from_shape(policy, seed=job.seed)
+    else:
+        model = RewardModel.from_backbone(policy if start == "policy" else start, seed=job.seed)
+    model.model.to(policies.device())
+    return model
 
 
-def diagnose_on(model: RewardModel, rows: list[LabeledSolution]) -> Diagnostics:
-    """Measure a reward model on labeled solutions."""
-    scores = model.score(
-        [row.question for row in rows], [row.text for row in rows], [row.ends for row in rows]
+def load(artifact: Path) -> RewardModel:
+    """Return the reward model of a finished retrain phase."""
+    return RewardModel.load(artifact / "model", device=policies.device())
+
+
+def fit(job: Job, model: RewardModel, rows: Sequence[LabeledSolution]) -> TrainingReport:
+    """Train the model in place; early stopping looks at the validation rows."""
+    from accelerate import Accelerator
+
+    config = job.config.reward_model
+    place = world.current(job.config.launch.processes)
+    settings = config.first if "reward_model" not in job.inputs else config.again
+    validation = read(job, Part.VALIDATION)
+    if not validation and config.validation:
+        job.progress.note("no question fell to validation: the reward model trains to the end")
+    with job.progress.bar("reward model", settings.epochs, "epochs") as bar:
+        done = 0.0
+
+        def show(state: TrainingProgress) -> None:
+            nonlocal done
+            reached = settings.epochs * state.step / state.steps
+            bar.advance(reached - done, f"loss {state.loss:.3f}")
+            done = reached
+
+        return train(
+            model,
+            rows,
+            settings=TrainingSettings(
+                learning_rate=settings.learning_rate,
+                optimizer=config.optimizer,
+                muon_learning_rate=settings.muon_learning_rate,
+                epochs=settings.epochs,
+                batch_size=settings.batch,
+                loss=config.loss,
+                seed=job.seed,
+            ),
+            heldout=validation,
+            accelerator=Accelerator() if place.size > 1 else None,
+            progress=show,
+        )
+
+
+def judge(
+    job: Job, old: RewardModel | None, new: RewardModel | None, training: TrainingReport | None
+) -> dict[str, Any]:
+    """Measure both models, keep the one that is to judge, and return the report.
+
+    Raises UnfitRewardModel if a first model is refused.
+    """
+    samples = samples_of(job)
+    before = None if old is None else samples.score(old)
+    after = None if new is None else samples.score(new)
+    probes = probe(job, new or old, samples)
+    report: dict[str, Any] = {
+        "heldout_rows": len(samples.fresh),
+        "probes": probes.as_row() if isinstance(probes, ProbeReport) else {"not_run": probes},
+    }
+    promoted = new is not None
+    if after is not None and training is not None:
+        failed = probes.failed if isinstance(probes, ProbeReport) else ()
+        decision = decide(job, before, after, failed)
+        promoted = decision.promoted
+        report["gate"] = {"enabled": job.config.reward_model.gate.enabled, **decision.as_row()}
+        report["training"] = write_training(job, training)
+    if new is not None:
+        new.save(job.output / ("model" if promoted else "rejected"))
+    report |= figures(before, after, promoted, job.seed)
+    if new is not None and not promoted:
+        refused(job, report, first=old is None)
+    return report
+
+
+def samples_of(job: Job) -> Samples:
+    """Return what is measured on: held-out solutions of this iteration and of past ones."""
+    rows = read(job, Part.HELD_OUT)
+    golds = {p.id: p.answer for p in questions.training(job.config).problems}
+    verdicts = judging.judge(job.config)([(row.text, golds[row.problem_id]) for row in rows])
+    return Samples.draw(
+        rows,
+        [verdict.extracted for verdict in verdicts],
+        history(job, Part.HELD_OUT),
+        frozen_rows=job.config.reward_model.frozen_rows,
+        seed=job.seed,
     )
-    return diagnose(scores, [row.labels for row in rows], [row.problem_id for row in rows])
+
+
+def probe(job: Job, model: RewardModel | None, samples: Samples) -> ProbeReport | str:
+    """Return how the model does on the probes, or why they were not run."""
+    if job.config.reward_model.probes == "off" or model is None:
+        return "switched off"
+    try:
+        return run_probes(model, building.splitter(job.config), samples.fresh, seed=job.seed)
+    except NoGenuine as error:
+        return str(error)
+
+
+def decide(
+    job: Job, before: Scored | None, after: Scored, failed_probes: Sequence[str]
+) -> gate.Decision:
+    """Return whether the new model is to judge."""
+    config = job.config.reward_model
+    blocking = failed_probes if config.probes == "block" else ()
+    if not config.gate.enabled:
+        reasons = tuple(f"failed probe: {name}" for name in blocking)
+        return gate.Decision(not reasons, reasons, ())
+    if before is None:
+        return gate.admit(after.fresh, failed_probes=blocking)
+    margins = gate.Margins(**config.gate.model_dump(exclude={"enabled"}))
+    return gate.decide(paired(before, after), margins, failed_probes=blocking, seed=job.seed)
+
+
+def figures(
+    before: Scored | None, after: Scored | None, promoted: bool, seed: int
+) -> dict[str, Any]:
+    """Return the figures of the old model, of the one that judges, and of a rejected one."""
+    measured = {"before": before, "after": after}
+    if not promoted:
+        measured = {"before": before, "after": before, "rejected": after}
+    found = {name: scored for name, scored in measured.items() if scored is not None}
+    return {
+        **{name: scored.on_fresh(seed) for name, scored in found.items()},
+        "frozen": {name: scored.on_frozen() for name, scored in found.items()},
+    }
+
+
+def refused(job: Job, report: Mapping[str, Any], *, first: bool) -> None:
+    """Say that a model was refused and why; without an older one the run cannot go on."""
+    reasons = "; ".join(report["gate"]["reasons"])
+    if first:
+        raise UnfitRewardModel(
+            f"the first reward model was refused ({reasons}), and there is no older one; it is "
+            f"kept in {job.output / 'rejected'}. Sample more questions, train longer "
+            "(reward_model.first), or let it pass: reward_model.probes=report, "
+            "reward_model.gate.enabled=false"
+        )
+    job.progress.note(f"the retrained reward model was refused, the old one stays: {reasons}")
+
+
+def write_training(job: Job, training: TrainingReport) -> dict[str, Any]:
+    """Keep the training's record, and return of it what is the same in equal runs."""
+    row = asdict(training)
+    (job.output / LOG).mkdir()
+    write_json(job.output / LOG / "training.json", row)
+    names = ("steps", "kept_step", "stopped_early", "losses", "heldout_losses")
+    return {name: row[name] for name in names}
+
+
+def read(job: Job, part: Part) -> list[LabeledSolution]:
+    """Return this iteration's labeled solutions of a part."""
+    return list(read_solutions(job.inputs["labels"] / f"{part.value}.jsonl"))
+
+
+def history(job: Job, part: Part) -> list[Path]:
+    """Return the files of a part of earlier iterations, oldest first."""
+    names = sorted(name for name in job.inputs if name.startswith("history"))
+    return [job.inputs[name] / f"{part.value}.jsonl" for name in names]

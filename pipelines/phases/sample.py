@@ -7,7 +7,7 @@ from typing import Any
 
 from iterative_grpo import completions, plugins
 from iterative_grpo.types import Problem, Prompt, Sampling
-from pipelines import datasets, policies, prompts, questions, world
+from pipelines import datasets, dividing, policies, prompts, questions, world
 from pipelines.config import Config
 from pipelines.runs import Job, Phase
 
@@ -43,8 +43,9 @@ def run(job: Job) -> None:
     """Write samples.jsonl: `sample.group_size` completions of each drawn question."""
     config = job.config
     place = world.current(config.launch.processes)
-    model, tokenizer = policies.load(job.inputs["policy"] / "policy", config.policy)
     drawn = questions_of(job)
+    dividing.check(config, drawn)
+    model, tokenizer = policies.load(job.inputs["policy"] / "policy", config.policy)
     mine = place.share(drawn)
     rendered = prompts_of(config, mine, model, tokenizer)
     engine = plugins.find("iterative_grpo.engines", config.engine).load(model, tokenizer)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from iterative_grpo.protocols import RewardSource
 from iterative_grpo.types import Completion, Problem, StepRewards
+from reward_models.division import unit_hash
 from reward_models.protocols import Parts
-from reward_models.replay import unit_hash
 from reward_models.sources import model as judged
 from reward_models.sources import verifier as verified
 

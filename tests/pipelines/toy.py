@@ -35,7 +35,7 @@ def raw(tmp_path: Path, data: Path, **more: Any) -> dict[str, Any]:
         "data": {"name": "gsm8k", "path": str(data)},
         "policy": {
             "make": {"tokenizer": "bpe", "vocabulary": 280, "width": 32, "layers": 2, "heads": 2},
-            "warm_start": {"steps": 60, "batch": 16, "muon_learning_rate": 0.02},
+            "warm_start": {"steps": 120, "batch": 16, "muon_learning_rate": 0.02},
         },
         "max_tokens": 20,
         "iterations": 2,
@@ -45,7 +45,8 @@ def raw(tmp_path: Path, data: Path, **more: Any) -> dict[str, Any]:
             "optimizer": "muon",
             "first": {"epochs": 1},
             "again": {"epochs": 1},
-            "held_out": 0.3,
+            "held_out": 0.2,
+            "validation": 0.1,
         },
         "optimize": {"steps": 4, "prompts": 4, "group_size": 4, "learning_rate": 1e-3},
         "evaluate": {"tasks": ["gsm8k/test"]},

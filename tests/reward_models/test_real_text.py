@@ -16,8 +16,8 @@ from iterative_grpo.splitters import lines
 from reward_models.best_of import Candidate, best_of
 from reward_models.calibration import fit
 from reward_models.diagnostics import diagnose
+from reward_models.division import Division, Part
 from reward_models.model import RewardModel
-from reward_models.replay import hold_out
 from reward_models.training import TrainingSettings, train
 from reward_models.types import LabeledSolution
 from tests.reward_models.making import byte_bpe, llama
@@ -61,10 +61,13 @@ def read_rows() -> tuple[list[LabeledSolution], list[str | None]]:
 def test_a_small_judge_of_real_solutions() -> None:
     rows, answers = read_rows()
     assert len(rows) == 5276
-    held = hold_out({row.problem_id for row in rows}, 0.25, seed=0)
-    trained = [row for row in rows if row.problem_id not in held]
+    division = Division(held_out=0.25, validation=0.0, seed=0)
+    part = [division.part(row.question) for row in rows]
+    trained = [row for row, own in zip(rows, part, strict=True) if own is Part.LABELS]
     kept = [
-        (row, answer) for row, answer in zip(rows, answers, strict=True) if row.problem_id in held
+        (row, answer)
+        for row, answer, own in zip(rows, answers, part, strict=True)
+        if own is Part.HELD_OUT
     ]
     unseen = [row for row, _ in kept]
     assert {row.question for row in trained}.isdisjoint(row.question for row in unseen)
@@ -89,10 +92,10 @@ def test_a_small_judge_of_real_solutions() -> None:
     ]
     four = best_of(candidates, 4)
     # Calibrated on one half of the held-out questions, measured on the other.
-    half = hold_out(set(names), 0.5, seed=1)
+    half = Division(held_out=0.5, validation=0.0, seed=1)
     fitted, measured = (
-        [row for row, name in enumerate(names) if (name in half) == wanted]
-        for wanted in (True, False)
+        [row for row, found in enumerate(unseen) if half.part(found.question) is wanted]
+        for wanted in (Part.LABELS, Part.HELD_OUT)
     )
     calibration = fit(
         "temperature",

@@ -20,7 +20,7 @@ from reward_models.history import (
     permuted,
     write_labels,
 )
-from reward_models.replay import hold_out, mix
+from reward_models.replay import mix
 from reward_models.types import LabeledSolution, read_solutions, to_json
 from tests.reward_models.making import solution
 
@@ -235,17 +235,6 @@ def test_index_reads_what_was_written(tmp_path: Path) -> None:
 def test_permuted_is_a_permutation(rows: int, seed: int) -> None:
     generator = random.Random(seed)
     assert sorted(permuted(rows, iter(generator.random, 2.0))) == list(range(rows))
-
-
-def test_hold_out_is_by_question_and_stable() -> None:
-    names = [f"train/{number}" for number in range(4000)]
-    held = hold_out(names, 0.1, seed=0)
-    assert 320 < len(held) < 480
-    assert hold_out(names[:100], 0.1, seed=0) == held & set(names[:100])
-    assert hold_out(names, 0.1, seed=1) != held
-    assert held <= hold_out(names, 0.2, seed=0)
-    assert hold_out(names, 0, seed=0) == frozenset()
-    assert hold_out(names, 1, seed=0) == frozenset(names)
 
 
 def test_a_long_history_costs_no_more_than_a_short_one(tmp_path: Path) -> None:

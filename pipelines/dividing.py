@@ -40,6 +40,6 @@ def check(config: Config, problems: Sequence[Problem]) -> None:
         if why is not None:
             raise LeakedQuestion(
                 f"{problem.id} asks a question of {why}, on which this run is evaluated: "
-                f"{problem.question[:80]!r}; leave it out of the training data"
+                f"{problem.question[:80]!r}; set data.decontaminate.exact=drop"
             )
     division(config).require((p.question for p in problems), (Part.LABELS, Part.HELD_OUT))

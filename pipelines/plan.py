@@ -67,7 +67,8 @@ def phases(config: Config, iteration: int) -> list[tuple[str, str]]:
              + (f", {config.label.continuations} continuations of each step" if continued else ""))
         )  # fmt: skip
         share = config.reward_model.replay.share if iteration > 1 else 0.0
-        rows = outputs * (1 - config.reward_model.held_out) / (1 - share)
+        judge = config.reward_model
+        rows = outputs * (1 - judge.held_out - judge.validation) / (1 - share)
         trained = config.reward_model.retrain or iteration == 1
         work.append(
             ("retrain", f"about {rows:,.0f} rows ({share:.0%} history), {fit.epochs} epochs"

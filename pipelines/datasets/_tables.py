@@ -86,6 +86,16 @@ def read_table(table: Table, split: str, path: Path | None, problem_of_row: Prob
     )
 
 
+def stored_rows(table: Table, split: str, path: Path | None) -> list[Row]:
+    """Return the rows of a stored split as they are, nothing carved out.
+
+    Raises DataError as `read_table` does.
+    """
+    if path is None:
+        return list(_hub_rows(table, split))
+    return [row for _, row in LineReader(find_file(table, split, path), table.fields)]
+
+
 def find_file(table: Table, split: str, path: Path) -> Path:
     """Return the split's file: PATH/NAME/SPLIT.jsonl or PATH/SPLIT.jsonl."""
     candidates = [path / table.name / f"{split}.jsonl", path / f"{split}.jsonl"]

@@ -99,7 +99,7 @@ def task(job: Job, model: Any, tokenizer: Any) -> Any:
     drawn = questions.draw(
         questions.training(config).problems, explorations * optimize.prompts, job.seed
     )
-    form = prompts.find(sample.prompt_name(config))
+    form = prompts.find(sample.prompt_name(config), config.data.path)
     rendered = sample.prompts_of(config, drawn, model, tokenizer)
     texts = [form.render(problem, tokenizer) for problem in drawn]
     return Task(drawn, rendered, texts, form.STOP)

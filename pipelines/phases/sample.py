@@ -89,6 +89,7 @@ def prompts_of(
         prompt_name(config),
         max_tokens=config.max_tokens,
         context=policies.context_of(model),
+        data=config.data.path,
     )
 
 

@@ -78,7 +78,7 @@ def make(job: Job) -> tuple[Any, Any]:
         job.seed,
     )
     if warm is not None:
-        form = prompts.find(sample.prompt_name(config))
+        form = prompts.find(sample.prompt_name(config), config.data.path)
         pairs = [
             (form.render(problem, tokenizer), solution)
             for problem, solution in zip(shown, solutions, strict=True)

@@ -8,6 +8,7 @@ strings that end an answer besides EOS, such as the beginning of a next question
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from iterative_grpo import plugins
@@ -32,14 +33,22 @@ class PromptFormat(Protocol):
         ...
 
 
-def find(name: str) -> PromptFormat:
-    """Return the prompt format called `name`; an unknown one is refused with the known names."""
-    return cast(PromptFormat, plugins.find("pipelines.prompts", name, "prompt"))
+def find(name: str, data: Path | None = None) -> PromptFormat:
+    """Return the prompt format called `name`; an unknown one is refused with the known names.
+
+    A format whose examples come from a data set has `with_data(data) -> PromptFormat` and gets the
+    folder that data sets are read from, or None for the hub; it raises DataError if they are not
+    there.
+    """
+    module = plugins.find("pipelines.prompts", name, "prompt")
+    with_data = getattr(module, "with_data", None)
+    return cast(PromptFormat, module if with_data is None else with_data(data))
 
 
 def stop_strings(name: str) -> tuple[str, ...]:
     """Return the strings that end an answer in a prompt format, for `Sampling.stop`."""
-    return find(name).STOP
+    stop: tuple[str, ...] = plugins.find("pipelines.prompts", name, "prompt").STOP
+    return stop
 
 
 def make_prompts(
@@ -49,6 +58,7 @@ def make_prompts(
     *,
     max_tokens: int = 1,
     context: int | None = None,
+    data: Path | None = None,
 ) -> list[Prompt]:
     """Render and tokenise problems, in order.
 
@@ -58,14 +68,16 @@ def make_prompts(
         prompt: name of the format, a file of this folder.
         max_tokens: room that the answer needs.
         context: the policy's positions; None takes the tokenizer's word, if it has one.
+        data: the folder that data sets are read from, for formats with examples of one.
 
     Raises:
         PromptTooLong: the longest prompt and the answer do not fit; it is named.
         ValueError: an unknown format, or one that the tokenizer cannot render.
+        DataError: a format's examples cannot be read.
     """
     if not problems:
         return []
-    form = find(prompt)
+    form = find(prompt, data)
     texts = [form.render(problem, tokenizer) for problem in problems]
     encoded = tokenizer(texts, add_special_tokens=form.SPECIAL_TOKENS)["input_ids"]
     prompts = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iterative_grpo.types import Problem
+from pipelines.prompts._turns import as_chat
 from pipelines.prompts.deepseek_math_cot import INSTRUCTION
 
 if TYPE_CHECKING:
@@ -20,10 +21,4 @@ def render(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> str:
 
     Raises ValueError if the tokenizer has no chat template.
     """
-    if not tokenizer.chat_template:
-        raise ValueError(
-            f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no chat template; "
-            "choose an instruct model, or policy.prompt=deepseek_math_cot"
-        )
-    turns = [{"role": "user", "content": f"{problem.question}\n{INSTRUCTION}"}]
-    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    return as_chat((), f"{problem.question}\n{INSTRUCTION}", tokenizer, "deepseek_math_cot")

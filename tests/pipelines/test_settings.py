@@ -77,6 +77,25 @@ def test_all_problems_are_told_at_once() -> None:
     assert "splitter" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["engine=generate"], "sampling does not know: set engine=native"),
+        (["optimize.vllm=colocate"], "sampling does not know: set engine=native"),
+        (["optimize.mask_truncated=true"], "leaves out every answer without EOS"),
+    ],
+)
+def test_stop_strings_that_training_would_ignore_are_refused(
+    tmp_path: Path, more: list[str], message: str
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("run_dir: r\npolicy: {model: m, prompt: gsm8k-8shot}\n", encoding="utf-8")
+    settings.load(file)
+    with pytest.raises(ConfigError, match=f"gsm8k_8shot ends answers at stop strings.*{message}"):
+        settings.load(file, more)
+    settings.load(file, [*more, "policy.prompt=plain"])
+
+
 def test_shares_are_a_partition_in_order() -> None:
     items = list(range(11))
     shares = [list(World(rank, 4).share(items)) for rank in range(4)]

@@ -126,6 +126,9 @@ class SampleSettings(Section):
     )
     group_size: Positive = Field(8, description="completions of each question")
     temperature: Rate = 1.0
+    from_ledger: Share = Field(
+        0.0, description="at most this share: questions on which model and verifier disagreed last"
+    )
 
 
 class LabelSettings(Section):
@@ -206,6 +209,29 @@ class Mixture(Section):
     model_weight: Annotated[float, Field(ge=0)] = 1.0
 
 
+class RetrainWhen(Section):
+    """Drift within a policy phase that calls for a new reward model; none switches a rule off."""
+
+    gap: Rate | None = Field(0.15, description="score minus accuracy has grown by this")
+    pair_accuracy: Share | None = Field(
+        0.65, description="right-wrong pairs of a group that the model orders rightly, at least"
+    )
+    kl: Rate | None = Field(None, description="nats a token from the initial policy, at most")
+    window: Annotated[int, Field(ge=2)] = Field(5, description="steps that are averaged")
+    sure: Annotated[float, Field(ge=0)] = Field(
+        2.0, description="standard errors that gap and pair accuracy must lie beyond their limit"
+    )
+
+
+class WatchSettings(Section):
+    """The reward-hacking watch (`reward_models/watch.py`)."""
+
+    action: Literal["report", "stop"] = Field(
+        "report", description="stop: end the policy phase there, so that retraining comes early"
+    )
+    retrain_when: RetrainWhen = RetrainWhen()
+
+
 class OptimizeSettings(Section):
     """The policy's GRPO phase. Defaults are the paper's where it gives one."""
 
@@ -220,6 +246,14 @@ class OptimizeSettings(Section):
     schedule: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "constant"
     warmup_steps: NotNegative = 0
     beta: Annotated[float, Field(ge=0)] = Field(0.04, description="KL coefficient")
+    kl_target: Rate | None = Field(
+        None, description="move beta to hold this KL to the reference, nats a token; none: fixed"
+    )
+    kl_initial_outputs: NotNegative = Field(
+        16,
+        description="outputs of a step that the KL to the initial policy is measured on; 0: off",
+    )
+    watch: WatchSettings = WatchSettings()
     epsilon: Rate = Field(0.2, description="clip range of the probability ratio")
     loss: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "grpo"
     scale: Literal["group", "batch", "none"] = Field("group", description="whose deviation divides")
@@ -364,6 +398,7 @@ def _conflicts(config: Config) -> Iterator[str]:
             f"data.path {config.data.path} is no folder (seen from {Path.cwd()}); give one with "
             "JSON Lines, or leave it out to read from the hub"
         )
+    yield from _conflicts_of_watch(config)
     if optimize.vllm != "off" and policy.make is not None:
         yield "optimize.vllm needs a policy.model that vLLM can serve, not policy.make"
     yield from _stop_conflicts(config)
@@ -392,4 +427,23 @@ def _stop_conflicts(config: Config) -> Iterator[str]:
         yield (
             f"policy.prompt {name} ends answers at stop strings, and optimize.mask_truncated "
             "leaves out every answer without EOS: set it to false"
+        )
+
+
+def _conflicts_of_watch(config: Config) -> Iterator[str]:
+    optimize = config.optimize
+    if optimize.kl_target is not None and not optimize.beta:
+        yield (
+            "optimize.kl_target moves optimize.beta by factors, and optimize.beta is 0; give it a "
+            "start such as 0.04"
+        )
+    if optimize.watch.action == "stop" and not config.learns_reward:
+        yield (
+            f"optimize.watch.action is stop, but reward {config.reward} has no reward model that "
+            "could be retrained early; leave it at report"
+        )
+    if optimize.watch.retrain_when.kl is not None and not optimize.kl_initial_outputs:
+        yield (
+            "optimize.watch.retrain_when.kl needs the KL to the initial policy, and "
+            "optimize.kl_initial_outputs is 0; set it to 16, say"
         )

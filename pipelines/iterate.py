@@ -38,7 +38,9 @@ def iterate(run: Run) -> Artifact:
             history[f"history_{iteration:02d}"] = labels
         # pi_ref <- pi_theta, then GRPO steps: groups of G outputs, rewards at step ends,
         # group-relative advantages, the clipped objective with the KL penalty to pi_ref.
-        policy = run.do(OPTIMIZE, iteration, policy=policy, reward_model=reward_model)
+        policy = run.do(
+            OPTIMIZE, iteration, policy=policy, initial=initial, reward_model=reward_model
+        )
         run.do(EVALUATE, iteration, policy=policy, initial=initial)
         metrics.publish(run.path)
     return policy

@@ -48,6 +48,9 @@ def iterations(run: Path) -> Iterator[Row]:
             row["labels"] = json.loads(summary)
         if (folder / "retrain" / artifacts.MANIFEST).exists():
             row["reward_model"] = reward_model(folder)
+        watch = folder / "optimize" / "watch.json"
+        if watch.exists():
+            row["watch"] = json.loads(watch.read_text(encoding="utf-8"))
         row["seconds"] = {
             phase.name: artifacts.read_manifest(phase)["facts"]["seconds"]
             for phase in phases_of(run, folder)

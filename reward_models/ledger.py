@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 VERSION = 1
+THRESHOLD = 0.5
 CELLS = ("liked right", "liked wrong", "disliked right", "disliked wrong")
 DISAGREEMENT = ("liked wrong", "disliked right")
 
@@ -40,7 +42,7 @@ class Judgement:
 class Ledger:
     """Counts the four cells and keeps up to `capacity` samples of each."""
 
-    def __init__(self, *, capacity: int = 50, threshold: float = 0.5, seed: int = 0) -> None:
+    def __init__(self, *, capacity: int = 50, threshold: float = THRESHOLD, seed: int = 0) -> None:
         if capacity < 1:
             raise ValueError(f"ledger capacity is {capacity}, must be at least 1")
         self.capacity, self.threshold = capacity, threshold
@@ -107,3 +109,11 @@ def read_ledger(path: Path) -> Iterator[Judgement]:
                 yield Judgement(**row)
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{path}:{number}: not a line of a ledger ({error})") from error
+
+
+def disputed(path: Path) -> list[str]:
+    """Return the problems of a ledger's disagreements, those with most kept samples first."""
+    counts = Counter(
+        kept.problem_id for kept in read_ledger(path) if kept.cell(THRESHOLD) in DISAGREEMENT
+    )
+    return [problem for problem, _ in counts.most_common()]

@@ -16,10 +16,11 @@ from typing import Any
 from iterative_grpo import plugins, timing
 from iterative_grpo.types import Problem
 from pipelines import building, judging, policies, prompts, questions, world
-from pipelines.artifacts import LOG
+from pipelines.artifacts import LOG, write_json
 from pipelines.config import Config
 from pipelines.phases import sample
 from pipelines.runs import Job, Phase
+from pipelines.watching import Watching, ledger
 
 
 def settings(config: Config) -> Mapping[str, Any]:
@@ -42,12 +43,13 @@ PHASE = Phase("optimize", settings, resumable=True)
 
 
 def run(job: Job) -> None:
-    """Write policy/ (the new policy), steps.jsonl, rollouts.jsonl and questions.jsonl."""
+    """Write policy/ (the new policy), rollouts, questions, the watch's record, and the ledger."""
     from transformers import PrinterCallback
     from transformers.trainer_utils import get_last_checkpoint
 
     quiet()
     with timing.part(timing.INPUT_OUTPUT):  # TRL takes seconds to import, once a process
+        from iterative_grpo.kl_control import KLControl
         from iterative_grpo.trainer import Credit, IterativeGRPOTrainer
 
     config = job.config
@@ -60,6 +62,8 @@ def run(job: Job) -> None:
     if place.first:
         write_questions(job.output / "questions.jsonl", visits.problems)
     steps = StepLog(job, place, resumed_at=int(last.rpartition("-")[2]) if last else 0)
+    watching = Watching(config.optimize.watch)
+    target = config.optimize.kl_target
     with job.progress.bar("optimize", config.optimize.steps, "steps") as bar:
         bar.advance(steps.resumed_at)
         trainer = IterativeGRPOTrainer(
@@ -72,7 +76,9 @@ def run(job: Job) -> None:
             truth=judging.truth(config),
             engine=live_engine(config),
             record=steps.record,
-            callbacks=[callback(steps, bar)],
+            initial=initial_policy(job),
+            kl_control=None if target is None else KLControl(target),
+            callbacks=[callback(steps, bar, watching)],
             peft_config=lora(config),
         )
         trainer.remove_callback(PrinterCallback)
@@ -85,8 +91,38 @@ def run(job: Job) -> None:
         policies.save(finished, tokenizer, job.output / "policy")
     place.merge(job.output, "rollouts.jsonl")
     if place.first:
+        conclude(job, watching)
         clean(trained)
     place.wait()
+
+
+def conclude(job: Job, watching: Watching) -> None:
+    """Write what the watch said, with the four cells of the ledger, and the ledger itself."""
+    record = watching.as_row()
+    made = ledger(job.output / "rollouts.jsonl", job.seed)
+    if made is not None:
+        made.write(job.output / "ledger.jsonl")
+        record["cells"] = made.counts
+    write_json(job.output / "watch.json", record)
+    if watching.reason is not None:
+        verb = "ended the phase" if watching.stopped else "would retrain"
+        job.progress.note(f"watch: {verb} at step {watching.step}: {watching.reason}")
+
+
+def starts_at_initial(job: Job) -> bool:
+    """Whether the reference, which the loss measures the KL to, is the run's initial policy."""
+    return job.iteration == 1 and job.config.optimize.beta > 0
+
+
+def initial_policy(job: Job) -> Any:
+    """Return the run's initial policy to measure the distance from, None where there is no need."""
+    from iterative_grpo.divergence import Initial
+
+    outputs = job.config.optimize.kl_initial_outputs
+    if not outputs or starts_at_initial(job):
+        return None
+    model, _ = policies.load(job.inputs["initial"] / "policy", job.config.policy)
+    return Initial(model.requires_grad_(False), outputs)
 
 
 def task(job: Job, model: Any, tokenizer: Any) -> Any:
@@ -216,6 +252,7 @@ class StepLog:
     def __init__(self, job: Job, place: world.World, resumed_at: int) -> None:
         self.resumed_at = resumed_at
         self._job, self._place = job, place
+        self._from_reference = starts_at_initial(job) and job.config.optimize.kl_initial_outputs > 0
         self._steps = job.output / LOG / "steps.jsonl"
         self._steps.parent.mkdir(exist_ok=True)
         self._rollouts = job.output / world.shard("rollouts.jsonl", place.rank)
@@ -230,16 +267,21 @@ class StepLog:
                 row = rollout.as_row(iteration=self._job.iteration, step=step)
                 out.write(json.dumps(row, ensure_ascii=False) + "\n")
 
-    def step(self, step: int, logs: Mapping[str, Any]) -> dict[str, Any]:
-        """Append the figures of an optimizer step, under this project's names."""
+    def row(self, step: int, logs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the figures of an optimizer step, under this project's names."""
         row: dict[str, Any] = {"iteration": self._job.iteration, "step": step}
         for name, value in logs.items():
-            if isinstance(value, (int, float)) and name not in ("epoch", "total_flos"):
+            if isinstance(value, (int, float)) and name not in ("epoch", "total_flos", "step"):
                 row[RENAMED.get(name, name)] = value
+        if self._from_reference and "kl" in row:
+            row["kl_initial"] = row["kl"]
+        return row
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append a step's figures."""
         if self._place.first:
             with self._steps.open("a", encoding="utf-8") as out:
                 out.write(json.dumps(row) + "\n")
-        return row
 
 
 RENAMED = {
@@ -263,15 +305,25 @@ def keep_until(file: Path, step: int) -> None:
     file.write_text("".join(kept), encoding="utf-8")
 
 
-def callback(steps: StepLog, bar: Any) -> Any:
-    """Return a transformers callback that writes the step log and moves the bar."""
+def callback(steps: StepLog, bar: Any, watching: Watching) -> Any:
+    """Return a callback that writes the step log, asks the watch, and moves the bar."""
     from transformers import TrainerCallback
 
     class Follow(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            # After a resume the checkpoint's log brings the watch to where it was.
+            for logs in state.log_history:
+                if "loss" in logs:
+                    watching.see(steps.row(int(logs["step"]), logs))
+
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if not logs or "loss" not in logs:
                 return
-            row = steps.step(int(state.global_step), logs)
+            row = steps.row(int(state.global_step), logs)
+            steps.write(row)
+            if watching.see(row):
+                # Without a checkpoint here, a resume makes this step again and stops at it again.
+                control.should_training_stop, control.should_save = True, False
             shown = f"reward {row.get('reward', float('nan')):.3f}"
             if "verifier_accuracy" in row:
                 shown += f", right {row['verifier_accuracy']:.0%}"

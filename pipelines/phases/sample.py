@@ -10,6 +10,7 @@ from iterative_grpo.types import Problem, Prompt, Sampling
 from pipelines import datasets, dividing, policies, prompts, questions, world
 from pipelines.config import Config
 from pipelines.runs import Job, Phase
+from reward_models.ledger import disputed
 
 OUTPUTS_AT_ONCE = 2_048
 """Outputs sampled in one call of an engine: enough to keep it busy, few enough to show progress."""
@@ -72,11 +73,22 @@ def run(job: Job) -> None:
 
 
 def questions_of(job: Job) -> list[Problem]:
-    """Return the questions drawn for the reward model in this iteration."""
+    """Return the questions drawn for the reward model in this iteration.
+
+    The policy's artifact carries the ledger of the phase that made it; with `sample.from_ledger`
+    the questions that model and verifier disagreed on come first.
+    """
     sample = job.config.sample
     count = sample.first_problems if job.iteration == 1 else None
     problems = questions.training(job.config).problems
-    return questions.draw(problems, min(count or sample.problems, len(problems)), job.seed)
+    count = min(count or sample.problems, len(problems))
+    by_id = {problem.id: problem for problem in problems}
+    ledger = job.inputs["policy"] / "ledger.jsonl"
+    wanted = round(sample.from_ledger * count)
+    first = [by_id[i] for i in disputed(ledger)[:wanted]] if wanted and ledger.exists() else []
+    taken = {problem.id for problem in first}
+    rest = [problem for problem in problems if problem.id not in taken]
+    return first + questions.draw(rest, count - len(first), job.seed)
 
 
 def prompts_of(

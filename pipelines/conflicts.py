@@ -1,0 +1,124 @@
+"""Settings that contradict each other, found without loading a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iterative_grpo import plugins
+from pipelines import prompts
+
+if TYPE_CHECKING:
+    from pipelines.config import Config
+
+
+def conflicts(config: Config) -> Iterator[str]:
+    """Yield every way in which settings do not fit each other."""
+    for package, name, kind in (
+        ("pipelines.datasets", config.data.name, "data set"),
+        ("reward_models.sources", config.reward, "reward"),
+        ("reward_models.labels", config.label.labeler, "labeler"),
+        ("iterative_grpo.splitters", config.splitter, "splitter"),
+        ("iterative_grpo.advantages", config.credit, "credit rule"),
+        ("iterative_grpo.engines", config.engine, "engine"),
+        ("verifiers.conventions", config.verifier, "verifier"),
+        ("pipelines.prompts", config.policy.prompt, "prompt"),
+        *(
+            ("pipelines.datasets", task.partition("/")[0], "evaluation task")
+            for task in config.evaluate.tasks
+        ),
+    ):
+        try:
+            if name is not None:
+                plugins.check(package, name, kind)
+        except plugins.UnknownName as error:
+            yield str(error)
+    policy, optimize = config.policy, config.optimize
+    if (policy.model is None) == (policy.make is None):
+        yield (
+            "policy: give either `policy.model` (a path or hub name) or `policy.make` (a small "
+            "model made on the spot), and not both"
+        )
+    if policy.make is not None and policy.make.width % policy.make.heads:
+        yield (
+            f"policy.make.width {policy.make.width} is no multiple of policy.make.heads "
+            f"{policy.make.heads}"
+        )
+    if policy.make is not None and config.max_tokens >= policy.make.context:
+        yield (
+            f"max_tokens is {config.max_tokens} but the policy's context has "
+            f"{policy.make.context} positions, prompt included; lower max_tokens or raise "
+            "policy.make.context"
+        )
+    outputs = optimize.prompts * optimize.group_size
+    processes = config.launch.processes
+    if outputs % processes:
+        yield f"{outputs} outputs a step cannot be divided over {processes} processes"
+    elif (outputs // processes) % config.micro_batch:
+        yield (
+            f"optimize.micro_batch {config.micro_batch} does not divide the {outputs // processes} "
+            f"outputs a step of a process (prompts {optimize.prompts} x group_size "
+            f"{optimize.group_size} / processes {processes})"
+        )
+    if config.micro_batch % optimize.group_size:
+        yield (
+            f"optimize.group_size {optimize.group_size} does not divide the micro-batch of "
+            f"{config.micro_batch} outputs; a micro-batch holds whole groups"
+        )
+    if processes > 1 and config.launch.mode == "inline":
+        yield f"launch.processes is {processes}: launch.mode must be accelerate"
+    if config.data.path is not None and not config.data.path.is_dir():
+        yield (
+            f"data.path {config.data.path} is no folder (seen from {Path.cwd()}); give one with "
+            "JSON Lines, or leave it out to read from the hub"
+        )
+    yield from _watch_conflicts(config)
+    if optimize.vllm != "off" and policy.make is not None:
+        yield "optimize.vllm needs a policy.model that vLLM can serve, not policy.make"
+    yield from _stop_conflicts(config)
+    if config.reward_model.held_out == 0:
+        yield "reward_model.held_out is 0: a reward model that nothing measures cannot be trusted"
+    if config.reward_model.held_out + config.reward_model.validation >= 1:
+        yield (
+            f"reward_model.held_out {config.reward_model.held_out} and validation "
+            f"{config.reward_model.validation} leave no question to learn from"
+        )
+    if config.reward_model.start not in ("scratch", "policy") and policy.trust_remote_code:
+        yield "reward_model.start: a named reward model is never loaded with remote code"
+
+
+def _stop_conflicts(config: Config) -> Iterator[str]:
+    """Yield what cannot train on prompts whose answers end at stop strings."""
+    name = (config.policy.prompt or "").replace("-", "_")
+    if name not in plugins.names("pipelines.prompts") or not prompts.stop_strings(name):
+        return
+    if config.optimize.vllm != "off" or config.engine in ("generate", "vllm"):
+        yield (
+            f"policy.prompt {name} ends answers at stop strings, which TRL's own sampling does not "
+            "know: set engine=native and optimize.vllm=off"
+        )
+    if config.optimize.mask_truncated:
+        yield (
+            f"policy.prompt {name} ends answers at stop strings, and optimize.mask_truncated "
+            "leaves out every answer without EOS: set it to false"
+        )
+
+
+def _watch_conflicts(config: Config) -> Iterator[str]:
+    optimize = config.optimize
+    if optimize.kl_target is not None and not optimize.beta:
+        yield (
+            "optimize.kl_target moves optimize.beta by factors, and optimize.beta is 0; give it a "
+            "start such as 0.04"
+        )
+    if optimize.watch.action == "stop" and not config.learns_reward:
+        yield (
+            f"optimize.watch.action is stop, but reward {config.reward} has no reward model that "
+            "could be retrained early; leave it at report"
+        )
+    if optimize.watch.retrain_when.kl is not None and not optimize.kl_initial_outputs:
+        yield (
+            "optimize.watch.retrain_when.kl needs the KL to the initial policy, and "
+            "optimize.kl_initial_outputs is 0; set it to 16, say"
+        )

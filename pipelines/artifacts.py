@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,9 +167,18 @@ def sha256(file: Path) -> str:
 
 def write_json(file: Path, value: object) -> None:
     """Write a JSON file so that a reader sees the old or the new one, never a part."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_bytes(file, [text.encode()])
+
+
+def write_bytes(file: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file, flushed to disk, so that a reader sees the old or the new one."""
     fresh = file.with_name(f"{file.name}.new")
-    fresh.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    _flush(fresh)
+    with fresh.open("wb") as out:
+        for piece in pieces:
+            out.write(piece)
+        out.flush()
+        os.fsync(out.fileno())
     fresh.replace(file)
 
 
@@ -198,14 +207,19 @@ def _changes(
     made: Mapping[str, Any], settings: Mapping[str, Any], inputs: Mapping[str, str]
 ) -> list[str]:
     """Say how settings and inputs differ from those that something was made with."""
-    known = json.loads(json.dumps(settings))
-    return [
-        f"{name} was {_short(before)} and is now {_short(now)}"
-        for name, before, now in _differences(made["settings"], known, "")
-    ] + [
+    return differences(made["settings"], settings) + [
         f"its input {name} has changed"
         for name in sorted({*made["inputs"], *inputs})
         if made["inputs"].get(name) != inputs.get(name)
+    ]
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in words, key by key, where settings that were stored differ from today's."""
+    today = json.loads(json.dumps(now))
+    return [
+        f"{name} was {_short(old)} and is now {_short(new)}"
+        for name, old, new in _differences(before, today, "")
     ]
 
 

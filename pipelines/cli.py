@@ -13,6 +13,18 @@ from pathlib import Path
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
+SHARED = (
+    "limit",
+    "max_tokens",
+    "samples",
+    "temperature",
+    "top_p",
+    "splitter",
+    "reward_model",
+    "reward_convention",
+)
+"""Options of `evaluate` that are settings of the same name."""
+
 OURS = ("iterative_grpo", "reward_models", "verifiers", "pipelines")
 
 
@@ -72,16 +84,34 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--quiet", action="store_true", help="no progress")
     run.set_defaults(action=do_run)
 
-    evaluate = commands.add_parser("evaluate", help="greedy accuracy of a model")
+    evaluate = commands.add_parser(
+        "evaluate", help="accuracy of a model: greedy, pass@k, maj@k, rm@k; resumes"
+    )
     evaluate.add_argument("model", help="path or hub name")
     evaluate.add_argument("--tasks", default="gsm8k", help="comma-separated, e.g. gsm8k,math500")
     evaluate.add_argument("--data", type=Path, help="folder of JSON Lines; default: the hub")
-    evaluate.add_argument("--output", type=Path, help="folder for figures and answers")
+    evaluate.add_argument(
+        "--output", type=Path, help="folder for figures and answers; default: evaluations/NAME"
+    )
     evaluate.add_argument("--prompt", help="prompt format; default: each task's own")
     evaluate.add_argument("--engine", default="native", help="sampler")
     evaluate.add_argument("--limit", type=int, help="questions of each task at most")
-    evaluate.add_argument("--max-tokens", type=int, default=1024)
-    evaluate.add_argument("--seed", type=int, default=0)
+    evaluate.add_argument(
+        "--max-tokens", type=int, help="of an answer; default: 1024, or what fits the context"
+    )
+    evaluate.add_argument("--samples", type=int, default=0, help="of each question, beside greedy")
+    evaluate.add_argument("--temperature", type=float, default=0.7, help="of the samples")
+    evaluate.add_argument("--top-p", type=float, default=1.0, help="of the samples")
+    evaluate.add_argument("--k", help="comma-separated; default: powers of two up to --samples")
+    evaluate.add_argument("--reward-model", help="path of one that chooses among samples (rm@k)")
+    evaluate.add_argument(
+        "--reward-convention", help="a file of reward_models/published; default: one made here"
+    )
+    evaluate.add_argument("--splitter", default="lines", help="steps the reward model is read at")
+    evaluate.add_argument("--seed", type=int, default=0, help="of limited tasks and of samples")
+    evaluate.add_argument("--pad-token", help="for tokenizers that name no pad token")
+    evaluate.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "auto"))
+    evaluate.add_argument("--quiet", action="store_true", help="no progress")
     evaluate.set_defaults(action=do_evaluate)
 
     verify = commands.add_parser("verify", help="verdicts for a file of responses and answers")
@@ -127,19 +157,26 @@ def do_run(options: argparse.Namespace) -> int:
 
 
 def do_evaluate(options: argparse.Namespace) -> int:
-    """Evaluate a model on tasks."""
-    from pipelines.running import evaluate_model
+    """Evaluate a model on tasks, or go on with it."""
+    from pipelines import settings
+    from pipelines.config import EvaluateSettings, PolicySettings
+    from pipelines.evaluation.command import evaluate_model
 
+    raw = {name: value for name, value in vars(options).items() if name in SHARED}
+    raw |= {"tasks": options.tasks.split(","), "k": options.k and options.k.split(",")}
     evaluate_model(
-        options.model,
-        tuple(options.tasks.split(",")),
+        settings.check(EvaluateSettings, raw),
+        PolicySettings(
+            model=options.model,
+            prompt=options.prompt,
+            pad_token=options.pad_token,
+            dtype=options.dtype,
+        ),
         data=options.data,
         output=options.output,
-        prompt=options.prompt,
         engine=options.engine,
-        limit=options.limit,
-        max_tokens=options.max_tokens,
         seed=options.seed,
+        quiet=options.quiet,
     )
     return DONE
 

@@ -24,6 +24,8 @@ def conflicts(config: Config) -> Iterator[str]:
         ("iterative_grpo.engines", config.engine, "engine"),
         ("verifiers.conventions", config.verifier, "verifier"),
         ("pipelines.prompts", config.policy.prompt, "prompt"),
+        ("iterative_grpo.splitters", config.evaluate.splitter, "splitter"),
+        ("reward_models.published", config.evaluate.reward_convention, "reward convention"),
         *(
             ("pipelines.datasets", task.partition("/")[0], "evaluation task")
             for task in config.evaluate.tasks

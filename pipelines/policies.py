@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iterative_grpo import timing
+from iterative_grpo import plugins, timing
+from iterative_grpo.protocols import Engine
+from pipelines.artifacts import fingerprint_of, sha256
 from pipelines.config import PolicySettings
 
 
@@ -50,6 +53,65 @@ def save(model: Any, tokenizer: Any, path: Path) -> None:
         tokenizer.save_pretrained(path)
 
 
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A policy that can be sampled. `model` is None where the engine holds a copy of its own."""
+
+    engine: Engine
+    tokenizer: Any
+    context: int | None
+    model: Any | None
+
+
+def load_sampler(path: str | Path, settings: PolicySettings, engine: str) -> Sampler:
+    """Return a policy in an engine by name; one that reads checkpoints itself gets the path.
+
+    Raises PolicyError as `load` does, and where the engine is not installed.
+    """
+    module = plugins.find("iterative_grpo.engines", engine, "engine")
+    if not getattr(module, "READS_CHECKPOINTS", False):
+        model, tokenizer = load(path, settings)
+        return Sampler(module.load(model, tokenizer), tokenizer, context_of(model), model)
+    from transformers import AutoConfig
+
+    tokenizer = load_tokenizer(path, settings)
+    try:
+        config = AutoConfig.from_pretrained(str(path), trust_remote_code=settings.trust_remote_code)
+        sampler = module.load(path, tokenizer)
+    except (OSError, ValueError, ImportError) as error:
+        raise PolicyError(f"policy {path} with engine {engine}: {error}") from None
+    return Sampler(sampler, tokenizer, positions(config), None)
+
+
+def load_tokenizer(path: str | Path, settings: PolicySettings) -> Any:
+    """Return a policy's tokenizer; PolicyError without one, or without its EOS and pad tokens."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(path), padding_side="left", trust_remote_code=settings.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise PolicyError(f"policy {path}: its tokenizer cannot be loaded: {error}") from None
+    check_tokenizer(tokenizer, str(path), settings)
+    return tokenizer
+
+
+def identity(path: str | Path) -> str:
+    """Return what tells a checkpoint from others: of a folder, the sha256 over its files.
+
+    Of a released model it is the commit in the hub's cache, or the name where none is known.
+    """
+    folder = Path(path)
+    if folder.is_dir():
+        files = sorted(file for file in folder.iterdir() if file.is_file())
+        return fingerprint_of({file.name: sha256(file) for file in files})
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    config = cached_file(str(path), "config.json", _raise_exceptions_for_missing_entries=False)
+    return extract_commit_hash(config, None) or str(path)
+
+
 def device() -> str:
     """Return where models run: an accelerator if there is one."""
     import torch
@@ -69,12 +131,17 @@ def check_tokenizer(tokenizer: Any, name: str, settings: PolicySettings) -> None
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.unk_token_id:
         raise PolicyError(
             f"the tokenizer of {name} has no pad token; name one of its tokens with "
-            "policy.pad_token (for base models often the EOS token "
+            "policy.pad_token (of a command: --pad-token; for base models often the EOS token "
             f"{tokenizer.eos_token!r} or a reserved one)"
         )
 
 
 def context_of(model: Any) -> int | None:
     """Return how many positions a model has, None if its configuration does not say."""
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return positions if isinstance(positions, int) and positions > 0 else None
+    return positions(model.config)
+
+
+def positions(config: Any) -> int | None:
+    """Return how many positions a model of this configuration has, None if it does not say."""
+    found = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return found if isinstance(found, int) and found > 0 else None

@@ -28,10 +28,7 @@ def check(config: Config, progress: Progress) -> None:
         shown = "; ".join(split.rejected[:3])
         progress.note(f"left out for unreadable golds: {len(split.rejected)} ({shown})")
     for task in tasks(config):
-        progress.note(
-            f"evaluate on {task.name}: {len(task.problems)} problems, "
-            f"sha256 {task.fingerprint[:12]}{'; ' + task.note if task.note else ''}"
-        )
+        progress.note(f"evaluate on {task.line}")
     for line in decontamination.lines(questions.contamination(config)):
         progress.note(line)
 

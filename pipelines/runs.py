@@ -87,7 +87,7 @@ class Run:
     def __enter__(self) -> Run:
         try:
             (self.path / "metrics").mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.path / "lock")
+            self._lock = lock(self.path / "lock")
             (self.path / "config.yaml").write_text(
                 yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
                 encoding="utf-8",
@@ -164,7 +164,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _lock(path: Path) -> IO[str]:
+def lock(path: Path) -> IO[str]:
     """Hold a lock that the operating system drops when the process ends, however it ends."""
     handle = path.open("a+", encoding="utf-8")
     try:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import ValidationError
 
 from pipelines.config import Config, Section
+
+Checked = TypeVar("Checked", bound=Section)
 
 
 class ConfigError(ValueError):
@@ -31,8 +33,13 @@ def load(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Con
     unknown = list(_unknown_keys(raw, Config, ""))
     if unknown:
         raise ConfigError("\n".join(unknown))
+    return check(Config, raw)
+
+
+def check(section: type[Checked], raw: Mapping[str, Any]) -> Checked:
+    """Return a section's settings from raw values; ConfigError names what does not fit."""
     try:
-        return Config.model_validate(raw)
+        return section.model_validate(raw)
     except ValidationError as error:
         raise ConfigError("\n".join(_plainly(error))) from None
 

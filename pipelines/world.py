@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +65,20 @@ def current(expected: int = 1) -> World:
             f"{world.size}; check launch.config_file, or set launch.processes={world.size}"
         )
     return world
+
+
+def joined() -> World:
+    """Return this process's place among those that `accelerate launch` started for a command.
+
+    Alone if none did. The processes wait for each other for days rather than half an hour: their
+    parts of an evaluation may take very different times.
+    """
+    place = World(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    if place.size > 1:
+        from accelerate import PartialState
+
+        PartialState(timeout=datetime.timedelta(days=7))
+    return place
 
 
 def shard(name: str, rank: int) -> str:

@@ -20,6 +20,9 @@ from iterative_grpo.engines import _endings
 from iterative_grpo.engines._endings import Sampled
 from iterative_grpo.types import Completion, Prompt, Sampling
 
+READS_CHECKPOINTS = True
+"""`load` takes a checkpoint's folder or name, where other engines take a live model."""
+
 
 class Engine:
     """Samples with a `vllm.LLM` that was made for one checkpoint."""

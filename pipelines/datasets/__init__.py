@@ -15,10 +15,11 @@ from typing import Protocol, cast
 
 from iterative_grpo import plugins
 from iterative_grpo.types import Problem
+from pipelines.datasets._content import checksum
 from pipelines.datasets._jsonl import DataError
 from pipelines.datasets._split import Rows, Split
 
-__all__ = ["DataError", "DataSet", "Rows", "Split", "find", "load"]
+__all__ = ["DataError", "DataSet", "Rows", "Split", "checksum", "find", "load"]
 
 
 class DataSet(Protocol):
@@ -88,6 +89,8 @@ def load(
         source=rows.source,
         rejected=(*rows.rejected, *rejected),
         note=rows.note,
+        official=rows.official,
+        rows=len(rows.problems),
     )
 
 

@@ -13,6 +13,7 @@ class Rows:
 
     `fingerprint` is the sha256 of what was read, `source` says in words where it came from, `note`
     how it differs from the official set (empty when it does not), `rejected` names rows left out.
+    `official` says that the rows were compared with the official set and are equal.
     """
 
     problems: tuple[Problem, ...]
@@ -20,11 +21,15 @@ class Rows:
     source: str
     note: str = ""
     rejected: tuple[str, ...] = ()
+    official: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One split of a data set, ready for use. `rejected` names rows left out for their golds."""
+    """One split of a data set, ready for use. `rejected` names rows left out for their golds.
+
+    `rows` is the size of the split that the problems were chosen from.
+    """
 
     name: str
     split: str
@@ -33,6 +38,8 @@ class Split:
     source: str
     rejected: tuple[str, ...] = ()
     note: str = ""
+    official: bool = False
+    rows: int = 0
 
 
 class UnknownSplit(ValueError):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from iterative_grpo.types import Problem
 from pipelines.datasets._carving import carve, question_key
+from pipelines.datasets._content import checksum
 from pipelines.datasets._jsonl import DataError, LineReader, Row, check_row
 from pipelines.datasets._split import Rows, refuse_split
 
@@ -19,13 +20,15 @@ ProblemOfRow = Callable[[Row, str], Problem]
 
 @dataclass(frozen=True, slots=True)
 class Official:
-    """What the complete, unaltered file of a split has: how many rows, and the sha256 of its bytes.
+    """What the complete, unaltered split has: how many rows, and checksums, None where unknown.
 
-    The checksum is None where the set has no order of its own and so no one file.
+    `sha256` is of its file's bytes, `content` of its questions and golds (`_content.checksum`; rows
+    without an answer left out). A set without an order of its own has no one file.
     """
 
     rows: int
     sha256: str | None = None
+    content: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ def read_table(table: Table, split: str, path: Path | None, problem_of_row: Prob
     if not rows.problems:
         raise DataError(f"{source}: no rows")
     problems = rows.problems
+    official = table.official[stored]
+    note = _compare(official, rows, fingerprint, is_file=path is not None)
     if stored == "train":
         train, validation = carve(problems)
         problems = validation if split == "validation" else train
@@ -81,8 +86,9 @@ def read_table(table: Table, split: str, path: Path | None, problem_of_row: Prob
         problems=tuple(problems),
         fingerprint=fingerprint,
         source=source,
-        note=_compare(table.official[stored], rows.count, fingerprint, is_file=path is not None),
+        note=note,
         rejected=tuple(rows.rejected),
+        official=not note and (official.sha256 or official.content) is not None,
     )
 
 
@@ -172,9 +178,17 @@ def _hub_rows(table: Table, split: str) -> Iterator[Row]:
             yield check_row(row, table.fields, f"{table.hub}, {split}, row {number}")
 
 
-def _compare(official: Official, rows: int, sha256: str, *, is_file: bool) -> str:
-    if rows != official.rows:
-        return f"{rows} rows, not the official {official.rows}"
-    if is_file and official.sha256 is not None and sha256 != official.sha256:
-        return f"all {rows} rows, but other bytes than the official file (sha256 {sha256[:12]})"
+def _compare(official: Official, rows: _Rows, sha256: str, *, is_file: bool) -> str:
+    """Say how rows differ from the official set, by their number, then by what they ask."""
+    differs = "differs from the published set: "
+    if rows.count != official.rows:
+        return f"{differs}{official.rows:,} rows expected, {rows.count:,} found"
+    if is_file and official.sha256 == sha256:
+        return ""
+    if official.content is not None:
+        found = checksum(rows.problems)
+        if found != official.content:
+            return f"{differs}all {rows.count:,} rows, other questions or answers ({found[:12]})"
+    elif is_file and official.sha256 is not None:
+        return f"{differs}all {rows.count:,} rows, other bytes (sha256 {sha256[:12]})"
     return ""

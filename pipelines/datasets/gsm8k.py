@@ -22,8 +22,16 @@ TABLE = Table(
     configurations=("main",),
     fields=("question", "answer"),
     official={
-        "train": Official(7473, "17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465"),
-        "test": Official(1319, "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14"),
+        "train": Official(
+            7473,
+            sha256="17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465",
+            content="2944b91e793b33b3da693b3426537e1da6e2d0fc39512954e30b93f57b4b0370",
+        ),
+        "test": Official(
+            1319,
+            sha256="3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14",
+            content="228ac26460d42c879f304009ad9915cef6bfaa77a9d26eab825f55c81d466f14",
+        ),
     },
 )
 

@@ -20,7 +20,11 @@ TABLE = Table(
     hub="HuggingFaceH4/MATH-500",
     fields=("problem", "solution", "answer", "subject", "level", "unique_id"),
     official={
-        "test": Official(500, "35dc41080a3680858b27fa7e0533d2d547825316fc5dafe5d316f4ccc5a06132")
+        "test": Official(
+            500,
+            sha256="35dc41080a3680858b27fa7e0533d2d547825316fc5dafe5d316f4ccc5a06132",
+            content="d70c5c04fb05cf7dcc268091163c75e49591d243924b373e143e38c306ffd086",
+        )
     },
 )
 

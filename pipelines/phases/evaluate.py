@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from iterative_grpo import plugins
 from iterative_grpo.divergence import kl
 from iterative_grpo.types import Sampling
 from pipelines import policies, questions, world
 from pipelines.artifacts import write_json
 from pipelines.config import Config
 from pipelines.phases import sample
+from pipelines.policies import Sampler
 from pipelines.runs import Job, Phase
 
 if TYPE_CHECKING:
-    from pipelines.evaluation import Task
+    from pipelines.evaluation.rendering import Rendered
+    from pipelines.evaluation.tasks import Task
 
 
 def settings(config: Config) -> Mapping[str, Any]:
@@ -30,7 +30,7 @@ def settings(config: Config) -> Mapping[str, Any]:
     }
 
 
-PHASE = Phase("evaluate", settings)
+PHASE = Phase("evaluate", settings, resumable=True)
 
 QUESTIONS_SEED = 0
 """Chooses the questions of a limited task: the same in every run, whatever the run's own seed."""
@@ -41,47 +41,31 @@ MEASURED = 64
 
 def run(job: Job) -> None:
     """Write DATASET.SPLIT.json (figures) and DATASET.SPLIT.answers.jsonl for each task."""
-    from pipelines.evaluation import Task, evaluate, figures
+    from pipelines.evaluation.evaluating import evaluate
 
     config = job.config
     place = world.current(config.launch.processes)
-    model, tokenizer = policies.load(job.inputs["policy"] / "policy", config.policy)
-    engine = plugins.find("iterative_grpo.engines", config.engine).load(model, tokenizer)
-    for task in tasks(config):
-        own = Task(
-            task.name,
-            tuple(place.share(task.problems)),
-            task.fingerprint,
-            task.note,
-            task.verifier,
-            task.prompt,
-        )
-        stem = task.name.replace("/", ".")
-        answers = f"{stem}.answers.jsonl"
-        evaluate(
-            own,
-            engine,
-            tokenizer,
-            config.evaluate.max_tokens or config.max_tokens,
-            job.progress,
-            job.output / world.shard(answers, place.rank),
-        )
-        place.merge(job.output, answers)
-        if place.first:
-            with (job.output / answers).open(encoding="utf-8") as lines:
-                rows = [json.loads(line) for line in lines]
-            write_json(job.output / f"{stem}.json", figures(task, rows))
-        place.wait()
+    sampler = policies.load_sampler(job.inputs["policy"] / "policy", config.policy, config.engine)
+    evaluate(
+        rendered_tasks(config, sampler), sampler.engine, config.evaluate, job.seed, job.output,
+        place, job.progress,
+    )  # fmt: skip
     if place.first and "initial" in job.inputs:
-        write_json(
-            job.output / "divergence.json", {"kl_initial": moved(job, engine, model, tokenizer)}
-        )
+        write_json(job.output / "divergence.json", {"kl_initial": moved(job, sampler)})
     place.wait()
+
+
+def rendered_tasks(config: Config, sampler: Sampler) -> list[Rendered]:
+    """Return the tasks as the policy will see them."""
+    from pipelines.evaluation.rendering import render
+
+    room = config.evaluate.max_tokens or config.max_tokens
+    return [render(task, sampler.tokenizer, sampler.context, room) for task in tasks(config)]
 
 
 def tasks(config: Config) -> list[Task]:
     """Return the configured tasks; their rows are read once a process."""
-    from pipelines.evaluation import load_task
+    from pipelines.evaluation.tasks import load_task
 
     return [
         load_task(
@@ -91,14 +75,17 @@ def tasks(config: Config) -> list[Task]:
     ]
 
 
-def moved(job: Job, engine: Any, policy: Any, tokenizer: Any) -> float:
+def moved(job: Job, sampler: Sampler) -> float:
     """Return the policy's KL from the initial one, on fresh outputs for training questions."""
     config = job.config
+    policy = sampler.model
+    if policy is None:  # the engine holds a copy of its own
+        policy, _ = policies.load(job.inputs["policy"] / "policy", config.policy)
     initial, _ = policies.load(job.inputs["initial"] / "policy", config.policy)
     problems = questions.training(config).problems
     drawn = questions.draw(problems, min(MEASURED, len(problems)), job.seed)
-    rendered = sample.prompts_of(config, drawn, policy, tokenizer)
-    groups = engine.generate(
+    rendered = sample.prompts_of(config, drawn, policy, sampler.tokenizer)
+    groups = sampler.engine.generate(
         rendered,
         Sampling(
             group_size=1,

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.datasets import find, load
+from iterative_grpo.types import Problem
+from pipelines.datasets import checksum, find, load
 from pipelines.datasets._boxed import last_boxed
 from tests.pipelines.datasets.rows import GSM8K, MATH, MATH500, write
 
@@ -93,8 +94,34 @@ def test_last_boxed(solution: str, content: str | None) -> None:
 )
 def test_the_official_sets_load_whole(name: str, split: str, rows: int, real_data: Path) -> None:
     loaded = load(name, split, path=real_data)
-    assert len(loaded.problems) == rows
+    assert len(loaded.problems) == loaded.rows == rows
     assert loaded.note == ""
+    assert loaded.official
+
+
+def test_an_altered_set_says_so_and_one_in_another_order_does_not(
+    real_data: Path, tmp_path: Path
+) -> None:
+    lines = (real_data / "gsm8k" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    file = tmp_path / "gsm8k" / "test.jsonl"
+    file.parent.mkdir()
+    file.write_text("\n".join(reversed(lines)), encoding="utf-8")
+    assert load("gsm8k", "test", path=tmp_path).official
+    row = json.loads(lines[7])
+    lines[7] = json.dumps({**row, "question": row["question"] + " Explain."})
+    file.write_text("\n".join(lines), encoding="utf-8")
+    altered = load("gsm8k", "test", path=tmp_path)
+    assert not altered.official
+    assert "differs from the published set: all 1,319 rows, other questions" in altered.note
+
+
+def test_checksum_tells_questions_and_golds_apart() -> None:
+    def of(*rows: tuple[str, str]) -> str:
+        return checksum(Problem(str(i), q, a, "set") for i, (q, a) in enumerate(rows))
+
+    assert of(("a", "1"), ("b", "2")) == of(("b", "2"), ("a", "1"))
+    different = [(("a", "1"),), (("a", "2"),), (("a1", ""),), (("", "a1"),), (("a", "1"),) * 2]
+    assert len({of(*rows) for rows in different}) == len(different)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -78,7 +78,9 @@ def test_fingerprint_is_the_checksum_of_the_file(folder: Path) -> None:
 
 
 def test_a_partial_set_says_so(folder: Path) -> None:
-    assert load("gsm8k", "test", path=folder).note == "5 rows, not the official 1319"
+    assert load("gsm8k", "test", path=folder).note == (
+        "differs from the published set: 1,319 rows expected, 5 found"
+    )
 
 
 def test_the_own_folder_of_a_set_is_found_too(folder: Path) -> None:
@@ -184,7 +186,7 @@ def test_subjects_of_the_hub_are_read_one_after_the_other(
     expected = [*MATH[3:5], *MATH[:3]]
     assert [each.question for each in rows.problems] == [row["problem"] for row in expected]
     assert [each.id for each in rows.problems] == [f"math/test/{number}" for number in range(5)]
-    assert rows.note == "5 rows, not the official 5000"
+    assert rows.note == "differs from the published set: 5,000 rows expected, 5 found"
 
 
 def test_an_official_row_without_an_answer_is_left_out_and_named(tmp_path: Path) -> None:

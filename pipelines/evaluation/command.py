@@ -1,0 +1,157 @@
+"""The command `evaluate`: a model by itself, on tasks, into a folder that it can go on in."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from iterative_grpo import plugins
+from pipelines import policies, runs, world
+from pipelines.artifacts import LOG, differences, fingerprint_of, write_json
+from pipelines.config import EvaluateSettings, PolicySettings
+from pipelines.evaluation import terminal
+from pipelines.evaluation.evaluating import evaluate
+from pipelines.evaluation.parts import Parts
+from pipelines.evaluation.rendering import Rendered, render
+from pipelines.evaluation.tasks import load_task
+from pipelines.phases.optimize import quiet as quiet_libraries
+from pipelines.progress import Progress
+
+MADE_WITH = "made_with.json"
+
+RECORD = "evaluation.json"
+
+
+class OtherEvaluation(ValueError):
+    """A folder whose answers were made with other settings, another model or other data."""
+
+
+def evaluate_model(
+    settings: EvaluateSettings,
+    policy: PolicySettings,
+    *,
+    data: Path | None = None,
+    output: Path | None = None,
+    engine: str = "native",
+    seed: int = 0,
+    quiet: bool = False,
+) -> list[dict[str, Any]]:
+    """Evaluate a model, print what was asked and found, and return the figures of each task.
+
+    Args:
+        settings: tasks, samples, and what is made of them.
+        policy: the model, and the prompt format if not each task's own.
+        data: folder of JSON Lines; none: the hub.
+        output: where everything goes. A folder of the same evaluation goes on or is shown again;
+            any other that is not empty is refused. None takes evaluations/NAME.
+        engine: the sampler's name.
+        seed: chooses the questions of limited tasks, and seeds the samples.
+        quiet: no progress.
+
+    Raises:
+        OtherEvaluation: `output` holds something else.
+        ValueError: an unknown name, data or prompts that do not fit; nothing was generated yet.
+    """
+    quiet_libraries()
+    place = world.joined()
+    started = time.perf_counter()
+    plugins.check("iterative_grpo.engines", engine, "engine")
+    plugins.check("iterative_grpo.splitters", settings.splitter, "splitter")
+    loaded = [load_task(task, data, settings.limit, seed, policy.prompt) for task in settings.tasks]
+    model = str(policy.model)
+    sampler = policies.load_sampler(model, policy, engine)
+    tasks = [render(it, sampler.tokenizer, sampler.context, settings.max_tokens) for it in loaded]
+    made_with = identity(tasks, settings, policy, engine, seed)
+    folder = output or Path("evaluations") / f"{Path(model).name}-{fingerprint_of(made_with)[:8]}"
+    with claimed(folder, made_with) if place.first else contextlib.nullcontext():
+        if place.first:
+            for rendered in tasks:
+                terminal.show_task(rendered)
+        place.wait()
+        progress = Progress(quiet=quiet or not place.first)
+        found = evaluate(tasks, sampler.engine, settings, seed, folder, place, progress)
+        if place.first:
+            keep(folder, made_with, tasks, found, time.perf_counter() - started)
+            terminal.show_figures(found, folder)
+    return found
+
+
+def identity(
+    tasks: Sequence[Rendered],
+    settings: EvaluateSettings,
+    policy: PolicySettings,
+    engine: str,
+    seed: int,
+) -> dict[str, Any]:
+    """Return all that the figures depend on, as JSON."""
+    return {
+        "model": policy.model,
+        "model_fingerprint": policies.identity(str(policy.model)),
+        "dtype": policy.dtype,
+        "engine": engine,
+        "seed": seed,
+        "evaluate": settings.model_dump(mode="json"),
+        "tasks": {
+            rendered.task.name: {
+                "fingerprint": rendered.task.fingerprint,
+                "content": rendered.task.content,
+                "verifier": rendered.task.verifier,
+                **rendered.as_row(),
+            }
+            for rendered in tasks
+        },
+    }
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, made_with: Mapping[str, Any]) -> Iterator[None]:
+    """Hold a folder that is this evaluation's own, new or begun before.
+
+    Raises OtherEvaluation if it holds anything else (nothing in it is changed), RunError if another
+    process works in it.
+    """
+    stored = folder / LOG / MADE_WITH
+    if stored.exists():
+        different = differences(json.loads(stored.read_text(encoding="utf-8")), made_with)
+        if different:
+            raise OtherEvaluation(
+                f"{folder} holds another evaluation: {'; '.join(different)}. Set them back to go "
+                "on with it, or give --output another folder"
+            )
+    elif folder.exists() and any(item.name not in (LOG, "lock") for item in folder.iterdir()):
+        raise OtherEvaluation(
+            f"{folder} is not empty and holds no evaluation; give --output another folder"
+        )
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    with runs.lock(folder / "lock"):
+        if not stored.exists():
+            write_json(stored, made_with)
+        yield
+
+
+def keep(
+    folder: Path,
+    made_with: Mapping[str, Any],
+    tasks: Sequence[Rendered],
+    found: Sequence[Mapping[str, Any]],
+    total: float,
+) -> None:
+    """Write the record of the whole evaluation; one that is there is of the same answers."""
+    if (folder / RECORD).exists():
+        return
+    seconds = {
+        rendered.task.name: Parts(folder, rendered.task.stem).seconds() for rendered in tasks
+    }
+    write_json(
+        folder / RECORD,
+        {
+            **made_with,
+            "versions": runs.versions(),
+            "seconds": {"last_start": round(total, 3), **seconds},
+            "figures": list(found),
+        },
+    )

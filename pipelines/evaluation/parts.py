@@ -1,0 +1,91 @@
+"""Rows on their way to a task's file: kept through kill -9, joined when all are there.
+
+While a task is being answered, each run of neighbouring questions is one file of
+`STEM.parts/BEGIN-END.jsonl`, flushed and named in one step: it is whole or it is not there. So any
+number of processes may work on a task, and one that was killed goes on with the questions that no
+file covers. `log/` holds what differs between equal evaluations: seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from iterative_grpo import timing
+from pipelines.artifacts import LOG, write_bytes, write_json
+
+
+class Parts:
+    """The finished part of a task's rows."""
+
+    def __init__(self, folder: Path, stem: str) -> None:
+        self.answers = folder / f"{stem}.answers.jsonl"
+        self._seconds = folder / LOG / f"{stem}.seconds.json"
+        self._folder = folder / f"{stem}.parts"
+        self._log = folder / LOG / f"{stem}.parts"
+
+    def missing(self, questions: int, at_once: int) -> list[range]:
+        """Return the runs of questions without rows, each of `at_once` questions at most."""
+        if self.answers.exists():
+            return []
+        runs: list[range] = []
+        begin = 0
+        for done in [*self._done(), range(questions, questions)]:
+            runs += [
+                range(start, min(start + at_once, done.start))
+                for start in range(begin, done.start, at_once)
+            ]
+            begin = done.stop
+        return runs
+
+    def add(
+        self, run: range, rows: Sequence[Mapping[str, Any]], seconds: Mapping[str, float]
+    ) -> None:
+        """Keep the rows of a run of questions, and the seconds that they took."""
+        name = f"{run.start:07d}-{run.stop:07d}"
+        for place in (self._folder, self._log):
+            place.mkdir(parents=True, exist_ok=True)
+        started = time.perf_counter()
+        with timing.part(timing.INPUT_OUTPUT):
+            write_bytes(
+                self._folder / f"{name}.jsonl",
+                (json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows),
+            )
+        written = time.perf_counter() - started
+        write_json(self._log / f"{name}.json", {**seconds, "write": written})
+
+    def join(self) -> None:
+        """Make the task's file of all parts, in the order of the questions."""
+        if not self.answers.exists():
+            write_json(self._seconds, self._spent())
+            names = [f"{run.start:07d}-{run.stop:07d}.jsonl" for run in self._done()]
+            write_bytes(self.answers, ((self._folder / name).read_bytes() for name in names))
+        # Also those that an earlier process joined but was killed before it had removed.
+        for place in (self._folder, self._log):
+            shutil.rmtree(place, ignore_errors=True)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of the joined file."""
+        with self.answers.open(encoding="utf-8") as lines:
+            for line in lines:
+                yield json.loads(line)
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of the joined rows by what they were spent on, over all processes."""
+        found: dict[str, float] = json.loads(self._seconds.read_text(encoding="utf-8"))
+        return found
+
+    def _done(self) -> list[range]:
+        names = sorted(file.stem for file in self._folder.glob("*-*.jsonl"))
+        return [range(*map(int, name.split("-"))) for name in names]
+
+    def _spent(self) -> dict[str, float]:
+        spent: dict[str, float] = {}
+        for file in sorted(self._log.glob("*.json")):
+            for what, seconds in json.loads(file.read_text(encoding="utf-8")).items():
+                spent[what] = spent.get(what, 0.0) + seconds
+        return spent

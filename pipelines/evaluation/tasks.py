@@ -1,0 +1,95 @@
+"""What is evaluated on: a split by name, and how it stands to the published set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from iterative_grpo import plugins
+from iterative_grpo.types import Problem
+from pipelines import datasets, questions
+from pipelines.datasets import Split
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A split to evaluate on: its problems, the verifier's conventions, the prompt format.
+
+    `fingerprint` is the sha256 of what was read, `content` the checksum of the questions asked and
+    their golds (`datasets.checksum`). `state` says in words whether this is the published set.
+    """
+
+    name: str
+    problems: tuple[Problem, ...]
+    fingerprint: str
+    content: str
+    state: str
+    verifier: str
+    prompt: str
+
+    @property
+    def stem(self) -> str:
+        """The name as files have it."""
+        return self.name.replace("/", ".")
+
+    @property
+    def line(self) -> str:
+        """The task in a line for the terminal."""
+        return (
+            f"{self.name}: {len(self.problems):,} questions, {self.state}; "
+            f"sha256 {self.fingerprint[:12]}, questions and answers {self.content[:12]}"
+        )
+
+
+def load_task(
+    name: str, path: Path | None, limit: int | None, seed: int, prompt: str | None = None
+) -> Task:
+    """Load a task named `data set` or `data set/split` (test if no split is named).
+
+    The hub's names of data sets are understood too: `openai/gsm8k`, `openai/gsm8k/train`.
+
+    Raises:
+        UnknownName: no such data set; the nearest name is in the message.
+        ValueError: no such split, or data that cannot be read or used.
+    """
+    dataset, split = _parted(name)
+    module = datasets.find(dataset)
+    made = getattr(module, "MADE", False)
+    if made:
+        path = None  # made on the spot, whatever folder the other tasks are read from
+    rows = questions.load(dataset, split, path, limit, seed, module.VERIFIER, 1.0)
+    return Task(
+        name=f"{dataset}/{split}",
+        problems=rows.problems,
+        fingerprint=rows.fingerprint,
+        content=datasets.checksum(rows.problems),
+        state=f"made here, seed {seed}" if made else _state(rows, limit),
+        verifier=module.VERIFIER,
+        prompt=prompt or module.PROMPT,
+    )
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """Return (data set, split) of a task's name."""
+    for known in plugins.names("pipelines.datasets"):
+        table = getattr(datasets.find(known), "TABLE", None)
+        hub = getattr(table, "hub", None)
+        if hub is not None and (name == hub or name.startswith(f"{hub}/")):
+            name = known + name.removeprefix(hub)
+    dataset, _, split = name.partition("/")
+    return dataset.strip(), split or "test"
+
+
+def _state(rows: Split, limit: int | None) -> str:
+    """Say which part of the split this is, and how the split stands to the published one."""
+    parts = []
+    if limit is not None and limit < rows.rows:
+        parts.append(f"{min(limit, rows.rows):,} of {rows.rows:,} rows (limit)")
+    if rows.note:
+        parts.append(rows.note)
+    elif rows.official:
+        parts.append("of the complete published set" if parts else "complete")
+    if rows.rejected:
+        shown = "; ".join(rows.rejected[:3]) + ("; ..." if len(rows.rejected) > 3 else "")
+        parts.append(f"{len(rows.rejected)} left out ({shown})")
+    return "; ".join(parts) or "not compared with a published set"

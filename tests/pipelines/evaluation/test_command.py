@@ -1,0 +1,235 @@
+"""The command `evaluate`: what it makes, what it refuses, and that it goes on after kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import cli
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def arguments(model: Path, data: Path, output: Path, *more: str) -> list[str]:
+    base = ["evaluate", str(model), "--tasks", "gsm8k", "--data", str(data)]
+    return [*base, "--max-tokens", "8", "--output", str(output), *more]
+
+
+def evaluate(model: Path, data: Path, output: Path, *more: str) -> int:
+    return cli.main(arguments(model, data, output, *more))
+
+
+def read(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Return the files that equal evaluations have in common."""
+    names = ("*.answers.jsonl", "*.*.json")
+    return {file.name: file.read_bytes() for name in names for file in folder.glob(name)}
+
+
+def test_it_prints_and_keeps_figures_and_answers(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert evaluate(model, data, out) == cli.DONE
+    printed = capsys.readouterr().out
+    assert "gsm8k/test: 12 questions, differs from the published set: 1,319 rows" in printed
+    figures = read(out / "gsm8k.test.json")
+    rows = lines(out / "gsm8k.test.answers.jsonl")
+    assert figures["n"] == len(rows) == 12
+    assert {row["sample"] for row in rows} == {0}
+    assert figures["correct"] == sum(row["outcome"] == "correct" for row in rows)
+    outcomes = ("correct", "incorrect", "no_answer", "unparsed", "timeout")
+    assert sum(figures[name] for name in outcomes) == 12
+    assert figures["truncated"] == sum(row["finish"] == "length" for row in rows)
+    assert figures["first_prompt"] == f"{rows[0]['question']}\n"
+    assert rows[0]["question"] in printed
+    record = read(out / "evaluation.json")
+    assert record["figures"] == [figures]
+    assert "torch" in record["versions"]
+    assert record["seconds"]["gsm8k/test"].keys() == {"generate", "verify", "write"}
+    assert record["tasks"]["gsm8k/test"]["max_tokens"] == 8
+    assert not list(out.glob("*.parts"))
+
+
+def test_again_it_shows_what_is_there_and_another_evaluation_is_refused(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    evaluate(model, data, out)
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    capsys.readouterr()
+    assert evaluate(model, data, out) == cli.DONE
+    assert "gsm8k/test" in capsys.readouterr().out
+    assert evaluate(model, data, out, "--seed", "1", "--limit", "5") == cli.REFUSED
+    printed = capsys.readouterr().err
+    assert "seed was 0 and is now 1" in printed
+    assert "evaluate.limit was null and is now 5" in printed
+    after = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    assert {f: b for f, b in before.items() if f.name != "lock"} == {
+        f: b for f, b in after.items() if f.name != "lock"
+    }
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine", encoding="utf-8")
+    assert evaluate(model, data, tmp_path / "mine") == cli.REFUSED
+    assert "is not empty" in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+def test_a_weight_that_changed_is_another_model(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "model"
+    copy.mkdir()
+    for file in model.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    assert evaluate(copy, data, tmp_path / "out") == cli.DONE
+    weights = copy / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert evaluate(copy, data, tmp_path / "out") == cli.REFUSED
+    assert "model_fingerprint was" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--tasks", "gsm9k"], "Did you mean 'gsm8k'?"),
+        (["--tasks", "gsm8k/nothing"], "no split 'nothing'"),
+        (["--tasks", "openai/gsm8k/dev"], "gsm8k has no split 'dev'"),
+        (["--engine", "nativ"], "Did you mean 'native'?"),
+        (["--prompt", "plane"], "Did you mean 'plain'?"),
+        (["--data", "/nowhere"], "/nowhere"),
+        (["--max-tokens", "1000"], "context of 256"),
+        (["--max-tokens", "0"], "max_tokens: Input should be greater than 0, found 0"),
+        (["--samples", "2", "--k", "1,4"], "k 4 needs as many samples"),
+        (["--reward-model", "rm"], "raise samples"),
+    ],
+)
+def test_it_refuses_what_cannot_work(
+    more: list[str],
+    message: str,
+    model: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert evaluate(model, data, tmp_path / "out", *more) == cli.REFUSED
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_without_a_field_are_named(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "gsm8k" / "test.jsonl"
+    file.parent.mkdir()
+    file.write_text('{"question": "1 and 1?"}\n', encoding="utf-8")
+    assert evaluate(model, tmp_path, tmp_path / "out") == cli.REFUSED
+    assert "test.jsonl, line 1: no field 'answer'" in capsys.readouterr().err
+
+
+def test_models_without_eos_or_pad_are_refused(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import AutoTokenizer
+
+    for missing, message in (("eos_token", "has no EOS token"), ("pad_token", "has no pad token")):
+        broken = tmp_path / missing
+        broken.mkdir()
+        for file in model.iterdir():
+            (broken / file.name).write_bytes(file.read_bytes())
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        setattr(tokenizer, missing, None)
+        tokenizer.save_pretrained(broken)
+        assert evaluate(broken, data, tmp_path / f"out-{missing}") == cli.REFUSED
+        assert message in capsys.readouterr().err
+    said = ("--pad-token", "<eos>")
+    assert evaluate(tmp_path / "pad_token", data, tmp_path / "out", *said) == cli.DONE
+
+
+def test_without_a_length_answers_get_what_fits_and_that_is_said(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", str(model), "--tasks", "gsm8k", "--data", str(data)]
+    assert cli.main([*command, "--output", str(tmp_path / "out")]) == cli.DONE
+    figures = read(tmp_path / "out" / "gsm8k.test.json")
+    assert 150 < figures["max_tokens"] < 256
+    said = f"answers have at most {figures['max_tokens']} tokens: the context is 256"
+    assert said in capsys.readouterr().out
+    longest = max(row["tokens"] for row in lines(tmp_path / "out" / "gsm8k.test.answers.jsonl"))
+    assert longest <= figures["max_tokens"]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.slow
+def test_killed_it_goes_on_and_ends_alike(model: Path, tmp_path: Path, real_data: Path) -> None:
+    more = ("--limit", "1200", "--max-tokens", "32", "--samples", "3", "--quiet")
+    more += ("--tasks", "arithmetic,arithmetic/validation")
+    assert evaluate(model, real_data, tmp_path / "whole", *more) == cli.DONE
+    broken = tmp_path / "broken"
+    command = [sys.executable, "-m", "pipelines.cli", *arguments(model, real_data, broken, *more)]
+    parts = broken / "arithmetic.test.parts"
+    kills = 0
+    for least in (1, 4):
+        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
+        while process.poll() is None and len(list(parts.glob("*.jsonl"))) < least:
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    assert kills == 2
+    kept = {file.name: file.stat().st_mtime_ns for file in parts.glob("*.jsonl")}
+    assert kept
+    assert not (broken / "evaluation.json").exists()
+    # What a kill in the middle of a write leaves behind is not taken for rows.
+    (parts / "9999999-9999999.jsonl.new").write_text('{"problem_id": "cut', encoding="utf-8")
+    subprocess.run(command, env=environment(), check=True, stdout=subprocess.DEVNULL)
+    assert results(broken) == results(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_questions(model: Path, data: Path, tmp_path: Path) -> None:
+    more = ("--samples", "2")
+    assert evaluate(model, data, tmp_path / "one", *more) == cli.DONE
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--multi_gpu", "--main_process_port", "0", "-m", "pipelines.cli"]
+    command = [*launch, *arguments(model, data, tmp_path / "two", *more)]
+    shown = subprocess.run(
+        command,
+        env={**environment(), "ACCELERATE_USE_CPU": "true"},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    ).stdout
+    assert shown.count("first prompt") == 1
+    one, two = (lines(tmp_path / name / "gsm8k.test.answers.jsonl") for name in ("one", "two"))
+    assert [(row["problem_id"], row["sample"]) for row in two] == [
+        (row["problem_id"], row["sample"]) for row in one
+    ]
+    greedy = [[row["response"] for row in rows if row["sample"] == 0] for rows in (one, two)]
+    assert greedy[0] == greedy[1]

@@ -43,6 +43,7 @@ SMALL_SETS = {
         "Answer": "8.0",
     },
     "asdiv": {"body": "Ida had 9 figs.", "question": "How many?", "answer": "1,009 (figs)"},
+    "mawps": {"question": "Ida shared 56 figs among 9. How many each?", "result": "56/9"},
     "aime": {"problem": "Find $9\\cdot 8+1$.", "solution": "It is 73.", "answer": "073"},
 }
 
@@ -52,6 +53,7 @@ SMALL_SETS = {
     [
         ("svamp", "Ida had 9 figs. She ate 1. How many are left?", "8"),
         ("asdiv", "Ida had 9 figs. How many?", "1009"),
+        ("mawps", "Ida shared 56 figs among 9. How many each?", "56/9"),
         ("aime", "Find $9\\cdot 8+1$.", "73"),
     ],
 )

@@ -127,6 +127,16 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("run", type=Path, help="a run's folder")
     report.set_defaults(action=do_report)
 
+    compare = commands.add_parser("compare", help="two evaluations, question by question")
+    compare.add_argument("first", type=Path, metavar="A", help="a run's or evaluation's folder")
+    compare.add_argument("second", type=Path, metavar="B", help="the one to measure against A")
+    compare.add_argument("--iteration", type=int, help="of runs; default: the last evaluated")
+    compare.add_argument(
+        "--common", action="store_true", help="only what both answered, where that differs"
+    )
+    compare.add_argument("--output", type=Path, help="folder for the page and the figures")
+    compare.set_defaults(action=do_compare)
+
     credit = commands.add_parser(
         "compare-credit", help="what each credit rule makes of a run's rollouts"
     )
@@ -209,6 +219,22 @@ def do_report(options: argparse.Namespace) -> int:
     print(report.summary(options.run))
     for reason in files.left_out:
         print(f"left out: {reason}")
+    return DONE
+
+
+def do_compare(options: argparse.Namespace) -> int:
+    """Compare two evaluations on the same questions."""
+    from pipelines import comparison
+
+    done = comparison.compare(
+        options.first,
+        options.second,
+        iteration=options.iteration,
+        common=options.common,
+        output=options.output,
+    )
+    print(done.text)
+    print(f"{done.folder}: {', '.join(file.name for file in done.files)}")
     return DONE
 
 

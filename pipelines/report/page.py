@@ -7,18 +7,17 @@ out of its place could do nothing.
 from __future__ import annotations
 
 import base64
-import importlib.resources
-import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from pipelines.report import contamination, samples, spent, table
+from pipelines.report.markup import document
+from pipelines.report.markup import table as _table
+from pipelines.report.markup import text as _text
 from pipelines.report.pictures import Picture
 from pipelines.report.pictures.duration import duration, shares
 from pipelines.report.run import Run, accuracy
-from pipelines.report.visible import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +52,7 @@ def render(run: Run, drawn: Sequence[Drawn], left_out: Sequence[LeftOut]) -> str
             _notes(run),
         ]
     )
-    template = importlib.resources.files("pipelines.report").joinpath("page.html")
-    page = string.Template(template.read_text(encoding="utf-8"))
-    return page.substitute(title=_text(f"{run.path.name} - iterative-grpo"), body=body)
+    return document(f"{run.path.name} - iterative-grpo", body)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -65,10 +62,6 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", "" if value is None else str(value)
-
-
-def _text(text: str) -> str:
-    return escape(visible(text), quote=True)
 
 
 def _header(run: Run) -> str:
@@ -94,17 +87,6 @@ def _header(run: Run) -> str:
     )
     name = _text(run.path.name)
     return f'<h1>{name}</h1><p class="faint">{_text(about)}</p><dl class="facts">{cells}</dl>'
-
-
-def _table(made: table.Table) -> str:
-    head = "".join(f"<th>{_text(heading)}</th>" for heading in made.headings)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in made.rows
-    )
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
 
 
 def _results(run: Run) -> str:

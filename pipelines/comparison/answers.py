@@ -1,0 +1,191 @@
+"""One side of a comparison: the stored answers of an evaluation, by task and question."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.artifacts import MANIFEST
+
+ANSWERS = ".answers.jsonl"
+
+CONDITIONS = ("prompt", "stop", "max_tokens", "verifier", "engine", "seed")
+"""What a difference may be due to besides the policy, where the figures state it."""
+
+
+class NoAnswers(ValueError):
+    """A folder without a finished evaluation that can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer with its verdict. Of a question, sample 0 is greedy and the others are drawn."""
+
+    outcome: str
+    extracted: str
+    response: str
+    truncated: bool
+
+    @property
+    def correct(self) -> bool:
+        """Whether the verifier found it right."""
+        return self.outcome == "correct"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question of a task with all its answers, by sample."""
+
+    id: str
+    text: str
+    gold: str
+    answers: Mapping[int, Answer]
+
+    @property
+    def greedy(self) -> Answer | None:
+        """The greedy answer, if there is one."""
+        return self.answers.get(0)
+
+    @property
+    def sampled(self) -> list[Answer]:
+        """The answers that were drawn."""
+        return [answer for sample, answer in self.answers.items() if sample > 0]
+
+
+Key = tuple[str, str, int]
+"""What makes questions of two sides the same: text, gold, and which of such twins in its set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A task's questions in order, with the data's fingerprint and the conditions, if stated."""
+
+    task: str
+    fingerprint: str
+    conditions: Mapping[str, Any]
+    questions: Mapping[Key, Question]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A folder's evaluations by task; `name` is short, `place` says exactly which folder."""
+
+    name: str
+    place: str
+    evaluations: Mapping[str, Evaluation]
+
+
+def read(path: Path, iteration: int | None = None) -> Side:
+    """Read a run directory's evaluation of an iteration, or an evaluation's own folder.
+
+    Raises:
+        NoAnswers: neither of both, an iteration that is not evaluated, or damaged files.
+    """
+    if not path.is_dir():
+        raise NoAnswers(f"{path}: no such folder; give a run directory or an evaluation's folder")
+    folder, name = path, path.resolve().name
+    if (path / "iterations").is_dir():
+        folder = _evaluated(path, iteration)
+        name = f"{name}-{folder.parent.name}"
+    files = sorted(folder.glob(f"*{ANSWERS}"))
+    if not files:
+        held = ", ".join(sorted(item.name for item in folder.iterdir())[:8]) or "nothing"
+        raise NoAnswers(
+            f"{folder} holds no evaluation: no TASK{ANSWERS} in it, found {held}. Give a run "
+            "directory, or a folder that `iterative-grpo evaluate --output` has filled"
+        )
+    evaluations = [_evaluation(file) for file in files]
+    return Side(name, str(folder), {each.task: each for each in evaluations})
+
+
+def _evaluated(run: Path, iteration: int | None) -> Path:
+    """Return the folder of a run's evaluation: of the last iteration where none is named."""
+    found = {
+        int(manifest.parent.parent.name): manifest.parent
+        for manifest in sorted((run / "iterations").glob(f"*/evaluate/{MANIFEST}"))
+        if manifest.parent.parent.name.isdigit()
+    }
+    if not found:
+        raise NoAnswers(f"{run}: no iteration of this run has been evaluated yet")
+    if iteration is not None and iteration not in found:
+        raise NoAnswers(
+            f"{run}: iteration {iteration} has not been evaluated; evaluated are "
+            f"{', '.join(map(str, found))}"
+        )
+    return found[max(found) if iteration is None else iteration]
+
+
+def _evaluation(file: Path) -> Evaluation:
+    record = file.with_name(file.name.removesuffix(ANSWERS) + ".json")
+    try:
+        figures = json.loads(record.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NoAnswers(
+            f"{file} has no {record.name} beside it: that evaluation is not finished; the command "
+            "that began it goes on with it"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise NoAnswers(f"{record}: cannot be read: {error}") from None
+    if not isinstance(figures, dict) or not isinstance(figures.get("task"), str):
+        raise NoAnswers(f"{record}: expected an evaluation's figures with the key 'task'")
+    return Evaluation(
+        task=figures["task"],
+        fingerprint=str(figures.get("fingerprint", "")),
+        conditions={key: figures[key] for key in CONDITIONS if key in figures},
+        questions=_questions(file),
+    )
+
+
+def _questions(file: Path) -> dict[Key, Question]:
+    asked: dict[str, tuple[str, str]] = {}
+    answers: dict[str, dict[int, Answer]] = {}
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            where = f"{file}, line {number}"
+            row = _row(line, where)
+            identity, text = row["problem_id"], (row["question"], row["answer"])
+            if asked.setdefault(identity, text) != text:
+                raise NoAnswers(f"{where}: {identity} asks something else than a line before it")
+            known = answers.setdefault(identity, {})
+            sample = row.get("sample", len(known))
+            if not isinstance(sample, int) or isinstance(sample, bool) or sample < 0:
+                raise NoAnswers(f"{where}: sample is {sample!r}, expected a number from 0 on")
+            if sample in known:
+                raise NoAnswers(f"{where}: sample {sample} of {identity} stands there twice")
+            known[sample] = _answer(row)
+    if not asked:
+        raise NoAnswers(f"{file}: no answers in it")
+    twins: Counter[tuple[str, str]] = Counter()
+    keyed: dict[Key, Question] = {}
+    for identity, text in asked.items():
+        keyed[*text, twins[text]] = Question(identity, *text, answers[identity])
+        twins[text] += 1
+    return keyed
+
+
+def _row(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        raise NoAnswers(f"{where}: not JSON; the file is damaged") from None
+    keys = ("problem_id", "question", "answer", "outcome", "response")
+    if not isinstance(row, dict):
+        raise NoAnswers(f"{where}: a JSON {type(row).__name__} where an answer is expected")
+    missing = [key for key in keys if not isinstance(row.get(key), str)]
+    if missing:
+        raise NoAnswers(f"{where}: no text under {', '.join(missing)}; this is no answers' file")
+    return row
+
+
+def _answer(row: Mapping[str, Any]) -> Answer:
+    extracted = row.get("extracted")
+    return Answer(
+        outcome=row["outcome"],
+        extracted="" if extracted is None else str(extracted),
+        response=row["response"],
+        truncated=row.get("finish") == "length",
+    )

@@ -90,13 +90,17 @@ def advantage(rollouts: Sequence[Rollout]) -> Figures:
 
 
 def components(rollouts: Sequence[Rollout]) -> Figures:
-    """Return the mean of each part of the reward over the outputs that have it."""
-    return {
-        f"reward/{name}": _mean(
-            _mean(r.rewards.components[name]) for r in rollouts if name in r.rewards.components
-        )
-        for name in sorted({name for r in rollouts for name in r.rewards.components})
-    }
+    """Return the mean of each part of the reward over the outputs that have it.
+
+    `share/NAME` says how many have it, where a mixture does not ask for it everywhere.
+    """
+    figures: Figures = {}
+    for name in sorted({name for r in rollouts for name in r.rewards.components}):
+        having = [r.rewards.components[name] for r in rollouts if name in r.rewards.components]
+        figures[f"reward/{name}"] = _mean(map(_mean, having))
+        if len(having) < len(rollouts):
+            figures[f"share/{name}"] = len(having) / len(rollouts)
+    return figures
 
 
 def by_verdict(rollouts: Sequence[Rollout]) -> Figures:

@@ -63,5 +63,6 @@ class AdaptiveKL(TrainerCallback):
         self._follow(logs or {})
 
     def _follow(self, logs: Mapping[str, Any]) -> None:
-        if "kl" in logs:
-            self._trainer.beta = self._control.next(self._trainer.beta, float(logs["kl"]))
+        kl = logs.get("kl")
+        if kl is not None:  # None: TRL's word for NaN, in a step that has broken the policy
+            self._trainer.beta = self._control.next(self._trainer.beta, float(kl))

@@ -76,6 +76,7 @@ def conflicts(config: Config) -> Iterator[str]:
             "JSON Lines, or leave it out to read from the hub"
         )
     yield from _watch_conflicts(config)
+    yield from _scale_conflicts(config)
     if optimize.vllm != "off" and policy.make is not None:
         yield "optimize.vllm needs a policy.model that vLLM can serve, not policy.make"
     yield from _stop_conflicts(config)
@@ -123,4 +124,33 @@ def _watch_conflicts(config: Config) -> Iterator[str]:
         yield (
             "optimize.watch.retrain_when.kl needs the KL to the initial policy, and "
             "optimize.kl_initial_outputs is 0; set it to 16, say"
+        )
+
+
+def _scale_conflicts(config: Config) -> Iterator[str]:
+    """Yield a credit rule with a threshold for a mixture that moves it."""
+    from pipelines import building
+
+    if config.reward != "mixture" or not building.cuts_steps(config):
+        return  # with one step an output, every rule is normalised before it is used
+    try:
+        rule = plugins.find("iterative_grpo.advantages", config.credit, "credit rule")
+    except plugins.UnknownName:
+        return  # told already
+    mixture = config.mixture
+    verified, others = mixture.verifier_weight + mixture.model_weight, mixture.model_weight
+    worths = {
+        worth
+        for worth, share in (
+            (verified, mixture.verified_share),
+            (others, 1 - mixture.verified_share),
+        )
+        if share > 0
+    }
+    if getattr(rule, "SHARES_ONLY", False) and worths != {1.0}:
+        yield (
+            f"credit {config.credit} asks whether a step's reward is below one half, but in this "
+            f"mixture a right step is worth {verified:g} on verified questions and {others:g} on "
+            "the others, where both must be 1: set mixture.verified_share=1 and weights that add "
+            "up to 1, or take a credit rule without a threshold (sum, min, delta, clip)"
         )

@@ -25,6 +25,9 @@ from dataclasses import dataclass
 
 from iterative_grpo.protocols import Normalize, Rewards
 
+SHARES_ONLY = True
+"""The threshold means something only for rewards in [0, 1], whatever question they belong to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:

@@ -275,6 +275,10 @@ class StepLog:
                 row[RENAMED.get(name, name)] = value
         if self._from_reference and "kl" in row:
             row["kl_initial"] = row["kl"]
+        if self._job.config.reward == "mixture":
+            mixture = self._job.config.mixture
+            row["weight/verifier"] = mixture.verifier_weight
+            row["weight/model"] = mixture.model_weight
         return row
 
     def write(self, row: Mapping[str, Any]) -> None:

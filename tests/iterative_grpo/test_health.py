@@ -119,6 +119,13 @@ def test_belief_is_the_last_ends_score_against_the_verdict() -> None:
     assert "verifier_accuracy" not in figures([rollout("a", (1.0,), score=0.5)])
 
 
+def test_a_part_that_not_all_outputs_have_says_its_share() -> None:
+    outputs = [rollout("a", (1.0,), score=0.5)] + [rollout("b", (1.0,))] * 3
+    found = figures(outputs, 4)
+    assert (found["reward/model"], found["share/model"]) == (0.5, 0.25)
+    assert "share/model" not in figures(GENERATION)
+
+
 def test_a_rule_that_pays_for_steps_shows() -> None:
     """All steps are rated alike, but for their number: `sum` pays outputs above the mean."""
     from iterative_grpo.advantages.sum import Rule

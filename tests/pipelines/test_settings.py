@@ -11,6 +11,7 @@ from pipelines import questions, settings
 from pipelines.plan import plan
 from pipelines.settings import ConfigError
 from pipelines.world import LaunchError, World, current
+from tests.pipelines import toy
 
 SHIPPED = sorted(settings.SHIPPED.glob("*.yaml"))
 
@@ -117,3 +118,29 @@ def test_drawing_takes_each_once_before_any_twice() -> None:
         assert {p.id for p in drawn[begin : begin + 5]} == {p.id for p in problems}
     assert questions.draw(problems, 12, seed=3) == drawn
     assert questions.draw(problems, 12, seed=4) != drawn
+
+
+@pytest.mark.parametrize(
+    ("mixture", "fits"),
+    [
+        ("{verified_share: 0.1}", False),
+        ("{verified_share: 1, verifier_weight: 0.3, model_weight: 0.7}", True),
+        ("{verified_share: 0, verifier_weight: 5, model_weight: 1}", True),
+        ("{verified_share: 0.1, verifier_weight: 0.5, model_weight: 0.5}", False),
+        ("{verified_share: 0.1, verifier_weight: 0, model_weight: 1}", True),
+    ],
+)
+def test_a_threshold_is_refused_for_a_mixture_that_moves_it(
+    mixture: str, fits: bool, tmp_path: Path
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    overrides = ["reward=mixture", f"mixture={mixture}", "supervision=process"]
+    threshold = [*overrides, "credit=first_error"]
+    if fits:
+        toy.config(tmp_path, data, *threshold)
+    else:
+        with pytest.raises(ConfigError, match="a right step is worth"):
+            toy.config(tmp_path, data, *threshold)
+    toy.config(tmp_path, data, *overrides)
+    # With one step an output the threshold decides nothing.
+    toy.config(tmp_path, data, *threshold, "supervision=outcome")

@@ -3,9 +3,9 @@
 PURE (arXiv:2504.15275) found verified rewards on about 10 % of the questions enough to stop a
 policy from gaming its reward model. On a verified question the reward is
 w_v verifier + w_m model, on the others w_m model. A group is one question, so that its outputs are
-compared by one formula; between questions the normalisation of the group removes the scale. Where it
-is the batch's or none, verified questions weigh more, and a credit rule with a threshold would meet
-two scales (refused with the settings).
+compared by one formula; between questions the normalisation of the group removes the scale. Where
+it is the batch's or none, verified questions weigh more, and a credit rule with a threshold would
+meet two scales (refused with the settings).
 """
 
 from __future__ import annotations

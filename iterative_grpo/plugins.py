@@ -33,7 +33,7 @@ def check(package: str, name: str, kind: str) -> str:
     canonical = name.replace("-", "_")
     if canonical in known:
         return canonical
-    near = difflib.get_close_matches(canonical, known, n=1)
+    near = difflib.get_close_matches(canonical.lower(), known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise UnknownName(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iterative_grpo import plugins
-from pipelines import prompts
+from pipelines import datasets, prompts
 
 if TYPE_CHECKING:
     from pipelines.config import Config
@@ -27,7 +27,7 @@ def conflicts(config: Config) -> Iterator[str]:
         ("iterative_grpo.splitters", config.evaluate.splitter, "splitter"),
         ("reward_models.published", config.evaluate.reward_convention, "reward convention"),
         *(
-            ("pipelines.datasets", task.partition("/")[0], "evaluation task")
+            ("pipelines.datasets", datasets.parted(task)[0], "evaluation task")
             for task in config.evaluate.tasks
         ),
     ):

@@ -19,7 +19,7 @@ from pipelines.datasets._content import checksum
 from pipelines.datasets._jsonl import DataError
 from pipelines.datasets._split import Rows, Split
 
-__all__ = ["DataError", "DataSet", "Rows", "Split", "checksum", "find", "load"]
+__all__ = ["DataError", "DataSet", "Rows", "Split", "checksum", "find", "load", "parted"]
 
 
 class DataSet(Protocol):
@@ -40,6 +40,19 @@ class DataSet(Protocol):
 def find(name: str) -> DataSet:
     """Return the data set called `name`; an unknown one is refused with the known names."""
     return cast(DataSet, plugins.find("pipelines.datasets", name, "data set"))
+
+
+def parted(task: str) -> tuple[str, str]:
+    """Return (data set, split) of an evaluation task's name: the test split where none is named.
+
+    The hub's names of data sets are understood too: `openai/gsm8k`, `openai/gsm8k/train`.
+    """
+    for known in plugins.names("pipelines.datasets"):
+        hub = getattr(getattr(find(known), "TABLE", None), "hub", None)
+        if hub is not None and (task == hub or task.startswith(f"{hub}/")):
+            task = known + task.removeprefix(hub)
+    dataset, _, split = task.partition("/")
+    return dataset.strip(), split or "test"
 
 
 def load(

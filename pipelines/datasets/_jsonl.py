@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,6 +46,8 @@ class LineReader:
 
     def _row(self, number: int, line: bytes) -> Row:
         where = f"{self._path}, line {number}"
+        if line.startswith(codecs.BOM_UTF8):
+            raise DataError(f"{where}: a byte order mark; save the file as UTF-8 without one")
         try:
             value = json.loads(line.decode("utf-8"))
         except UnicodeDecodeError as error:

@@ -38,7 +38,8 @@ class Table:
     `official` has one entry a file that exists, by split; `configurations` are the hub's, read one
     after the other. `fields` begins with the question's. `unanswered` are the official rows that
     have no answer, by `question_key`: they are left out and named, any other such row is an error.
-    `hub_splits` are our splits whose name on the hub is another.
+    `hub_splits` are our splits whose name on the hub is another. `unique` is the field that names a
+    row, where there is one: no two rows may share it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Table:
     configurations: tuple[str | None, ...] = (None,)
     unanswered: frozenset[str] = frozenset()
     hub_splits: Mapping[str, str] = field(default_factory=dict)
+    unique: str | None = None
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -75,10 +77,13 @@ def read_table(table: Table, split: str, path: Path | None, problem_of_row: Prob
     else:
         fingerprint, source = _from_folder(rows, table, stored, path)
     if not rows.problems:
-        raise DataError(f"{source}: no rows")
+        wanted = ", ".join(table.fields)
+        raise DataError(f"{source}: no rows; each line must be a JSON object with {wanted}")
     problems = rows.problems
     official = table.official[stored]
     note = _compare(official, rows, fingerprint, is_file=path is not None)
+    if rows.repeated and (note or official.content is None):
+        note = "; ".join(filter(None, [note, rows.repetition]))
     if stored == "train":
         train, validation = carve(problems)
         problems = validation if split == "validation" else train
@@ -108,13 +113,17 @@ def find_file(table: Table, split: str, path: Path) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    looked = " and ".join(map(str, candidates))
+    looked = " nor ".join(map(str, candidates))
     if not path.exists():
-        raise DataError(f"{table.name}: folder {path} does not exist; looked for {looked}")
+        raise DataError(
+            f"{table.name}: folder {path} does not exist; looked for "
+            f"{' and '.join(map(str, candidates))}"
+        )
     if not path.is_dir():
         raise DataError(f"{table.name}: {path} is a file; give the folder that holds {split}.jsonl")
-    here = ", ".join(sorted(each.name for each in path.iterdir())[:12]) or "nothing"
-    raise DataError(f"{table.name}: found neither {looked}; {path} holds {here}")
+    place = path / table.name if (path / table.name).is_dir() else path
+    here = ", ".join(sorted(each.name for each in place.iterdir())[:12]) or "nothing"
+    raise DataError(f"{table.name}: found neither {looked}; {place} holds {here}")
 
 
 class _Rows:
@@ -127,16 +136,36 @@ class _Rows:
         self.count = 0
         self.problems: list[Problem] = []
         self.rejected: list[str] = []
+        self.repeated: list[str] = []
+        self._first: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+
+    @property
+    def repetition(self) -> str:
+        """Say how many rows ask what a row before them asks: they would count twice."""
+        return f"{len(self.repeated)} rows ask the same as another ({self.repeated[0]})"
 
     def add(self, row: Row, where: str) -> None:
         identity = f"{self._table.name}/{self._split}/{self.count}"
         self.count += 1
+        if self._table.unique is not None:
+            name = row[self._table.unique]
+            first = self._names.setdefault(name, where)
+            if first != where:
+                raise DataError(
+                    f"{where}: {self._table.unique} {name!r} is that of {first} too; each row "
+                    "needs its own. Is the file made of two?"
+                )
         try:
-            self.problems.append(self._problem_of_row(row, identity))
+            problem = self._problem_of_row(row, identity)
         except ValueError as error:
             if question_key(row[self._table.fields[0]]) not in self._table.unanswered:
                 raise DataError(f"{where}: {error}") from error
             self.rejected.append(f"{identity}: {error} (so in the official set)")
+            return
+        self.problems.append(problem)
+        if (first := self._first.setdefault(problem.question, identity)) != identity:
+            self.repeated.append(f"{identity} as {first}")
 
 
 def _from_folder(rows: _Rows, table: Table, split: str, path: Path) -> tuple[str, str]:
@@ -171,7 +200,7 @@ def _hub_rows(table: Table, split: str) -> Iterator[Row]:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(
                 f"{table.name}: {table.hub} cannot be had from the hub ({first}). Without a "
-                "network, set data.path to a folder that holds "
+                "network, name a folder (data.path, or --data) that holds "
                 f"{table.name}/{split}.jsonl with the fields {', '.join(table.fields)}"
             ) from error
         for number, row in enumerate(rows):

@@ -19,6 +19,7 @@ TABLE = Table(
     name="math500",
     hub="HuggingFaceH4/MATH-500",
     fields=("problem", "solution", "answer", "subject", "level", "unique_id"),
+    unique="unique_id",
     official={
         "test": Official(
             500,

@@ -107,9 +107,8 @@ def find(
         return Findings(None, len(training.problems))
     compared: list[Compared] = []
     pairs: list[Pair] = []
-    for name in dict.fromkeys(tasks):
-        dataset, _, split = name.partition("/")
-        asked = _load(dataset, split or "test", path, limit)
+    for dataset, split in dict.fromkeys(map(datasets.parted, tasks)):
+        asked = _load(dataset, split, path, limit)
         if (asked.name, asked.split) == (training.name, training.split):
             continue
         task = f"{asked.name}/{asked.split}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from iterative_grpo import plugins
 from iterative_grpo.types import Problem
 from pipelines import datasets, questions
 from pipelines.datasets import Split
@@ -52,7 +51,7 @@ def load_task(
         UnknownName: no such data set; the nearest name is in the message.
         ValueError: no such split, or data that cannot be read or used.
     """
-    dataset, split = _parted(name)
+    dataset, split = datasets.parted(name)
     module = datasets.find(dataset)
     made = getattr(module, "MADE", False)
     if made:
@@ -67,17 +66,6 @@ def load_task(
         verifier=module.VERIFIER,
         prompt=prompt or module.PROMPT,
     )
-
-
-def _parted(name: str) -> tuple[str, str]:
-    """Return (data set, split) of a task's name."""
-    for known in plugins.names("pipelines.datasets"):
-        table = getattr(datasets.find(known), "TABLE", None)
-        hub = getattr(table, "hub", None)
-        if hub is not None and (name == hub or name.startswith(f"{hub}/")):
-            name = known + name.removeprefix(hub)
-    dataset, _, split = name.partition("/")
-    return dataset.strip(), split or "test"
 
 
 def _state(rows: Split, limit: int | None) -> str:

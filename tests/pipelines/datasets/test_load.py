@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from iterative_grpo.plugins import UnknownName
-from pipelines.datasets import DataError, gsm8k, load, math
+from pipelines.datasets import DataError, gsm8k, load, math, parted
 from pipelines.datasets._carving import question_key
 from pipelines.datasets._tables import read_table
 from tests.pipelines.datasets.rows import GSM8K, MATH, MATH500, write
@@ -68,6 +68,8 @@ def test_a_set_without_train_refuses_it_by_name(folder: Path) -> None:
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownName, match=r"Did you mean 'gsm8k'.*arithmetic, .*math500"):
         load("gsm8", "train")
+    with pytest.raises(UnknownName, match=r"unknown data set 'GSM8K'\. Did you mean 'gsm8k'"):
+        load("GSM8K", "train")
     with pytest.raises(ValueError, match="gsm8k has no split 'dev'; it has train, validation, "):
         load("gsm8k", "dev")
 
@@ -81,6 +83,40 @@ def test_a_partial_set_says_so(folder: Path) -> None:
     assert load("gsm8k", "test", path=folder).note == (
         "differs from the published set: 1,319 rows expected, 5 found"
     )
+
+
+def test_a_name_that_two_rows_share_is_refused(tmp_path: Path) -> None:
+    other = {**MATH500[0], "problem": "Another question."}
+    write(tmp_path / "test.jsonl", [MATH500[0], other])
+    message = r"line 2: unique_id 'test/algebra/9001.json' is that of .*line 1 too"
+    with pytest.raises(DataError, match=message):
+        load("math500", "test", path=tmp_path)
+
+
+def test_repeated_questions_are_said(tmp_path: Path) -> None:
+    write(tmp_path / "test.jsonl", [*GSM8K[:3], GSM8K[1], GSM8K[1]])
+    split = load("gsm8k", "test", path=tmp_path)
+    assert len(split.problems) == 5
+    assert split.note.endswith("2 rows ask the same as another (gsm8k/test/3 as gsm8k/test/1)")
+
+
+@pytest.mark.parametrize(
+    ("task", "parts"),
+    [
+        ("gsm8k", ("gsm8k", "test")),
+        ("gsm8k/train", ("gsm8k", "train")),
+        ("openai/gsm8k", ("gsm8k", "test")),
+        ("HuggingFaceH4/MATH-500/test", ("math500", "test")),
+        ("nobody/gsm8k", ("nobody", "gsm8k")),
+    ],
+)
+def test_tasks_go_by_our_names_and_by_the_hubs(task: str, parts: tuple[str, str]) -> None:
+    assert parted(task) == parts
+
+
+def test_what_a_folder_holds_is_said_where_a_split_is_missing(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"neither .*test.jsonl nor .*math holds train\.jsonl"):
+        load("math", "test", path=folder)
 
 
 def test_the_own_folder_of_a_set_is_found_too(folder: Path) -> None:
@@ -128,6 +164,7 @@ def test_bad_golds_are_named_and_refused_above_the_share(folder: Path) -> None:
         (b'{"question": "1+1?", "answer": "two"}', "line 3: the answer has no final answer after"),
         (b'{"question": "1+1?", "answer": "2 ####"}', "line 3: the answer has no final answer"),
         (b'{"question": "1+1?\xff", "answer": "#### 2"}', "line 3: not UTF-8 .*at byte 18"),
+        (b'\xef\xbb\xbf{"question": "1+1?"}', "line 3: a byte order mark; save the file as UTF-8"),
         (b"[1, 2]", "line 3: a JSON list where an object is needed"),
         (b"[" * 100_000, "line 3: "),
     ],
@@ -144,7 +181,7 @@ def test_what_was_looked_for_is_listed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"does not exist; .*nowhere/gsm8k/test.jsonl and .*"):
         load("gsm8k", "test", path=tmp_path / "nowhere")
     write(tmp_path / "math" / "train.jsonl", MATH)
-    with pytest.raises(DataError, match=r"gsm8k/test.jsonl and .*test.jsonl; .* holds math"):
+    with pytest.raises(DataError, match=r"gsm8k/test.jsonl nor .*test.jsonl; .* holds math"):
         load("gsm8k", "test", path=tmp_path)
     with pytest.raises(DataError, match=r"is a file; give the folder that holds test.jsonl"):
         load("gsm8k", "test", path=tmp_path / "math" / "train.jsonl")

@@ -123,6 +123,7 @@ def test_phases_depend_on_what_was_left_out_and_on_nothing_else(
     other_list = depends_on(config(tmp_path, folder, "evaluate.tasks=[svamp]"))
     assert usual != other_list
     assert depends_on(config(tmp_path, folder, "evaluate.tasks=[svamp, gsm8k]")) == usual
+    assert depends_on(config(tmp_path, folder, "evaluate.tasks=[openai/gsm8k]")) == usual
     assert depends_on(config(tmp_path, folder, "evaluate.limit=1")) == usual
     assert depends_on(config(tmp_path, folder, "data.decontaminate.words=9")) == usual
     nothing_found = depends_on(config(tmp_path, folder, "data.decontaminate=null"))

@@ -239,5 +239,7 @@ def test_an_official_row_without_an_answer_is_left_out_and_named(tmp_path: Path)
 
 def test_a_hub_that_does_not_answer_points_to_data_path(tmp_path: Path) -> None:
     table = replace(gsm8k.TABLE, hub=str(tmp_path / "missing"), configurations=(None,))
-    with pytest.raises(DataError, match=r"cannot be had from the hub .*set data.path to a folder"):
+    with pytest.raises(
+        DataError, match=r"cannot be had from the hub .*name a folder .data.path, or --data"
+    ):
         read_table(table, "test", None, gsm8k.problem)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.report import style
 from pipelines.report.intervals import Estimate, mean_over_seeds
-from pipelines.report.pictures.picture import Curve, curve
+from pipelines.report.pictures.picture import Curve, curve, score_curve
 from pipelines.report.run import read
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def band(curves: Sequence[Curve]) -> Band:
 
 def _arm(name: str, folders: Sequence[Path]) -> _Arm:
     found = [read(folder).steps for folder in folders]
-    model = [curve(steps, "reward/model") for steps in found]
+    model = [score_curve(steps) for steps in found]
     truth = [curve(steps, "verifier_accuracy") for steps in found]
     if not any(it.x for it in model) or not any(it.x for it in truth):
         raise NothingToCompare(

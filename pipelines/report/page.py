@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.report import contamination, samples, spent, table
+from pipelines.report import contamination, disagreement, samples, spent, table
 from pipelines.report.markup import document
 from pipelines.report.markup import table as _table
 from pipelines.report.markup import text as _text
@@ -45,6 +45,7 @@ def render(run: Run, drawn: Sequence[Drawn], left_out: Sequence[LeftOut]) -> str
             _results(run),
             _times(run),
             _pictures(drawn, left_out),
+            _disagreement(run),
             _solutions(run),
             _contamination(run),
             _settings("Configuration", flat(run.configuration), "config.yaml"),
@@ -137,6 +138,30 @@ def _pictures(drawn: Sequence[Drawn], left_out: Sequence[LeftOut]) -> str:
 
 def _data(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _disagreement(run: Run) -> str:
+    cells = disagreement.cells(run)
+    if not cells.rows:
+        return ""
+    said = "".join(f"<li>{_text(reason)}</li>" for reason in disagreement.reasons(run))
+    listed = f"<ul>{said}</ul>" if said else "<p>The watch has called for no new reward model.</p>"
+    parts = []
+    for iteration in samples.iterations_with_rollouts(run.path):
+        found = disagreement.liked_wrong(run.path, iteration)
+        if found:
+            parts.append(
+                f"<details><summary>Liked, wrong: iteration {iteration}</summary>"
+                f'<div class="samples">{"".join(map(_sample, found))}</div></details>'
+            )
+    return (
+        "<h2>Reward model against verifier</h2>"
+        + _table(cells)
+        + '<p class="faint">Outputs of each policy phase. Liked: the reward model\'s score of the '
+        "whole is one half or more. Liked and wrong is what a gamed reward model pays for; "
+        "samples of all four cells lie in each optimize phase's ledger.jsonl.</p>"
+        f"{listed}{''.join(parts)}"
+    )
 
 
 def _solutions(run: Run) -> str:

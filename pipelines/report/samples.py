@@ -88,7 +88,7 @@ def cells(run: Path, iteration: int) -> list[Cell]:
     above a half where rewards are shares.
     """
     folder = run / "iterations" / f"{iteration:02d}" / "optimize"
-    problems = _problems(folder / "questions.jsonl")
+    problems = problems_of(folder)
     made = [_sample(row, problems) for row in _tail(folder / "rollouts.jsonl")]
     scored = [(sample.score, sample) for sample in made]
     known = [(score, sample) for score, sample in scored if score is not None]
@@ -107,7 +107,7 @@ def cells(run: Path, iteration: int) -> list[Cell]:
             for score, s in order
             if s.correct is right and (above is None or (score > middle) is above)
         ]
-        return Cell(heading, tuple(_varied(chosen)[:PER_CELL]), len(chosen))
+        return Cell(heading, tuple(varied(chosen)[:PER_CELL]), len(chosen))
 
     found = [
         cell("Wrong, yet rewarded", falling, right=False, above=True),
@@ -119,7 +119,7 @@ def cells(run: Path, iteration: int) -> list[Cell]:
     return [cell for cell in found if cell.samples]
 
 
-def _varied(samples: Sequence[Sample]) -> list[Sample]:
+def varied(samples: Sequence[Sample]) -> list[Sample]:
     """Put one sample of each problem first: four answers to one question tell less than one."""
     seen: set[str] = set()
     first: list[Sample] = []
@@ -142,9 +142,9 @@ def _tail(path: Path) -> list[dict[str, Any]]:
         return []
 
 
-def _problems(path: Path) -> dict[str, Row]:
+def problems_of(folder: Path) -> dict[str, Row]:
     """Return the questions of an optimize phase by their ids."""
-    return {str(row.get("id")): row for row in json_lines(path, [])}
+    return {str(row.get("id")): row for row in json_lines(folder / "questions.jsonl", [])}
 
 
 def _sample(row: Row, problems: Mapping[str, Row]) -> Sample:

@@ -88,10 +88,15 @@ def gap(run: Run, iteration: float | None) -> float | None:
         score - truth
         for row in run.steps
         if number(row, "iteration") == iteration
-        and (score := number(row, "reward/model")) is not None
+        and (score := _score(row)) is not None
         and (truth := number(row, "verifier_accuracy")) is not None
     ]
     return statistics.fmean(gaps[-LAST_STEPS:]) if gaps else None
+
+
+def _score(row: Row) -> float | None:
+    whole = number(row, "score")
+    return number(row, "reward/model") if whole is None else whole
 
 
 def _accuracy_of(task: str, written: Callable[[Estimate], str]) -> Callable[[Row], str]:

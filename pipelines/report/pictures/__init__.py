@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.report.pictures import accuracy, distance, duration, judge, training, trust
+from pipelines.report.pictures import accuracy, distance, duration, gaming, judge, training, trust
 from pipelines.report.pictures.picture import NothingToDraw, Picture
 
 __all__ = ["ALL", "NothingToDraw", "Picture"]
@@ -10,6 +10,7 @@ __all__ = ["ALL", "NothingToDraw", "Picture"]
 ALL: tuple[Picture, ...] = (
     accuracy.PICTURE,
     trust.PICTURE,
+    gaming.PICTURE,
     distance.PICTURE,
     *training.PICTURES,
     *judge.PICTURES,

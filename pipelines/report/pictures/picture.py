@@ -69,6 +69,12 @@ def curve(steps: Sequence[Row], key: str) -> Curve:
     )
 
 
+def score_curve(steps: Sequence[Row]) -> Curve:
+    """Return what the reward model says of whole outputs, else its mean over their steps."""
+    whole = curve(steps, "score")
+    return whole if whole.x else curve(steps, "reward/model")
+
+
 def needs_steps(run: Run) -> None:
     """Refuse a run that has not made a policy step yet."""
     if not run.steps:

@@ -37,7 +37,8 @@ class _Measure:
 
     `floor` is the lowest value that the measure can take. `calm` is the least height of the axis
     as a share of the largest value, so that a measure that hardly moves looks calm. A measure
-    that is `trivial` at every step is not drawn.
+    that is `trivial` at every step is not drawn, nor one that is to move and is `still`.
+    One of the reward model is `judged`.
     """
 
     lines: tuple[_Line, ...]
@@ -47,6 +48,8 @@ class _Measure:
     share: bool = False
     calm: float = 0.0
     trivial: float | None = None
+    still: bool = False
+    judged: bool = False
 
 
 def _drawer(measure: _Measure) -> Callable[[Run, style.Theme], Figure]:
@@ -55,12 +58,16 @@ def _drawer(measure: _Measure) -> Callable[[Run, style.Theme], Figure]:
         curves = [(line, curve(run.steps, line.key)) for line in measure.lines]
         curves = [(line, values) for line, values in curves if values.x]
         if not curves:
+            if measure.judged and run.setting("reward") == "verifier":
+                raise NothingToDraw("the policy is rewarded by the verifier")
             keys = " or ".join(line.key for line in measure.lines)
             raise NothingToDraw(f"no policy step has logged {keys}")
         if measure.trivial is not None and all(
             y == measure.trivial for _, values in curves for y in values.y
         ):
             raise NothingToDraw(f"it is {measure.trivial:g} throughout")
+        if measure.still and all(len(set(values.y)) == 1 for _, values in curves):
+            raise NothingToDraw(f"it is {curves[0][1].y[0]:g} throughout")
         figure = style.figure(theme, size=(5.6, 2.8))
         axes = figure.axes[0]
         ends = []
@@ -94,6 +101,13 @@ def _calm(axes: Axes, share: float) -> None:
 
 def _one(key: str) -> tuple[_Line, ...]:
     return (_Line(key, "", "ink"),)
+
+
+def _by_verdict(measure: str) -> tuple[_Line, ...]:
+    return (
+        _Line(f"{measure}_correct", "correct", "truth"),
+        _Line(f"{measure}_incorrect", "incorrect", "model"),
+    )
 
 
 PICTURES = (
@@ -160,10 +174,7 @@ PICTURES = (
         "part.",
         _drawer(
             _Measure(
-                (
-                    _Line("steps_correct", "correct", "truth"),
-                    _Line("steps_incorrect", "incorrect", "model"),
-                ),
+                _by_verdict("steps"),
                 "Steps an output",
                 "mean over correct and over incorrect outputs",
                 floor=0.0,
@@ -171,5 +182,90 @@ PICTURES = (
                 trivial=1.0,
             )
         ),
+    ),
+    Picture(
+        "length_by_verdict",
+        "Length by verdict",
+        "Wrong outputs that grow while right ones do not are padded, or never end.",
+        _drawer(
+            _Measure(
+                _by_verdict("tokens"),
+                "Length of correct and of incorrect outputs",
+                "mean, tokens",
+                floor=0.0,
+                calm=0.3,
+            )
+        ),
+    ),
+    Picture(
+        "repetition",
+        "Repetition by verdict",
+        "Share of an output's word trigrams that stood in it before. A reward model that loves "
+        "repetition shows here first.",
+        _drawer(
+            _Measure(
+                _by_verdict("repetition"),
+                "Repetition in correct and in incorrect outputs",
+                "mean share of repeated word trigrams",
+                floor=0.0,
+                share=True,
+                trivial=0.0,
+            )
+        ),
+    ),
+    Picture(
+        "disagreement",
+        "Where model and verifier disagree",
+        "Outputs that the reward model likes (at one half) and the verifier finds wrong, and the "
+        "other way round. The first kind growing is how reward hacking begins.",
+        _drawer(
+            _Measure(
+                (
+                    _Line("liked_wrong", "liked, wrong", "model"),
+                    _Line("disliked_right", "disliked, right", "truth"),
+                ),
+                "Reward model and verifier disagree",
+                "share of the step's outputs",
+                floor=0.0,
+                share=True,
+                judged=True,
+            )
+        ),
+    ),
+    Picture(
+        "policy_pairs",
+        "Order within groups",
+        "Of a group's pairs of a right and a wrong output, the share that the reward model orders "
+        "rightly: what GRPO learns from. At a half it is chance.",
+        _drawer(
+            _Measure(
+                _one("pair_accuracy"),
+                "Pairs of a group that the model orders rightly",
+                "share, on the policy's own rollouts",
+                floor=0.0,
+                calm=0.3,
+                judged=True,
+            )
+        ),
+    ),
+    Picture(
+        "step_worth",
+        "What one more step is worth",
+        "The slope of the first token's advantage over the number of steps, at equal verdict. "
+        "Above zero the credit rule pays for padding, below zero for leaving steps out.",
+        _drawer(
+            _Measure(
+                _one("first_advantage_per_step"),
+                "What one more step is worth",
+                "advantage of the first token a step",
+            )
+        ),
+    ),
+    Picture(
+        "beta",
+        "KL coefficient",
+        "The adaptive coefficient: it rises while the policy is further from its reference than "
+        "the target.",
+        _drawer(_Measure(_one("beta"), "KL coefficient", "beta", floor=0.0, still=True)),
     ),
 )

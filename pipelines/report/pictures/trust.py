@@ -11,17 +11,19 @@ from pipelines.report.pictures.picture import (
     curve,
     draw_curve,
     needs_steps,
+    score_curve,
     step_axis,
 )
-from pipelines.report.run import Run
+from pipelines.report.run import Run, number, section
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 def _draw(run: Run, theme: style.Theme) -> Figure:
     needs_steps(run)
-    model, truth = curve(run.steps, "reward/model"), curve(run.steps, "verifier_accuracy")
+    model, truth = score_curve(run.steps), curve(run.steps, "verifier_accuracy")
     if not model.x:
         why = (
             "the policy is rewarded by the verifier, so there is no reward model to compare"
@@ -46,6 +48,7 @@ def _draw(run: Run, theme: style.Theme) -> Figure:
         "mean over the same rollouts; faint: single steps",
     )
     step_axis(axes, theme, run.steps)
+    _mark_watch(axes, theme, run)
     style.label_ends(
         axes,
         [
@@ -57,10 +60,22 @@ def _draw(run: Run, theme: style.Theme) -> Figure:
     return figure
 
 
+def _mark_watch(axes: Axes, theme: style.Theme, run: Run) -> None:
+    """Draw a dotted line where the watch first called for a new reward model."""
+    spoken = {
+        (number(row, "iteration"), number(section(row, "watch"), "step")) for row in run.iterations
+    }
+    for place, row in enumerate(run.steps, start=1):
+        if (number(row, "iteration"), number(row, "step")) in spoken:
+            at = number(row, "global_step") or float(place)
+            axes.axvline(at, color=theme.model, linewidth=1.0, linestyle=":")
+
+
 PICTURE = Picture(
     "score_and_truth",
     "Is the reward model being gamed?",
     "Both lines are means over the same rollouts. A score that rises while the accuracy stands "
-    "still or falls is a reward model that the policy has learnt to please.",
+    "still or falls is a reward model that the policy has learnt to please. Dotted: "
+    "where the watch first called for a new reward model.",
     _draw,
 )

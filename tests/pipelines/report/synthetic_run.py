@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from pipelines.report.intervals import wilson
+from reward_models.ledger import Judgement, Ledger
 
 HOSTILE = "18+5=23\n</pre><script>alert('x')</script>\n2*4=8 & \"<b>\" \u202e\x00\x1b[31m\n#### 31"
 """A completion that tries to leave its place in a page."""
@@ -60,6 +61,8 @@ def write_run(
             truth += (goal - truth) * 0.06
             step_rows.append(_step(iteration, step, global_step, truth, reward, draw, frozen))
         write_rollouts(path, iteration, draw)
+        if reward != "verifier":
+            write_ledger(path, iteration)
         iteration_rows.append(_iteration(iteration, truth, reward, frozen, draw))
     if not finished:
         iteration_rows.pop()
@@ -104,8 +107,26 @@ def _step(
         "seconds": 0.56,
         "tokens": 2816,
     }
+    row |= {
+        "beta": 0.04 * 0.98**step,
+        "tokens_correct": 22.0,
+        "tokens_incorrect": 25 + draw.random(),
+        "repetition_correct": 0.0,
+        "repetition_incorrect": 0.02 * draw.random(),
+        "first_advantage_per_step": draw.gauss(0.1, 0.1),
+        "kl_initial": 0.001 * global_step * (1 + 0.2 * draw.random()),
+    }
     if learned:
-        row["reward/model"] = believed
+        # As under process supervision: the score of the whole is not the mean over steps.
+        score = believed - 0.02
+        row |= {
+            "reward/model": believed,
+            "score": score,
+            "gap": score - true,
+            "liked_wrong": 0.1 * draw.random(),
+            "disliked_right": 0.05 * draw.random(),
+            "pair_accuracy": 0.8 + 0.1 * draw.random(),
+        }
     return row
 
 
@@ -145,6 +166,17 @@ def _iteration(
                 "auroc_before": 0.86 - 0.02 * iteration,
                 "pair_accuracy_before": 0.80 - 0.02 * iteration,
             }
+    if iteration:
+        row["watch"] = {"action": "report", "step": None, "reason": None, "stopped": False}
+        if reward != "verifier":
+            row["watch"]["cells"] = {
+                "liked right": 70 + iteration,
+                "liked wrong": 10,
+                "disliked right": 0,
+                "disliked wrong": 20 - iteration,
+            }
+        if iteration == 3 and frozen:
+            row["watch"] |= {"step": 7, "reason": "the gap <has> grown by 0.2"}
     row["kl_initial"] = 0.03 * iteration
     row["seconds"] = {"evaluate": 3.1}
     if iteration:
@@ -174,6 +206,17 @@ def _time(seconds: dict[str, float]) -> dict[str, Any]:
         if name in ("input/output", "other")
     )
     return {"phases": phases, "outside": {"seconds": outside, "share": outside / whole}}
+
+
+def write_ledger(path: Path, iteration: int) -> None:
+    made = Ledger()
+    made.add(
+        Judgement(f"arithmetic/train/{n % 3}", text, score, correct, step=n)
+        for n, (text, score, correct) in enumerate(
+            [("liked a little", 0.6, False), (HOSTILE, 0.97, False), ("right", 0.9, True)]
+        )
+    )
+    made.write(path / "iterations" / f"{iteration:02d}" / "optimize" / "ledger.jsonl")
 
 
 def write_rollouts(path: Path, iteration: int, draw: random.Random, count: int = 64) -> None:

@@ -85,6 +85,20 @@ def test_shows_the_runs_numbers(written: report.ReportFiles) -> None:
         assert (expected in text) is (expected != "0.850"), expected
 
 
+def test_shows_the_cells_the_watch_and_what_was_liked_and_wrong(tmp_path: Path) -> None:
+    made = report.write(write_run(tmp_path / "run", frozen=True))
+    text = parse(made.page).text
+    assert "72 (72.0%)10 (10.0%)0 (0.0%)18 (18.0%)" in text
+    assert "Iteration 3, step 7: the gap <has> grown by 0.2; reported." in text
+    _, _, after = text.partition("Liked, wrong: iteration 4")
+    kept = after[: after.index("Solutions")]
+    # The most liked first; it is the hostile one, and its markup is text.
+    assert kept.index("<script>") < kept.index("liked a little")
+    assert "reward 0.97" in kept
+    bare = report.write(write_run(tmp_path / "bare", reward="verifier"))
+    assert "Reward model against verifier" not in parse(bare.page).text
+
+
 def test_reads_on_a_phone(written: report.ReportFiles) -> None:
     tree = parse(written.page)
     viewports = [a["content"] for tag, a in tree.tags if a.get("name") == "viewport"]

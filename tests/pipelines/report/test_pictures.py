@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,26 +50,54 @@ def test_accuracy_points_and_bars(run: Run) -> None:
 def test_score_and_truth_are_running_means_of_the_steps(run: Run) -> None:
     axes = draw(BY_NAME["score_and_truth"], run).axes[0]
     drawn = [list(line.get_ydata()) for line in axes.lines if len(line.get_ydata()) == 80]
-    for key in ("reward/model", "verifier_accuracy"):
+    for key in ("score", "verifier_accuracy"):
         values = [row[key] for row in run.steps]
         means = [np.mean(values[max(0, i - 3) : i + 1]) for i in range(80)]
         assert any(line == pytest.approx(values) for line in drawn)
         assert any(line == pytest.approx(means) for line in drawn)
-    assert f"{np.mean([row['reward/model'] for row in run.steps[-4:]]):.2f}" in texts(axes.figure)
+    assert f"{np.mean([row['score'] for row in run.steps[-4:]]):.2f}" in texts(axes.figure)
 
 
 def test_kl_to_the_reference_starts_again_with_each_iteration(run: Run) -> None:
     axes = draw(BY_NAME["kl"], run).axes[0]
     strong = [line for line in axes.lines if line.get_linewidth() == 1.9]
-    assert sorted(len(line.get_ydata()) for line in strong) == [4, 20, 20, 20, 20]
+    assert sorted(len(line.get_ydata()) for line in strong) == [20, 20, 20, 20, 80]
     firsts = [line.get_ydata()[0] for line in strong if len(line.get_ydata()) == 20]
     assert firsts == pytest.approx([row["kl"] for row in run.steps if row["step"] == 1])
 
 
-def test_kl_to_the_initial_policy_stands_at_the_iterations_ends(run: Run) -> None:
-    found = to_initial(run)
+def test_kl_to_the_initial_policy_is_of_each_step_or_stands_at_the_iterations_ends(
+    run: Run,
+) -> None:
+    assert to_initial(run).y == pytest.approx([row["kl_initial"] for row in run.steps])
+    bare = [{k: v for k, v in row.items() if k != "kl_initial"} for row in run.steps]
+    found = to_initial(replace(run, steps=bare))
     assert found.x == (20.0, 40.0, 60.0, 80.0)
     assert found.y == pytest.approx([row["kl_initial"] for row in run.iterations[1:]])
+
+
+def test_the_gap_is_drawn_against_the_distance_by_quarters_of_iterations(run: Run) -> None:
+    axes = draw(BY_NAME["gap_by_distance"], run).axes[0]
+    paths = [line for line in axes.lines if len(line.get_xdata()) == 4]
+    assert len(paths) == 4
+    for place, line in enumerate(paths):
+        rows = run.steps[20 * place : 20 * place + 20]
+        for key, drawn in (("kl_initial", line.get_xdata()), ("gap", line.get_ydata())):
+            means = [np.mean([row[key] for row in rows[5 * q : 5 * q + 5]]) for q in range(4)]
+            assert list(drawn) == pytest.approx(means)
+    assert [text.get_text() for text in axes.texts if len(text.get_text()) == 1] == list("1234")
+
+
+def test_the_watch_is_marked_where_it_spoke(run: Run) -> None:
+    axes = draw(BY_NAME["score_and_truth"], run).axes[0]
+    marks = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert [list(line.get_xdata()) for line in marks] == [[47.0, 47.0]]
+
+
+def test_a_fixed_coefficient_is_no_picture(tmp_path: Path) -> None:
+    rows = [{"iteration": 1, "step": step, "beta": 0.04} for step in (1, 2)]
+    write_lines(tmp_path / "metrics" / "steps.jsonl", rows)
+    assert reasons(read(tmp_path))["beta"] == "it is 0.04 throughout"
 
 
 def test_judge_before_and_after(run: Run) -> None:
@@ -131,7 +160,14 @@ def test_nothing_yet_is_a_reason_for_each_picture(tmp_path: Path) -> None:
 
 def test_verifier_reward_leaves_out_the_reward_model(tmp_path: Path) -> None:
     found = reasons(read(write_run(tmp_path / "run", reward="verifier")))
-    assert set(found) == {"score_and_truth", "reward_model_auroc", "reward_model_pairs"}
+    assert set(found) == {
+        "score_and_truth",
+        "gap_by_distance",
+        "disagreement",
+        "policy_pairs",
+        "reward_model_auroc",
+        "reward_model_pairs",
+    }
     assert all("verifier" in reason for reason in found.values())
 
 
@@ -143,7 +179,8 @@ def test_a_held_out_set_of_one_kind_is_said(tmp_path: Path) -> None:
 
 def test_first_step_and_first_iteration_alone(tmp_path: Path) -> None:
     run = read(write_run(tmp_path / "run", iterations=1, steps=1))
-    assert reasons(run) == {}
+    # One value of the coefficient cannot have moved.
+    assert set(reasons(run)) == {"beta"}
     assert draw(BY_NAME["reward"], run).axes[0].lines[0].get_marker() == "o"
 
 

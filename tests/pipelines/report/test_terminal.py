@@ -71,7 +71,7 @@ def test_names_from_files_cannot_drive_the_terminal(tmp_path: Path) -> None:
 def test_gap_is_the_mean_of_the_last_steps(tmp_path: Path) -> None:
     run = read(write_run(tmp_path / "run", iterations=2, steps=9, frozen=True))
     last = [row for row in run.steps if row["iteration"] == 2][4:]
-    expected = sum(row["reward/model"] - row["verifier_accuracy"] for row in last) / 5
+    expected = sum(row["score"] - row["verifier_accuracy"] for row in last) / 5
     assert gap(run, 2) == pytest.approx(expected)
     assert gap(run, 0) is None
     assert f"{expected:+.3f}" in by_iteration(run).rows[2]

@@ -23,6 +23,9 @@ def test_writes_pictures_page_and_nothing_else(tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files.pictures)
     assert [line.partition(":")[0] for line in files.left_out] == [
         "score_and_truth",
+        "gap_by_distance",
+        "disagreement",
+        "policy_pairs",
         "reward_model_auroc",
         "reward_model_pairs",
     ]

@@ -231,6 +231,18 @@ class WatchSettings(Section):
     retrain_when: RetrainWhen = RetrainWhen()
 
 
+class Segmentation(Section):
+    """The check that step rewards do not depend on where texts are cut, before the policy phase."""
+
+    outputs: NotNegative = Field(64, description="stored samples to check; 0: no check")
+    reward_limit: Share = Field(
+        0.02, description="refuse if rewards at the same ends move further, on average"
+    )
+    flip_limit: Share = Field(
+        0.5, description="refuse if the first token's advantage turns its sign in more outputs"
+    )
+
+
 class OptimizeSettings(Section):
     """The policy's GRPO phase. Defaults are the paper's where it gives one."""
 
@@ -350,6 +362,7 @@ class Config(Section):
     label: LabelSettings = LabelSettings()
     reward_model: RewardModelSettings = RewardModelSettings()
     mixture: Mixture = Mixture()
+    segmentation: Segmentation = Segmentation()
     optimize: OptimizeSettings = OptimizeSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     launch: Launch = Launch()

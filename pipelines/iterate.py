@@ -24,6 +24,7 @@ def iterate(run: Run) -> Artifact:
     initial = policy = run.do(START, 0)  # pi_theta <- pi_theta_init
     run.do(EVALUATE, 0, policy=policy)
     metrics.publish(run.path)
+    samples: Artifact | None = None
     reward_model: Artifact | None = None
     history: dict[str, Artifact] = {}
     for iteration in range(1, run.config.iterations + 1):  # for iteration = 1, ..., I
@@ -39,8 +40,9 @@ def iterate(run: Run) -> Artifact:
         # pi_ref <- pi_theta, then GRPO steps: groups of G outputs, rewards at step ends,
         # group-relative advantages, the clipped objective with the KL penalty to pi_ref.
         policy = run.do(
-            OPTIMIZE, iteration, policy=policy, initial=initial, reward_model=reward_model
-        )
+            OPTIMIZE, iteration, policy=policy, initial=initial, reward_model=reward_model,
+            samples=samples,
+        )  # fmt: skip
         run.do(EVALUATE, iteration, policy=policy, initial=initial)
         metrics.publish(run.path)
     return policy

@@ -51,6 +51,9 @@ def iterations(run: Path) -> Iterator[Row]:
         watch = folder / "optimize" / "watch.json"
         if watch.exists():
             row["watch"] = json.loads(watch.read_text(encoding="utf-8"))
+        moved = folder / "optimize" / "segmentation.json"
+        if moved.exists():
+            row["segmentation"] = json.loads(moved.read_text(encoding="utf-8"))
         row["seconds"] = {
             phase.name: artifacts.read_manifest(phase)["facts"]["seconds"]
             for phase in phases_of(run, folder)

@@ -15,7 +15,7 @@ from typing import Any
 
 from iterative_grpo import plugins, timing
 from iterative_grpo.types import Problem
-from pipelines import building, judging, policies, prompts, questions, world
+from pipelines import building, judging, policies, prompts, questions, segmentation, world
 from pipelines.artifacts import LOG, write_json
 from pipelines.config import Config
 from pipelines.phases import sample
@@ -58,6 +58,8 @@ def run(job: Job) -> None:
     model, tokenizer = policies.load(start, config.policy)
     trained = job.output / "checkpoints"
     last = get_last_checkpoint(str(trained)) if trained.is_dir() else None
+    parts = reward_parts(job)
+    segmentation.check(job, parts, place)
     visits = task(job, model, tokenizer)
     if place.first:
         write_questions(job.output / "questions.jsonl", visits.problems)
@@ -70,7 +72,7 @@ def run(job: Job) -> None:
             model,
             args=trainer_args(job, trained),
             task=visits,
-            source=reward_source(job),
+            source=reward_source(config, parts),
             credit=Credit(building.credit_rule(config), building.normalizer(config)),
             tokenizer=tokenizer,
             truth=judging.truth(config),
@@ -148,8 +150,8 @@ def write_questions(file: Path, problems: Sequence[Problem]) -> None:
     file.write_text("".join(lines), encoding="utf-8")
 
 
-def reward_source(job: Job) -> Any:
-    """Return the configured reward source, with the reward model of this iteration."""
+def reward_parts(job: Job) -> Any:
+    """Return what reward sources are made of, with the reward model of this iteration."""
     from reward_models.model import RewardModel
     from reward_models.protocols import Parts
 
@@ -157,17 +159,20 @@ def reward_source(job: Job) -> Any:
     model = None
     if "reward_model" in job.inputs:
         model = RewardModel.load(job.inputs["reward_model"] / "model", device=policies.device())
-    sources = plugins.find("reward_models.sources", config.reward, "reward")
-    return sources.build(
-        Parts(
-            splitter=building.splitter(config),
-            judge=judging.judge(config),
-            check_steps=judging.step_check(config),
-            model=model,
-            seed=config.seed,
-            **config.mixture.model_dump(),
-        )
+    return Parts(
+        splitter=building.splitter(config),
+        judge=judging.judge(config),
+        check_steps=judging.step_check(config),
+        model=model,
+        seed=config.seed,
+        **config.mixture.model_dump(),
     )
+
+
+def reward_source(config: Config, parts: Any) -> Any:
+    """Return the configured reward source."""
+    sources = plugins.find("reward_models.sources", config.reward, "reward")
+    return sources.build(parts)
 
 
 def trainer_args(job: Job, checkpoints: Path) -> Any:

@@ -36,6 +36,7 @@ def by_iteration(run: Run) -> Table:
             ("AUROC", lambda row: _change(row, "auroc_before", "auroc")),
             ("pairs", lambda row: _change(row, "pair_accuracy_before", "pair_accuracy")),
             ("tokens a label", _label_cost),
+            ("moved by cuts", _moved),
             ("KL to initial", lambda row: _plain(number(row, "kl_initial"))),
             ("time", _time),
         ],
@@ -141,6 +142,14 @@ def _label_cost(row: Row) -> str:
     """Show what a step's label cost, where labels are sampled at all."""
     tokens = number(section(row, "labels"), "tokens_per_label")
     return f"{tokens:.1f}" if tokens else ""
+
+
+def _moved(row: Row) -> str:
+    """Show how far another cut moves rewards at the same ends, by the cut that moves them most."""
+    cuts = section(row, "segmentation")
+    found = [number(section(cuts, cut), "reward_mean") for cut in cuts]
+    moved = [value for value in found if value is not None]
+    return f"{max(moved):.3f}" if moved else ""
 
 
 def _signed(value: float | None) -> str:

@@ -13,6 +13,9 @@ from reward_models.reading import read_whole
 if TYPE_CHECKING:
     import torch
 
+TOKENS_PER_BATCH = 4_096
+"""Positions in one forward pass of models of billions of parameters."""
+
 Render = Callable[[str, Sequence[str]], tuple[list[int], list[int]]]
 """Maps a question and its steps to token ids and the positions where each step is read."""
 
@@ -26,10 +29,14 @@ class Judge:
     good: Callable[[torch.Tensor], torch.Tensor]
     pad: int
     context: int
-    tokens_per_batch: int = 4_096
 
     def score(
-        self, questions: Sequence[str], texts: Sequence[str], ends: Sequence[Sequence[int]]
+        self,
+        questions: Sequence[str],
+        texts: Sequence[str],
+        ends: Sequence[Sequence[int]],
+        *,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
     ) -> list[tuple[float, ...]]:
         """Return one probability an end for each text."""
         import torch
@@ -41,7 +48,7 @@ class Judge:
         ]
         results: list[tuple[float, ...]] = [()] * len(rows)
         with torch.inference_mode():
-            for batch in batches(rows, self.tokens_per_batch):
+            for batch in batches(rows, tokens_per_batch):
                 logits_NC = read_whole(self.model, [rows[row] for row in batch], self.pad)
                 values = self.good(logits_NC.float())
                 if not bool(values.isfinite().all()):

@@ -82,6 +82,11 @@ def test_a_run_makes_every_artifact_and_says_so(
     assert replay["replayed"] == round(replay["fresh"] / 9)
     assert rows[2]["reward_model"]["replay_share"] == pytest.approx(0.1, abs=0.01)
 
+    assert ("segmentation" in rows[2]) == (supervision == "process")
+    if supervision == "process":
+        assert rows[2]["segmentation"]["merged"]["reward_mean"] < 1e-4
+    assert rows[2]["labels"]["tokens"] == 0  # exact labels cost none
+
     rollouts = lines(folder / "iterations/01/optimize/rollouts.jsonl")
     assert len(rollouts) == 4 * 16
     several = sum(len(row["ends"]) > 1 for row in rollouts)

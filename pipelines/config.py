@@ -140,10 +140,10 @@ class LabelSettings(Section):
 class Fit(Section):
     """One training of the reward model."""
 
-    epochs: Positive = 2
+    epochs: Positive = 1
     batch: Positive = 32
-    learning_rate: Rate = Field(5e-4, description="AdamW's")
-    muon_learning_rate: Rate = Field(5e-3, description="Muon's, used when `optimizer` is muon")
+    learning_rate: Rate = Field(2.5e-4, description="AdamW's")
+    muon_learning_rate: Rate = Field(2.5e-3, description="Muon's, used when `optimizer` is muon")
 
 
 class Replay(Section):
@@ -182,7 +182,7 @@ class RewardModelSettings(Section):
     retrain: bool = Field(True, description="false: freeze the first reward model, to compare")
     optimizer: Literal["adamw", "muon"] = "adamw"
     loss: Literal["bce", "bradley_terry"] = "bce"
-    first: Fit = Fit(epochs=3, learning_rate=1e-3)
+    first: Fit = Fit(epochs=3, learning_rate=1e-3, muon_learning_rate=5e-3)
     again: Fit = Fit()
     replay: Replay = Replay()
     held_out: Share = Field(

@@ -3,22 +3,23 @@
 For a problem with n samples, each figure is its mean over *all* subsets of N samples, not over a
 few draws. With samples sorted by score, the one of rank r (from 0, worst first) is the best of
 C(r, N - 1) of the C(n, N) subsets; pass@N is 1 - C(n - c, N) / C(n, N) for c right samples (Chen et
-al., arXiv:2107.03374). The majority has no such formula: it is counted over all subsets where there
-are few, else over a fixed number of drawn ones. Ties are shared equally.
+al., arXiv:2107.03374); the subsets that an answer wins are counted with a generating function in
+the votes that others get (`winning`). Ties are shared equally.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-SUBSETS = 500
-"""Above this many subsets of a problem, the majority is estimated from as many drawn ones."""
+MOST_SAMPLES = 1_000
+"""Of a problem. The number of subsets of more would not fit a float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,7 @@ def best_of(
         )
     generator = np.random.default_rng(seed)
     figures_PF = np.array(
-        [
-            (best_score(group, n), majority(group, n, generator), pass_at(group, n))
-            for group in enough
-        ]
+        [(best_score(group, n), majority(group, n), pass_at(group, n)) for group in enough]
     )
     drawn = generator.integers(0, len(enough), (resamples, len(enough)))
     means_RF = figures_PF[drawn].mean(axis=1)
@@ -112,28 +110,64 @@ def pass_at(group: Sequence[Candidate], n: int) -> float:
     return 1 - math.comb(wrong, n) / math.comb(len(group), n)
 
 
-def majority(group: Sequence[Candidate], n: int, generator: np.random.Generator) -> float:
+def majority(group: Sequence[Candidate], n: int) -> float:
     """Return the chance that the most frequent answer in a subset of n is right.
 
-    Samples without an answer do not vote; without any vote the choice is wrong.
+    Samples without an answer do not vote; without any vote the choice is wrong. Answers with as
+    many votes share the choice. An answer is as right as its samples are.
     """
-    won = [_vote([group[i] for i in subset]) for subset in _subsets(len(group), n, generator)]
-    return sum(won) / len(won)
+    votes = Counter(candidate.answer for candidate in group if candidate.answer is not None)
+    right = Counter(candidate.answer for candidate in group if candidate.correct)
+    silent = len(group) - votes.total()
+    return sum(
+        right[answer] / votes[answer]
+        * winning(
+            votes[answer], _others(votes, answer), silent, n
+        )
+        for answer in votes
+        if right[answer]
+    )  # fmt: skip
 
 
-def _subsets(size: int, n: int, generator: np.random.Generator) -> Iterator[Sequence[int]]:
-    if math.comb(size, n) <= SUBSETS:
-        yield from itertools.combinations(range(size), n)
-    else:
-        for _ in range(SUBSETS):
-            yield generator.choice(size, n, replace=False).tolist()
+def _others(votes: Counter[Hashable], answer: Hashable) -> tuple[int, ...]:
+    return tuple(sorted(count for other, count in votes.items() if other != answer))
 
 
-def _vote(subset: Sequence[Candidate]) -> float:
-    votes = Counter(candidate.answer for candidate in subset if candidate.answer is not None)
-    if not votes:
-        return 0.0
-    most = max(votes.values())
-    winners = [answer for answer, count in votes.items() if count == most]
-    right = {candidate.answer: candidate.correct for candidate in subset}
-    return sum(right[answer] for answer in winners) / len(winners)
+@functools.lru_cache(maxsize=65_536)
+def winning(own: int, others: tuple[int, ...], silent: int, n: int) -> float:
+    """Return the chance that an answer wins the vote of a random subset of n samples.
+
+    Args:
+        own: samples that state the answer.
+        others: samples of each other answer.
+        silent: samples without an answer.
+        n: size of the subset; at most all samples.
+
+    With v votes of its own, a subset is won if no other answer has more, and shared among t + 1 if
+    t others have v too. The subsets by size m and ties t are the coefficients of x^m y^t in
+    (1 + x)^silent times, for each other answer of c samples,
+    C(c, 0) + C(c, 1) x + ... + C(c, v - 1) x^(v - 1) + C(c, v) x^v y.
+
+    Raises ValueError for more than `MOST_SAMPLES` samples.
+    """
+    size = own + sum(others) + silent
+    if size > MOST_SAMPLES:
+        raise ValueError(f"a problem has {size} samples, at most {MOST_SAMPLES} are counted")
+    won = 0.0
+    for votes in range(1, min(own, n) + 1):
+        rest = n - votes
+        most_ties = min(sum(count >= votes for count in others), rest // votes)
+        ways_MT = np.zeros((rest + 1, most_ties + 1))
+        for m in range(min(silent, rest) + 1):
+            ways_MT[m, 0] = math.comb(silent, m)
+        for count in others:
+            grown_MT = np.zeros_like(ways_MT)
+            for j in range(min(count, votes - 1, rest) + 1):
+                grown_MT[j:] += math.comb(count, j) * ways_MT[: rest + 1 - j]
+            if votes <= min(count, rest) and most_ties:
+                tied_MT = ways_MT[: rest + 1 - votes, :-1]
+                grown_MT[votes:, 1:] += math.comb(count, votes) * tied_MT
+            ways_MT = grown_MT
+        shares_T = 1 / np.arange(1, most_ties + 2)
+        won += math.comb(own, votes) * float(ways_MT[rest] @ shares_T)
+    return won / math.comb(size, n)

@@ -5,8 +5,9 @@ A question's rows follow each other: the greedy answer (`sample` 0), then the sa
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,27 +41,14 @@ def answer(
     place: World,
     progress: Progress,
 ) -> None:
-    """Answer what `parts` does not hold yet, this process's share of it, and join all rows."""
-    questions = len(rendered.prompts)
+    """Answer what `parts` does not hold yet."""
     at_once = max(1, OUTPUTS_AT_ONCE // (1 + samples.count))
-    # No smaller than needed to give every process something to do.
-    at_once = min(at_once, -(-questions // place.size))
-    runs = parts.missing(questions, at_once)
-    place.wait()  # nobody adds parts before everybody has seen the same ones missing
-    mine = runs[place.rank :: place.size]
-    with progress.bar(f"evaluate {rendered.task.name}", questions, "questions") as bar:
-        bar.advance(questions - sum(map(len, runs)))
-        asked = right = 0
-        for run in mine:
-            rows, seconds = _run(rendered, engine, samples, run)
-            parts.add(run, rows, seconds)
-            asked += len(run)
-            right += sum(row["outcome"] == "correct" for row in rows if row["sample"] == 0)
-            bar.advance(len(run), f"{right / asked:.1%} right")
-    place.wait()
-    if place.first:
-        parts.join()
-    place.wait()
+
+    def make(run: range) -> tuple[list[dict[str, Any]], dict[str, float]]:
+        return _run(rendered, engine, samples, run)
+
+    label = f"evaluate {rendered.task.name}"
+    parts.fill(len(rendered.prompts), at_once, make, place, progress, label)
 
 
 def _run(
@@ -119,3 +107,9 @@ def judged(
             answers, judging.judge_by(verifier)(pairs), strict=True
         )
     ]
+
+
+def by_question(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Return the samples of each question; rows of a question follow each other."""
+    sampled = (row for row in rows if row["sample"] > 0)
+    return [list(group) for _, group in itertools.groupby(sampled, key=lambda r: r["problem_id"])]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,8 @@ from iterative_grpo import plugins
 from pipelines import policies, runs, world
 from pipelines.artifacts import LOG, differences, fingerprint_of, write_json
 from pipelines.config import EvaluateSettings, PolicySettings
-from pipelines.evaluation import terminal
-from pipelines.evaluation.evaluating import evaluate
-from pipelines.evaluation.parts import Parts
+from pipelines.evaluation import pictures, scoring, terminal
+from pipelines.evaluation.evaluating import answers_of, evaluate, scores_of
 from pipelines.evaluation.rendering import Rendered, render
 from pipelines.evaluation.tasks import load_task
 from pipelines.phases.optimize import quiet as quiet_libraries
@@ -24,6 +25,9 @@ from pipelines.progress import Progress
 MADE_WITH = "made_with.json"
 
 RECORD = "evaluation.json"
+
+CHOICE = ("k", "reward_model", "reward_convention", "splitter")
+"""Settings that may change until the figures are there: the answers do not depend on them."""
 
 
 class OtherEvaluation(ValueError):
@@ -65,6 +69,7 @@ def evaluate_model(
     model = str(policy.model)
     sampler = policies.load_sampler(model, policy, engine)
     tasks = [render(it, sampler.tokenizer, sampler.context, settings.max_tokens) for it in loaded]
+    scorer = scoring.load(settings)
     made_with = identity(tasks, settings, policy, engine, seed)
     folder = output or Path("evaluations") / f"{Path(model).name}-{fingerprint_of(made_with)[:8]}"
     with claimed(folder, made_with) if place.first else contextlib.nullcontext():
@@ -73,9 +78,10 @@ def evaluate_model(
                 terminal.show_task(rendered)
         place.wait()
         progress = Progress(quiet=quiet or not place.first)
-        found = evaluate(tasks, sampler.engine, settings, seed, folder, place, progress)
+        found = evaluate(tasks, sampler.engine, scorer, settings, seed, folder, place, progress)
         if place.first:
             keep(folder, made_with, tasks, found, time.perf_counter() - started)
+            pictures.draw(found, folder)
             terminal.show_figures(found, folder)
     return found
 
@@ -94,6 +100,8 @@ def identity(
         "dtype": policy.dtype,
         "engine": engine,
         "seed": seed,
+        "reward_model_fingerprint": settings.reward_model
+        and policies.identity(settings.reward_model),
         "evaluate": settings.model_dump(mode="json"),
         "tasks": {
             rendered.task.name: {
@@ -116,7 +124,9 @@ def claimed(folder: Path, made_with: Mapping[str, Any]) -> Iterator[None]:
     """
     stored = folder / LOG / MADE_WITH
     if stored.exists():
-        different = differences(json.loads(stored.read_text(encoding="utf-8")), made_with)
+        before = json.loads(stored.read_text(encoding="utf-8"))
+        part = _whole if (folder / RECORD).exists() else _answers
+        different = differences(part(before), part(made_with))
         if different:
             raise OtherEvaluation(
                 f"{folder} holds another evaluation: {'; '.join(different)}. Set them back to go "
@@ -128,9 +138,33 @@ def claimed(folder: Path, made_with: Mapping[str, Any]) -> Iterator[None]:
         )
     stored.parent.mkdir(parents=True, exist_ok=True)
     with runs.lock(folder / "lock"):
-        if not stored.exists():
-            write_json(stored, made_with)
+        if stored.exists() and _whole(before) != _whole(made_with):
+            forget_scores(folder)
+        write_json(stored, made_with)
         yield
+
+
+def _whole(made_with: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return all that finished figures depend on."""
+    stored: Mapping[str, Any] = json.loads(json.dumps(made_with))
+    return stored
+
+
+def _answers(made_with: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the answers depend on: not who chooses among them, nor of how many."""
+    kept = {key: value for key, value in made_with.items() if key != "reward_model_fingerprint"}
+    asked = {key: made_with["evaluate"][key] for key in made_with["evaluate"] if key not in CHOICE}
+    return {**kept, "evaluate": asked}
+
+
+def forget_scores(folder: Path) -> None:
+    """Remove what another reward model gave the samples of an evaluation that is not finished."""
+    for place in (folder, folder / LOG):
+        for item in place.glob("*.scores.*"):
+            if item.is_dir():
+                shutil.rmtree(item)
+            else:
+                item.unlink()
 
 
 def keep(
@@ -143,15 +177,17 @@ def keep(
     """Write the record of the whole evaluation; one that is there is of the same answers."""
     if (folder / RECORD).exists():
         return
-    seconds = {
-        rendered.task.name: Parts(folder, rendered.task.stem).seconds() for rendered in tasks
-    }
+    seconds: dict[str, Counter[str]] = {}
+    for rendered in tasks:
+        seconds[rendered.task.name] = Counter(answers_of(folder, rendered).seconds())
+        if made_with["reward_model_fingerprint"]:
+            seconds[rendered.task.name].update(scores_of(folder, rendered).seconds())
     write_json(
         folder / RECORD,
         {
             **made_with,
             "versions": runs.versions(),
-            "seconds": {"last_start": round(total, 3), **seconds},
+            "seconds": {"last_start": total, **seconds},
             "figures": list(found),
         },
     )

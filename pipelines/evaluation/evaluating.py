@@ -6,20 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from iterative_grpo import plugins
 from iterative_grpo.protocols import Engine
 from pipelines.artifacts import write_json
 from pipelines.config import EvaluateSettings
-from pipelines.evaluation.answering import Samples, answer
+from pipelines.evaluation import scoring
+from pipelines.evaluation.answering import Samples, answer, by_question
 from pipelines.evaluation.figures import figures
 from pipelines.evaluation.parts import Parts
 from pipelines.evaluation.rendering import Rendered
 from pipelines.progress import Progress
 from pipelines.world import World
+from reward_models.protocols import Scorer
 
 
 def evaluate(
     tasks: Sequence[Rendered],
     engine: Engine,
+    scorer: Scorer | None,
     settings: EvaluateSettings,
     seed: int,
     folder: Path,
@@ -31,6 +35,7 @@ def evaluate(
     Args:
         tasks: what to ask; nothing can be wrong with it any more.
         engine: answers; called in this process for its share of the questions.
+        scorer: the reward model that chooses among samples, or none (`scoring.load`).
         settings: how many samples, and what is made of them.
         seed: of the samples.
         folder: where everything goes; rows of this evaluation that are there are kept.
@@ -41,12 +46,56 @@ def evaluate(
         The figures of each task, in the first process; nothing in the others.
     """
     samples = Samples(settings.samples, settings.temperature, settings.top_p, seed)
-    found = []
     for rendered in tasks:
-        parts = Parts(folder, rendered.task.stem)
-        answer(rendered, engine, samples, parts, place, progress)
-        if place.first:
-            made = figures(rendered, [row for row in parts.rows() if row["sample"] == 0])
-            write_json(folder / f"{rendered.task.stem}.json", made)
-            found.append(made)
+        answer(rendered, engine, samples, answers_of(folder, rendered), place, progress)
+    if scorer is not None:
+        splitter = plugins.find("iterative_grpo.splitters", settings.splitter, "splitter")
+        for rendered in tasks:
+            scoring.score(
+                scorer,
+                splitter.Splitter(),
+                by_question(list(answers_of(folder, rendered).rows())),
+                scores_of(folder, rendered),
+                place,
+                progress,
+                f"score {rendered.task.name}",
+            )
+    if not place.first:
+        return []
+    found = [_figures(rendered, settings, folder) for rendered in tasks]
+    for rendered, made in zip(tasks, found, strict=True):
+        write_json(folder / f"{rendered.task.stem}.json", made)
     return found
+
+
+def answers_of(folder: Path, rendered: Rendered) -> Parts:
+    """Return a task's answers."""
+    return Parts(folder, f"{rendered.task.stem}.answers")
+
+
+def scores_of(folder: Path, rendered: Rendered) -> Parts:
+    """Return what a reward model gave a task's samples."""
+    return Parts(folder, f"{rendered.task.stem}.scores")
+
+
+def _figures(rendered: Rendered, settings: EvaluateSettings, folder: Path) -> dict[str, Any]:
+    rows = list(answers_of(folder, rendered).rows())
+    made = figures(rendered, [row for row in rows if row["sample"] == 0])
+    if settings.samples:
+        from pipelines.evaluation.choosing import choices
+
+        groups = by_question(rows)
+        scores = None
+        if settings.reward_model is not None:
+            flat = iter(scores_of(folder, rendered).rows())
+            scores = [[next(flat)["values"] for _ in group] for group in groups]
+        made["samples"] = {
+            "of_each_question": settings.samples,
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "reward_model": settings.reward_model,
+            "reward_convention": settings.reward_convention,
+            "splitter": settings.splitter,
+            **choices(groups, rendered.task.verifier, settings.sizes, scores),
+        }
+    return made

@@ -1,7 +1,7 @@
 """Rows on their way to a task's file: kept through kill -9, joined when all are there.
 
 While a task is being answered, each run of neighbouring questions is one file of
-`STEM.parts/BEGIN-END.jsonl`, flushed and named in one step: it is whole or it is not there. So any
+`NAME.parts/BEGIN-END.jsonl`, flushed and named in one step: it is whole or it is not there. So any
 number of processes may work on a task, and one that was killed goes on with the questions that no
 file covers. `log/` holds what differs between equal evaluations: seconds.
 """
@@ -11,26 +11,56 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from iterative_grpo import timing
 from pipelines.artifacts import LOG, write_bytes, write_json
+from pipelines.progress import Progress
+from pipelines.world import World
+
+Make = Callable[[range], tuple[Sequence[Mapping[str, Any]], Mapping[str, float]]]
 
 
 class Parts:
-    """The finished part of a task's rows."""
+    """The finished part of a task's rows; `name` says which, such as gsm8k.test.answers."""
 
-    def __init__(self, folder: Path, stem: str) -> None:
-        self.answers = folder / f"{stem}.answers.jsonl"
-        self._seconds = folder / LOG / f"{stem}.seconds.json"
-        self._folder = folder / f"{stem}.parts"
-        self._log = folder / LOG / f"{stem}.parts"
+    def __init__(self, folder: Path, name: str) -> None:
+        self.whole = folder / f"{name}.jsonl"
+        self._seconds = folder / LOG / f"{name}.seconds.json"
+        self._folder = folder / f"{name}.parts"
+        self._log = folder / LOG / f"{name}.parts"
+
+    def fill(
+        self, questions: int, at_once: int, make: Make, place: World, progress: Progress, label: str
+    ) -> None:
+        """Make the rows that are missing, this process's share of them, and join all.
+
+        Args:
+            questions: of the task.
+            at_once: questions whose rows are made between two writes, fewer where processes would
+                have nothing to do.
+            make: returns the rows of a run of questions, and seconds by what they were spent on.
+            place: this process among those at work; all call this together.
+            progress: shows how far it is.
+            label: what is being done.
+        """
+        runs = self.missing(questions, min(at_once, -(-questions // place.size)))
+        place.wait()  # nobody adds parts before everybody has seen the same ones missing
+        with progress.bar(label, questions, "questions") as bar:
+            bar.advance(questions - sum(map(len, runs)))
+            for run in runs[place.rank :: place.size]:
+                self.add(run, *make(run))
+                bar.advance(len(run))
+        place.wait()
+        if place.first:
+            self.join()
+        place.wait()
 
     def missing(self, questions: int, at_once: int) -> list[range]:
         """Return the runs of questions without rows, each of `at_once` questions at most."""
-        if self.answers.exists():
+        if self.whole.exists():
             return []
         runs: list[range] = []
         begin = 0
@@ -60,17 +90,17 @@ class Parts:
 
     def join(self) -> None:
         """Make the task's file of all parts, in the order of the questions."""
-        if not self.answers.exists():
+        if not self.whole.exists():
             write_json(self._seconds, self._spent())
             names = [f"{run.start:07d}-{run.stop:07d}.jsonl" for run in self._done()]
-            write_bytes(self.answers, ((self._folder / name).read_bytes() for name in names))
+            write_bytes(self.whole, ((self._folder / name).read_bytes() for name in names))
         # Also those that an earlier process joined but was killed before it had removed.
         for place in (self._folder, self._log):
             shutil.rmtree(place, ignore_errors=True)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of the joined file."""
-        with self.answers.open(encoding="utf-8") as lines:
+        with self.whole.open(encoding="utf-8") as lines:
             for line in lines:
                 yield json.loads(line)
 

@@ -47,7 +47,15 @@ def show_figures(found: Sequence[Mapping[str, Any]], folder: Path) -> None:
         for tag, groups in figures["by"].items():
             _heading(console, f"{figures['task']} by {tag}")
             console.print(by_group(tag, groups))
-    print(f"{folder}: figures, answers")
+        if "samples" in figures:
+            made = figures["samples"]
+            _heading(
+                console,
+                f"{figures['task']}, {made['of_each_question']} samples of each question at "
+                f"temperature {made['temperature']:g}",
+            )
+            console.print(by_size(made["metrics"]))
+    print(f"{folder}: {', '.join(sorted(file.name for file in folder.glob('*.*')))}")
 
 
 def accuracies(found: Sequence[Mapping[str, Any]]) -> Table:
@@ -78,6 +86,22 @@ def by_group(tag: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
             share(it["accuracy"], it["low"], it["high"]),
         )
     return table
+
+
+def by_size(metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    """Return one row a metric, a column a k."""
+    sizes = list(next(iter(metrics.values())))
+    table = _table("", *(f"k = {k}" for k in sizes))
+    for name, by_k in metrics.items():
+        cells = (share(it["value"], it["low"], it["high"]) for it in by_k.values())
+        table.add_row(metric(name), *cells)
+    return table
+
+
+def metric(name: str) -> str:
+    """Return a metric's name as people write it."""
+    kind, _, how = name.partition("_")
+    return f"{kind}@k{f' ({how})' if how else ''}"
 
 
 def share(value: float, low: float, high: float) -> str:

@@ -41,15 +41,22 @@ MEASURED = 64
 
 def run(job: Job) -> None:
     """Write DATASET.SPLIT.json (figures) and DATASET.SPLIT.answers.jsonl for each task."""
+    from pipelines.evaluation import scoring
     from pipelines.evaluation.evaluating import evaluate
 
     config = job.config
     place = world.current(config.launch.processes)
     sampler = policies.load_sampler(job.inputs["policy"] / "policy", config.policy, config.engine)
     evaluate(
-        rendered_tasks(config, sampler), sampler.engine, config.evaluate, job.seed, job.output,
-        place, job.progress,
-    )  # fmt: skip
+        rendered_tasks(config, sampler),
+        sampler.engine,
+        scoring.load(config.evaluate),
+        config.evaluate,
+        job.seed,
+        job.output,
+        place,
+        job.progress,
+    )
     if place.first and "initial" in job.inputs:
         write_json(job.output / "divergence.json", {"kl_initial": moved(job, sampler)})
     place.wait()

@@ -1,4 +1,4 @@
-"""Uncertainty of what is reported: a share of n answers, and a mean over seeds."""
+"""Uncertainty of what is reported: a share of n answers, a mean over seeds or questions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Z_95 = 1.959963984540054
 """97.5% quantile of the standard normal distribution."""
@@ -54,6 +59,33 @@ def mean_over_seeds(values: Sequence[float]) -> Estimate:
         return Estimate(mean, math.nan, math.nan)
     half = t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return Estimate(mean, mean - half, mean + half)
+
+
+def means_over_questions(
+    values_QF: NDArray[np.float64], *, resamples: int = 2_000, seed: int = 0
+) -> list[Estimate]:
+    """Return the mean of each figure over questions, with a 95% percentile bootstrap interval.
+
+    Args:
+        values_QF: F figures of Q questions. Questions are drawn with return, each with all its
+            figures: what is uncertain is which questions were asked (Efron 1979).
+        resamples: draws.
+        seed: of the draws; the same one gives the same intervals.
+    """
+    import numpy as np
+
+    questions, figures = values_QF.shape
+    if not questions:
+        raise ValueError("a mean over questions needs at least one question, found none")
+    generator = np.random.default_rng(seed)
+    means_RF = np.empty((resamples, figures))
+    for number in range(resamples):
+        drawn_Q = generator.integers(0, questions, questions)
+        times_Q = np.bincount(drawn_Q, minlength=questions)
+        means_RF[number] = times_Q @ values_QF / questions
+    low_F, high_F = np.quantile(means_RF, [0.025, 0.975], axis=0)
+    mean_F = values_QF.mean(axis=0)
+    return [Estimate(*map(float, row)) for row in zip(mean_F, low_F, high_F, strict=True)]
 
 
 def t_quantile(freedom: int) -> float:

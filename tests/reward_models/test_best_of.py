@@ -7,8 +7,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from reward_models.best_of import Candidate, best_of, best_score, majority, pass_at
+from reward_models.best_of import Candidate, best_of, best_score, majority, pass_at, winning
 
 
 def group(seed: int, size: int = 7) -> list[Candidate]:
@@ -35,20 +36,53 @@ def test_equals_all_subsets(seed: int, n: int) -> None:
         voted.append(sum(a == 0 for a in leaders) / len(leaders))
     assert best_score(samples, n) == pytest.approx(np.mean(best))
     assert pass_at(samples, n) == pytest.approx(np.mean(passed))
-    assert majority(samples, n, np.random.default_rng(0)) == pytest.approx(np.mean(voted))
+    assert majority(samples, n) == pytest.approx(np.mean(voted))
 
 
-def test_large_groups_draw_subsets_for_the_majority() -> None:
+def test_the_majority_of_two_answers_is_hypergeometric() -> None:
     samples = [Candidate("p", 0.5, i % 5 < 3, i % 5 < 3) for i in range(60)]
-    found = majority(samples, 5, np.random.default_rng(0))
-    # The chance that three or more of five drawn without return from 36 of 60 are right: 0.691.
-    assert found == pytest.approx(0.691, abs=0.07)
+    # Three or more of five drawn without return from 36 of 60.
+    assert majority(samples, 5) == pytest.approx(stats.hypergeom(60, 36, 5).sf(2))
+    assert majority(samples, 33) == pytest.approx(stats.hypergeom(60, 36, 33).sf(16))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_majority_equals_all_subsets_with_silent_samples_and_mixed_answers(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    # An answer that is right in some samples only counts as right as they are.
+    samples = [
+        Candidate("p", 0.5, bool(answer == 0 and generator.random() < 0.7), answer)
+        for answer in [None if a == 4 else int(a) for a in generator.integers(0, 5, 9)]
+    ]
+    share = {
+        answer: np.mean([c.correct for c in samples if c.answer == answer])
+        for answer in {c.answer for c in samples}
+    }
+    for n in range(1, 10):
+        won = []
+        for subset in itertools.combinations(samples, n):
+            counts = Counter(c.answer for c in subset if c.answer is not None)
+            leaders = [a for a, votes in counts.items() if votes == max(counts.values())]
+            won.append(sum(share[a] for a in leaders) / len(leaders) if leaders else 0.0)
+        assert majority(samples, n) == pytest.approx(np.mean(won))
+
+
+def test_the_chances_of_all_answers_add_up() -> None:
+    counts = (30, 17, 9, 5, 2, 1)
+    for n in (1, 7, 32, 64):
+        chances = [
+            winning(own, tuple(c for j, c in enumerate(counts) if j != i), 0, n)
+            for i, own in enumerate(counts)
+        ]
+        assert sum(chances) == pytest.approx(1.0, rel=1e-12)
+    with pytest.raises(ValueError, match="at most 1000"):
+        winning(600, (600,), 0, 2)
 
 
 def test_no_answer_does_not_vote() -> None:
     samples = [Candidate("p", 0.9, False, None)] * 3 + [Candidate("p", 0.1, True, "4")]
-    assert majority(samples, 4, np.random.default_rng(0)) == 1.0
-    assert majority(samples[:3], 3, np.random.default_rng(0)) == 0.0
+    assert majority(samples, 4) == 1.0
+    assert majority(samples[:3], 3) == 0.0
 
 
 def test_estimates_over_problems_with_paired_intervals() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import pytest
 from scipy import stats
 
-from pipelines.report.intervals import mean_over_seeds, t_quantile, wilson
+from pipelines.report.intervals import mean_over_seeds, means_over_questions, t_quantile, wilson
+from reward_models.best_of import Candidate, best_score, majority, pass_at
 
 
 @pytest.mark.parametrize("n", [20, 100, 300, 1319])
@@ -69,3 +71,52 @@ def test_one_seed_has_no_interval() -> None:
     assert math.isnan(it.low)
     with pytest.raises(ValueError, match="none"):
         mean_over_seeds([])
+
+
+def figures_of_questions(generator: np.random.Generator, questions: int) -> np.ndarray:
+    """pass@4, maj@4 and best-of-4 of questions of very different difficulty, 8 samples each."""
+    rows = []
+    for chance in generator.beta(0.6, 0.8, questions):
+        right = generator.random(8) < chance
+        score = 0.5 * right + generator.random(8)
+        group = [
+            Candidate("q", float(s), bool(r), "right" if r else str(generator.integers(3)))
+            for s, r in zip(score, right, strict=True)
+        ]
+        rows.append((pass_at(group, 4), majority(group, 4), best_score(group, 4)))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("questions", [100, 400])
+def test_bootstrap_over_questions_covers_as_often_as_it_says(questions: int) -> None:
+    """Evaluations of questions drawn from a large set; the truth is the set's mean."""
+    generator = np.random.default_rng(1)
+    pool_QF = figures_of_questions(generator, 4_000)
+    truth_F = pool_QF.mean(axis=0)
+    trials = 600
+    covered_F = np.zeros(3)
+    for seed in range(trials):
+        asked_QF = pool_QF[generator.integers(0, len(pool_QF), questions)]
+        found = means_over_questions(asked_QF, resamples=250, seed=seed)
+        covered_F += [it.low <= truth <= it.high for it, truth in zip(found, truth_F, strict=True)]
+    assert np.all(covered_F / trials >= 0.93)
+    assert np.all(covered_F / trials <= 0.97)
+
+
+def test_bootstrap_of_one_share_is_its_standard_error() -> None:
+    values_Q1 = np.array([1.0] * 70 + [0.0] * 130)[:, None]
+    (found,) = means_over_questions(values_Q1)
+    assert found.value == pytest.approx(0.35)
+    assert found.half_width == pytest.approx(1.96 * math.sqrt(0.35 * 0.65 / 200), rel=0.06)
+    assert means_over_questions(values_Q1) == [found]
+    with pytest.raises(ValueError, match="at least one question"):
+        means_over_questions(np.empty((0, 2)))
+
+
+def test_wilson_covers_93_to_97_of_a_hundred_draws() -> None:
+    generator = np.random.default_rng(0)
+    for n, share in ((500, 0.1), (500, 0.5), (1319, 0.35), (1319, 0.9), (5000, 0.5)):
+        drawn = generator.binomial(n, share, 4_000)
+        bounds = [wilson(int(correct), n) for correct in drawn]
+        covered = np.mean([it.low <= share <= it.high for it in bounds])
+        assert 0.93 <= covered <= 0.97, (n, share)

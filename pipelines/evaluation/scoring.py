@@ -1,0 +1,102 @@
+"""A reward model's word on samples: the values of their steps, kept, and what is made of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from iterative_grpo import plugins
+from iterative_grpo.protocols import Splitter
+from iterative_grpo.types import Finish
+from pipelines import policies
+from pipelines.config import EvaluateSettings
+from pipelines.evaluation.parts import Parts
+from pipelines.progress import Progress
+from pipelines.world import World
+from reward_models.protocols import Scorer
+
+Row = Mapping[str, Any]
+
+AGGREGATIONS: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "min": min,
+    "product": math.prod,
+    "last": lambda values: values[-1],
+    "mean": fmean,
+}
+"""From the probabilities of a solution's steps to its score, all in [0, 1].
+
+Product: Let's Verify Step by Step (arXiv:2305.20050); min: Math-Shepherd (arXiv:2312.08935); last:
+Snell et al. (arXiv:2408.03314).
+"""
+
+OUTPUTS_AT_ONCE = 512
+"""Samples scored between two writes."""
+
+
+class NoRewardModel(ValueError):
+    """A reward model that cannot be found or read."""
+
+
+def load(settings: EvaluateSettings) -> Scorer | None:
+    """Return the reward model that is to choose, if one is configured.
+
+    Raises NoRewardModel for one that cannot be had, ValueError for one that cannot judge.
+    """
+    name, where = settings.reward_model, policies.device()
+    if name is None:
+        return None
+    try:
+        if settings.reward_convention is None:
+            from reward_models.model import RewardModel
+
+            return RewardModel.load(name, device=where)
+        module = plugins.find(
+            "reward_models.published", settings.reward_convention, "reward convention"
+        )
+        published: Scorer = module.load(name, device=where)
+    except OSError as error:
+        raise NoRewardModel(
+            f"reward model {name} cannot be loaded: {error}. Expected a reward model's folder, or "
+            "a published one by its name together with its convention"
+        ) from None
+    return published
+
+
+def score(
+    scorer: Scorer,
+    splitter: Splitter,
+    groups: Sequence[Sequence[Row]],
+    parts: Parts,
+    place: World,
+    progress: Progress,
+    label: str,
+) -> None:
+    """Score the samples of each question that `parts` does not hold yet."""
+    at_once = max(1, OUTPUTS_AT_ONCE // max(len(group) for group in groups))
+
+    def make(run: range) -> tuple[list[dict[str, Any]], dict[str, float]]:
+        rows = [row for question in run for row in groups[question]]
+        started = time.perf_counter()
+        texts = [row["response"] for row in rows]
+        ends = [splitter.split(text) for text in texts]
+        values = scorer.score([row["question"] for row in rows], texts, ends)
+        scored = [
+            {
+                "problem_id": row["problem_id"],
+                "sample": row["sample"],
+                "ends": list(cut),
+                "values": list(_finished(row, found)),
+            }
+            for row, cut, found in zip(rows, ends, values, strict=True)
+        ]
+        return scored, {"score": time.perf_counter() - started}
+
+    parts.fill(len(groups), at_once, make, place, progress, label)
+
+
+def _finished(row: Row, values: Sequence[float]) -> Sequence[float]:
+    """Give the fragment that the token limit cut off the lowest value, as in training."""
+    return (*values[:-1], 0.0) if row["finish"] == Finish.LENGTH.value else values

@@ -1,0 +1,74 @@
+"""Which answers to a question are the same answer: told by the verifier, not by their spelling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from verifiers.batch import RowGoldError
+from verifiers.verdict import Verdict
+
+Row = Mapping[str, Any]
+Verdicts = Callable[[Sequence[tuple[str, str]]], Sequence[Verdict]]
+
+RIGHT = "right"
+"""The answer of all right samples. No other answer is equal to it, or it would be right."""
+
+
+def answers(groups: Sequence[Sequence[Row]], verdicts: Verdicts) -> list[list[str | None]]:
+    """Return what each sample of each question votes for; None without an answer.
+
+    Samples of a question vote for the same where they are right, or where the verifier finds one's
+    answer equal to the other's as a gold. Answers that nobody can read, or not in time, vote for
+    their own spelling. Each answer is compared with the first one of each kind only.
+    """
+    kinds: list[dict[str, str]] = []  # for each question, from a spelling to what it votes for
+    left: list[list[str]] = []
+    for group in groups:
+        wrong = [row["extracted"] for row in group if row["outcome"] == "incorrect"]
+        left.append(list(dict.fromkeys(text for text in wrong if text is not None)))
+        kinds.append({})
+    while any(left):
+        pairs, asked = [], []
+        for question, texts in enumerate(left):
+            if texts:
+                first, *others = texts
+                kinds[question][first] = first
+                pairs += [(other, first) for other in others]
+                asked += [(question, other) for other in others]
+        equal = _equal(pairs, verdicts)
+        same = {key for key, found in zip(asked, equal, strict=True) if found}
+        for question, texts in enumerate(left):
+            for other in texts[1:]:
+                if (question, other) in same:
+                    kinds[question][other] = texts[0]
+            left[question] = [text for text in texts[1:] if (question, text) not in same]
+    return [
+        [_vote(row, known) for row in group] for group, known in zip(groups, kinds, strict=True)
+    ]
+
+
+def _vote(row: Row, kinds: Mapping[str, str]) -> str | None:
+    if row["outcome"] == "correct":
+        return RIGHT
+    text = row["extracted"]
+    # The mark keeps a wrong answer that is spelt like `RIGHT` apart.
+    return None if text is None else f"={kinds.get(text, text)}"
+
+
+def _equal(pairs: list[tuple[str, str]], verdicts: Verdicts) -> list[bool]:
+    """Whether the verifier finds each pair equal; one that cannot be a gold equals nothing."""
+    found = [False] * len(pairs)
+    places = list(range(len(pairs)))
+    while places:
+        try:
+            for place, verdict in zip(
+                places, verdicts([pairs[place] for place in places]), strict=True
+            ):
+                found[place] = verdict.correct
+        except RowGoldError as error:
+            unfit = pairs[places[error.row]][1]
+            places = [place for place in places if pairs[place][1] != unfit]
+        else:
+            break
+    return found

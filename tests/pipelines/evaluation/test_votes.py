@@ -1,0 +1,56 @@
+"""Votes: the verifier says which answers are the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines import judging
+from pipelines.evaluation.votes import RIGHT, answers
+
+
+def row(extracted: str | None, outcome: str = "incorrect") -> dict[str, Any]:
+    return {"extracted": extracted, "outcome": outcome}
+
+
+def votes(*rows: dict[str, Any]) -> list[str | None]:
+    return answers([rows], judging.judge_by("math"))[0]
+
+
+def test_equal_answers_vote_together_however_they_are_spelt() -> None:
+    found = votes(row("0.5"), row(r"\frac{1}{2}"), row("1/3"), row("2/4"), row("x+1"), row("1+x"))
+    half, again, third, more, line, turned = found
+    assert half == again == more
+    assert line == turned
+    assert len({half, third, line}) == 3
+
+
+def test_right_answers_are_one_answer_and_no_answer_is_no_vote() -> None:
+    found = votes(row("7", "correct"), row("7.0", "correct"), row("8"), row(None, "no_answer"))
+    assert found[0] == found[1] == RIGHT
+    assert found[2] not in (RIGHT, None)
+    assert found[3] is None
+
+
+def test_what_cannot_be_read_votes_for_its_own_spelling() -> None:
+    found = votes(
+        row(r"\frac{1}{", "unparsed"), row(r"\frac{1}{", "unparsed"), row("((", "unparsed"),
+        row("3", "timeout"), row(None, "timeout"), row("right"),
+    )  # fmt: skip
+    assert found[0] == found[1] != found[2]
+    assert found[3] is not None
+    assert found[4] is None
+    assert RIGHT not in found
+
+
+def test_an_answer_that_cannot_be_a_gold_equals_nothing_and_stops_nobody() -> None:
+    # Marked as wrong although no verifier could read it: it is compared, and refused as a gold.
+    found = votes(row(r"\frac{1}{"), row("4"), row("2+2"), row(r"\sqrt{16}"))
+    assert found[1] == found[2] == found[3]
+    assert found[0] not in (None, found[1])
+
+
+def test_questions_do_not_mix() -> None:
+    verdicts = judging.judge_by("gsm8k")
+    first, second = answers([[row("4"), row("5")], [row("5"), row("5.0"), row("4")]], verdicts)
+    assert first[0] != first[1]
+    assert second[0] == second[1] != second[2]

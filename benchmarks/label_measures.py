@@ -54,7 +54,7 @@ def parse() -> argparse.Namespace:
         "--runs", type=Path, default=ROOT / "runs" / "labels", help="where runs lie"
     )
     parser.add_argument("--pattern", default="{seed}", help="name of a seed's run in that folder")
-    parser.add_argument("--problems", type=int, default=300, help="questions that labels are for")
+    parser.add_argument("--problems", type=int, default=500, help="questions that labels are for")
     parser.add_argument("--test", type=int, default=300, help="questions to measure on")
     parser.add_argument("--group", type=int, default=8, help="solutions of a question")
     parser.add_argument("--continuations", type=int, default=8, help="N, of a prefix at most")

@@ -112,6 +112,34 @@ def test_every_token_has_one_step_and_ends_are_where_the_text_says(
             assert steps[count] == min(closed, len(ends) - 1)
 
 
+@pytest.mark.parametrize("name", MAKERS)
+@settings(max_examples=60, deadline=None)
+@given(lines=st.lists(st.sampled_from(CORPUS[:3]), min_size=1, max_size=3), data=st.data())
+def test_the_fragment_of_a_truncated_output_is_a_step_of_its_own(
+    name: str, lines: list[str], data: st.DataObject
+) -> None:
+    tokenizer = TOKENIZERS[name]
+    whole = tokenizer("\n".join(lines))["input_ids"]
+    # The token limit cuts anywhere, inside words and inside characters, and leaves no EOS.
+    ids = whole[: data.draw(st.integers(1, len(whole)))]
+    text = str(tokenizer.decode(ids, skip_special_tokens=True))
+    ends = Splitter().split(text)
+    steps = TokenSteps(tokenizer).steps_of_tokens(ids, text, ends)
+    assert steps[-1] == len(ends) - 1
+    if len(ends) == 1:
+        assert set(steps) == {0}
+        return
+    closed = ends[-2]
+    assert "\n" not in text[closed:].strip()
+    first = steps.index(len(ends) - 1)
+    before = str(tokenizer.decode(ids[:first], skip_special_tokens=True))
+    if first < len(ids) - 1 and text.startswith(before):
+        # The tokens before the fragment reach the end of the step that was closed, just so.
+        assert len(before) >= closed
+        shorter = str(tokenizer.decode(ids[: first - 1], skip_special_tokens=True))
+        assert not text.startswith(shorter) or len(shorter) < closed
+
+
 def test_long_texts_move_the_decoding_window() -> None:
     tokenizer = TOKENIZERS["byte-level"]
     text = "数学 is 難しい ✓\n" * 60

@@ -93,7 +93,7 @@ class WarmStart(Section):
 
 
 class Lora(Section):
-    """A LoRA adapter (arXiv:2106.09685), merged into the policy at the end of each iteration."""
+    """A LoRA adapter (arXiv:2106.09685), merged into its model at the end of each training."""
 
     rank: Positive = 16
     alpha: Positive = 32
@@ -153,6 +153,14 @@ class Replay(Section):
         "share", description="share: that share of the training rows is history"
     )
     share: Share = 0.1
+    max_age: Positive | None = Field(
+        None, description="replay nothing that is more iterations old; none: of any age"
+    )
+    relabel: Literal["keep", "outcome"] = Field(
+        "keep",
+        description="outcome: of solutions labeled by a past policy's continuations, only the "
+        "verdict of the whole is replayed",
+    )
 
 
 class Gate(Section):
@@ -182,6 +190,16 @@ class RewardModelSettings(Section):
     retrain: bool = Field(True, description="false: freeze the first reward model, to compare")
     optimizer: Literal["adamw", "muon"] = "adamw"
     loss: Literal["bce", "bradley_terry"] = "bce"
+    balance: Literal["none", "classes"] = Field(
+        "none", description="classes: right and wrong ends weigh the same in total"
+    )
+    heads: Positive = Field(
+        1, description="an ensemble's heads, trained on resampled questions (reward: uncertain)"
+    )
+    lora: Lora | None = None
+    calibrate: Literal["none", "temperature", "isotonic"] = Field(
+        "none", description="map scores to frequencies, fitted on the validation questions"
+    )
     first: Fit = Fit(epochs=3, learning_rate=1e-3, muon_learning_rate=5e-3)
     again: Fit = Fit()
     replay: Replay = Replay()
@@ -195,7 +213,7 @@ class RewardModelSettings(Section):
         512, description="past held-out solutions scored in an iteration, over all past ones"
     )
     gate: Gate = Gate()
-    probes: Literal["report", "block", "off"] = Field(
+    probes: Literal["report", "block", "none"] = Field(
         "report", description="outputs without merit that no model may prefer; block: or be used"
     )
 

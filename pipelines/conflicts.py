@@ -80,6 +80,10 @@ def conflicts(config: Config) -> Iterator[str]:
     if optimize.vllm != "off" and policy.make is not None:
         yield "optimize.vllm needs a policy.model that vLLM can serve, not policy.make"
     yield from _stop_conflicts(config)
+    if config.reward == "uncertain" and config.reward_model.heads < 2:
+        yield "reward uncertain needs an ensemble: set reward_model.heads to 4 or more"
+    if config.reward_model.calibrate != "none" and config.reward_model.validation == 0:
+        yield "reward_model.calibrate is fitted on validation questions: raise validation above 0"
     if config.reward_model.held_out == 0:
         yield "reward_model.held_out is 0: a reward model that nothing measures cannot be trusted"
     if config.reward_model.held_out + config.reward_model.validation >= 1:

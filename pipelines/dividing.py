@@ -42,4 +42,7 @@ def check(config: Config, problems: Sequence[Problem]) -> None:
                 f"{problem.id} asks a question of {why}, on which this run is evaluated: "
                 f"{problem.question[:80]!r}; set data.decontaminate.exact=drop"
             )
-    division(config).require((p.question for p in problems), (Part.LABELS, Part.HELD_OUT))
+    needed = [Part.LABELS, Part.HELD_OUT]
+    if config.reward_model.calibrate != "none":
+        needed.append(Part.VALIDATION)
+    division(config).require((p.question for p in problems), needed)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from reward_models.diagnostics import Array, check_rows, flatten
+from reward_models.examples import OneClass
 
 VERSION = 1
 _EDGE = 1e-6
@@ -54,13 +55,13 @@ def read_calibration(path: Path) -> Calibration:
 
 
 def fit(kind: str, scores: Rows, labels: Rows, problem_ids: Sequence[str]) -> Calibration:
-    """Fit a map on rows that the model was not trained on. ValueError for one class."""
+    """Fit a map on rows that the model was not trained on. OneClass if all labels are alike."""
     if kind not in _FITS:
         raise ValueError(f"unknown calibration {kind!r}; known: {', '.join(_FITS)}")
     check_rows(scores, labels, problem_ids)
     flat_scores, flat_labels = flatten(scores), flatten(labels)
     if not 0 < flat_labels.mean() < 1:
-        raise ValueError(
+        raise OneClass(
             f"all {len(flat_labels)} labels are {flat_labels[0]:g}; calibration needs right and "
             "wrong ones: hold out more problems"
         )

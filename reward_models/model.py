@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from iterative_grpo import timing
+from reward_models.calibration import Calibration, read_calibration
 from reward_models.encoding import Encoded, UnfitTokenizer, check_tokenizer, encode, fingerprint
 from reward_models.reading import read, shares
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 TOKENS_PER_BATCH = 16_384
 """Positions in one forward pass of scoring."""
+
+CALIBRATION = "calibration.json"
+"""File of a checkpoint's folder; without it, scores are the sigmoid of the logits."""
 
 NO_LIMIT = 1 << 30
 """Context of a backbone that states none; also above it, tokenizers mean "unknown"."""
@@ -50,6 +54,8 @@ class RewardModel:
         model.config.use_cache = False
         self.model: Any = model
         self.tokenizer = tokenizer
+        self.calibration: Calibration | None = None
+        """Maps probabilities to frequencies; saved and loaded with the model."""
         self.separator: str = getattr(model.config, "reward_separator", "\n")
         pad = tokenizer.pad_token_id
         # A pad token is only ever at masked positions, so any valid id will do.
@@ -138,6 +144,9 @@ class RewardModel:
                 f"the model was trained with ({trained_with}); restore the tokenizer's files"
             )
         reward_model = cls(model, tokenizer)
+        calibration = Path(path_or_name) / CALIBRATION
+        if calibration.is_file():
+            reward_model.calibration = read_calibration(calibration)
         if device is not None:
             reward_model.model.to(device)
         return reward_model
@@ -148,6 +157,10 @@ class RewardModel:
         with timing.part(timing.INPUT_OUTPUT):
             self.model.save_pretrained(str(path))
             self.tokenizer.save_pretrained(str(path))
+        if self.calibration is None:
+            (Path(path) / CALIBRATION).unlink(missing_ok=True)
+        else:
+            self.calibration.write(Path(path) / CALIBRATION)
 
     @property
     def context(self) -> int:
@@ -237,9 +250,13 @@ class RewardModel:
         *,
         tokens_per_batch: int = TOKENS_PER_BATCH,
     ) -> list[tuple[float, ...]]:
-        """Return one probability an end for each row: the sigmoid of `logits`."""
+        """Return one probability an end for each row: the sigmoid of `logits`, calibrated."""
         rows = self.logits(questions, texts, ends, tokens_per_batch=tokens_per_batch)
-        return [tuple(map(sigmoid, row)) for row in rows]
+        return self.calibrated([tuple(map(sigmoid, row)) for row in rows])
+
+    def calibrated(self, scores: list[tuple[float, ...]]) -> list[tuple[float, ...]]:
+        """Return probabilities as the calibration maps them, as they are without one."""
+        return scores if self.calibration is None else self.calibration.apply(scores)
 
 
 def sigmoid(logit: float) -> float:

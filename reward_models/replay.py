@@ -12,7 +12,7 @@ import difflib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,20 @@ def draw_past(paths: Sequence[Path], rows: int, seed: int) -> tuple[LabeledSolut
 
 Relabel = Callable[[Sequence[LabeledSolution]], Sequence[LabeledSolution]]
 """Returns the same solutions, in order, with new labels."""
+
+
+def outcomes(rows: Sequence[LabeledSolution]) -> list[LabeledSolution]:
+    """Keep of labels by a past policy's continuations the verdict of the whole alone.
+
+    What a prefix leads to depends on who continues it; a verdict, and an exact check of steps,
+    stays true. So rows without a completer are returned as they are.
+    """
+    return [
+        replace(row, ends=row.ends[-1:], labels=row.labels[-1:], counts=row.counts[-1:])
+        if row.completer
+        else row
+        for row in rows
+    ]
 
 
 def _relabeled(rows: list[LabeledSolution], relabel: Relabel) -> list[LabeledSolution]:

@@ -9,6 +9,7 @@ one goes on judging.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from pipelines import building, dividing, judging, policies, questions, world
 from pipelines.artifacts import LOG, link_or_copy, write_json
 from pipelines.config import Config
 from pipelines.runs import Job, Phase
-from reward_models import gate
+from reward_models import calibration, gate
+from reward_models.adapters import lora
 from reward_models.division import Part
-from reward_models.measuring import Samples, Scored, paired
+from reward_models.measuring import Samples, Scored, paired, score
 from reward_models.model import RewardModel
 from reward_models.probes import NoGenuine, ProbeReport, run_probes
-from reward_models.replay import Mixture, mix
+from reward_models.replay import Mixture, mix, outcomes
 from reward_models.training import TrainingProgress, TrainingReport, TrainingSettings, train
 from reward_models.types import LabeledSolution, read_solutions
 
@@ -68,6 +70,8 @@ def mixture_of(job: Job) -> Mixture:
         share=replay.share,
         strategy=replay.kind,
         seed=job.seed,
+        max_age=replay.max_age,
+        relabel=outcomes if replay.relabel == "outcome" else None,
     )
     rows = dividing.forbidden(job.config).checked(made.rows)
     return Mixture(tuple(dividing.division(job.config).checked(rows)), made.record)
@@ -79,10 +83,12 @@ def start_of(job: Job, previous: Path | None) -> RewardModel:
     if previous is not None:
         return load(previous)
     policy = job.inputs["policy"] / "policy"
+    heads = job.config.reward_model.heads
     if start == "scratch":
-        model = RewardModel.from_shape(policy, seed=job.seed)
+        model = RewardModel.from_shape(policy, seed=job.seed, heads=heads)
     else:
-        model = RewardModel.from_backbone(policy if start == "policy" else start, seed=job.seed)
+        backbone = policy if start == "policy" else start
+        model = RewardModel.from_backbone(backbone, seed=job.seed, heads=heads)
     model.model.to(policies.device())
     return model
 
@@ -93,7 +99,7 @@ def load(artifact: Path) -> RewardModel:
 
 
 def fit(job: Job, model: RewardModel, rows: Sequence[LabeledSolution]) -> TrainingReport:
-    """Train the model in place; early stopping looks at the validation rows."""
+    """Train the model in place; validation rows stop it early and calibrate it."""
     from accelerate import Accelerator
 
     config = job.config.reward_model
@@ -102,7 +108,9 @@ def fit(job: Job, model: RewardModel, rows: Sequence[LabeledSolution]) -> Traini
     validation = read(job, Part.VALIDATION)
     if not validation and config.validation:
         job.progress.note("no question fell to validation: the reward model trains to the end")
-    with job.progress.bar("reward model", settings.epochs, "epochs") as bar:
+    low_rank = lora(model, **config.lora.model_dump()) if config.lora else nullcontext()
+    model.calibration = None
+    with job.progress.bar("reward model", settings.epochs, "epochs") as bar, low_rank:
         done = 0.0
 
         def show(state: TrainingProgress) -> None:
@@ -111,7 +119,7 @@ def fit(job: Job, model: RewardModel, rows: Sequence[LabeledSolution]) -> Traini
             bar.advance(reached - done, f"loss {state.loss:.3f}")
             done = reached
 
-        return train(
+        report = train(
             model,
             rows,
             settings=TrainingSettings(
@@ -121,12 +129,21 @@ def fit(job: Job, model: RewardModel, rows: Sequence[LabeledSolution]) -> Traini
                 epochs=settings.epochs,
                 batch_size=settings.batch,
                 loss=config.loss,
+                balance=config.balance,
                 seed=job.seed,
             ),
             heldout=validation,
             accelerator=Accelerator() if place.size > 1 else None,
             progress=show,
         )
+    if config.calibrate != "none":
+        model.calibration = calibration.fit(
+            config.calibrate,
+            score(model, validation),
+            [row.labels for row in validation],
+            [row.problem_id for row in validation],
+        )
+    return report
 
 
 def judge(
@@ -175,7 +192,7 @@ def samples_of(job: Job) -> Samples:
 
 def probe(job: Job, model: RewardModel | None, samples: Samples) -> ProbeReport | str:
     """Return how the model does on the probes, or why they were not run."""
-    if job.config.reward_model.probes == "off" or model is None:
+    if job.config.reward_model.probes == "none" or model is None:
         return "switched off"
     try:
         return run_probes(model, building.splitter(job.config), samples.fresh, seed=job.seed)

@@ -61,7 +61,7 @@ class Source:
         )
         rewards = []
         for completion, row_ends, row in zip(completions, ends, rows, strict=True):
-            scores = [sigmoid(fmean(end)) for end in row]
+            scores = list(self.model.calibrated([tuple(sigmoid(fmean(end)) for end in row)])[0])
             spreads = tuple(pstdev(map(sigmoid, end)) for end in row)
             values = [self._value(p, d) for p, d in zip(scores, spreads, strict=True)]
             if completion.truncated:

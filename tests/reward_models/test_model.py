@@ -15,9 +15,10 @@ from transformers import (
     Qwen2Config,
 )
 
+from reward_models.calibration import Calibration
 from reward_models.encoding import UnfitTokenizer
 from reward_models.model import BrokenScores, RewardModel, UntrainedHead, batches
-from tests.reward_models.making import byte_bpe, llama, words
+from tests.reward_models.making import additions, byte_bpe, llama, words
 
 QUESTIONS = ["Ann has 18 coins.", "How many?", "How many?", "Bob gives 9."]
 TEXTS = ["18+5=23\n#### 23", "", "7*4=28\n", "#### 1"]
@@ -176,3 +177,22 @@ def test_other_backbones(family: str) -> None:
     alone = model.score(QUESTIONS[2:3], TEXTS[2:3], ENDS[2:3])
     # Padding is masked for bidirectional backbones too.
     assert alone[0] == pytest.approx(scores[2], abs=1e-5)
+
+
+def test_calibration_is_saved_with_the_model_and_applied(tmp_path: Path) -> None:
+    tokenizer = words()
+    model = RewardModel.from_shape(llama(len(tokenizer)), tokenizer)
+    rows = additions(12, 1)
+    asked = [r.question for r in rows], [r.text for r in rows], [r.ends for r in rows]
+    raw = model.score(*asked)
+    model.calibration = Calibration("temperature", (0.0, 0.5, 1.0), (0.1, 0.2, 0.9))
+    mapped = model.score(*asked)
+    assert mapped == model.calibration.apply(raw) != raw
+    model.save(tmp_path)
+    loaded = RewardModel.load(tmp_path)
+    assert loaded.calibration == model.calibration
+    assert loaded.score(*asked) == mapped
+    assert loaded.logits(*asked) == model.logits(*asked)
+    loaded.calibration = None
+    loaded.save(tmp_path)
+    assert RewardModel.load(tmp_path).score(*asked) == raw

@@ -20,7 +20,7 @@ from reward_models.history import (
     permuted,
     write_labels,
 )
-from reward_models.replay import mix
+from reward_models.replay import draw_past, mix, outcomes
 from reward_models.types import LabeledSolution, read_solutions, to_json
 from tests.reward_models.making import solution
 
@@ -293,3 +293,31 @@ def test_replayed_rows_can_be_relabeled(tmp_path: Path) -> None:
     assert {row.labeler for row in again.rows[90:]} == {"again"}
     with pytest.raises(ValueError, match="returned others"):
         mix(rows_of(2, 45, 45), history, seed=0, relabel=lambda rows: rows[1:])
+
+
+def test_outcomes_keep_what_does_not_age(tmp_path: Path) -> None:
+    row = solution(1, right=True, text="1+1=2\n#### 2")
+    steps = dataclasses.replace(
+        row, ends=(6, 12), labels=(0.25, 1.0), counts=((2, 8), (1, 1)), completer="policy 1"
+    )
+    exact = dataclasses.replace(steps, completer="", labeler="exact", text="1+1=2\n#### 3")
+    aged, kept = outcomes([steps, exact])
+    assert (aged.ends, aged.labels, aged.counts) == ((12,), (1.0,), ((1, 1),))
+    assert kept == exact
+    write_labels(tmp_path / "1.jsonl", [steps, exact])
+    mixture = mix(rows_of(2, 45, 45), [tmp_path / "1.jsonl"], seed=0, relabel=outcomes)
+    assert {len(row.ends) for row in mixture.rows[90:]} == {1, 2}
+
+
+def test_draws_of_the_past_are_even_and_distinct(tmp_path: Path) -> None:
+    history = past(tmp_path, {1: (300, 300), 2: (5, 400), 3: (0, 50)})
+    drawn = draw_past(history, 110, seed=0)
+    counts = Counter((row.iteration, row.positive) for row in drawn)
+    # Of five strata the short one gives all it has, the others share the rest evenly.
+    assert counts[2, True] == 5
+    assert sorted(counts.values()) == [5, 26, 26, 26, 27]
+    assert len({row.digest for row in drawn}) == 110
+    assert draw_past(history, 110, seed=0) == drawn
+    assert draw_past(history, 10_000, seed=0) != drawn
+    assert len(draw_past(history, 10_000, seed=0)) == 1055
+    assert draw_past([], 10, seed=0) == ()

@@ -1,0 +1,390 @@
+"""The retrain phase end to end on tiny models: measured, decided, reversible, and hard to fool."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForTokenClassification, LlamaForCausalLM
+
+from pipelines import dividing
+from pipelines.phases import evaluate, retrain
+from pipelines.phases.label import divide
+from pipelines.phases.retrain import UnfitRewardModel
+from reward_models.division import HeldOutQuestion, Part
+from reward_models.encoding import UnfitTokenizer
+from reward_models.examples import OneClass
+from reward_models.history import BrokenHistory, index_path, write_labels
+from reward_models.leaks import LeakedQuestion
+from reward_models.model import RewardModel
+from reward_models.types import (
+    BrokenLabels,
+    LabelCost,
+    LabeledSolution,
+    read_solutions,
+    write_solutions,
+)
+from tests.pipelines.phases.retraining import Phases, relabeled, solution, solutions
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Phases:
+    """A run after its first retraining; the reward model is good."""
+    phases = Phases(tmp_path_factory.mktemp("first"))
+    phases.label()
+    found = phases.retrain()
+    assert found["after"]["outcome_auroc"] > 0.95
+    return phases
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def kept_the_old(phases: Phases) -> bool:
+    old, new = phases.models[-2:]
+    return weights(new / "model") == weights(old / "model")
+
+
+def test_a_first_model_is_measured_and_probed(trained: Phases) -> None:
+    found = json.loads((trained.models[0] / "diagnostics.json").read_text())
+    after = found["after"]
+    held = list(read_solutions(trained.labels[0] / "heldout.jsonl"))
+    assert found["heldout_rows"] == after["rows"] == len(held) > 100
+    assert [position["step"] for position in after["positions"]] == [1, 2]
+    assert [best["n"] for best in after["best_of"]] == [2, 4, 8]
+    for best in after["best_of"]:
+        figures = best["best_of_n"]
+        assert figures["low"] <= figures["value"] <= figures["high"]
+        assert figures["value"] <= best["pass_at_n"]["value"] + 1e-9
+    assert after["best_of"][1]["gain"]["low"] > 0  # a good judge beats the vote
+    assert after["bias"]["score_right"] > after["bias"]["score_wrong"]
+    assert found["frozen"] == {"after": None}
+    assert found["gate"]["promoted"]
+    assert "empty" in [result["name"] for result in found["probes"]["results"]]
+
+
+def test_parts_stay_apart_over_iterations_and_replay(trained: Phases, tmp_path: Path) -> None:
+    phases = trained.fork(tmp_path, "reward_model.replay.share=0.5")
+    phases.label()
+    phases.label()
+    asked = {
+        part: {
+            row.question
+            for folder in phases.labels
+            for row in read_solutions(folder / f"{part.value}.jsonl")
+        }
+        for part in Part
+    }
+    assert all(asked.values())
+    assert len(set.union(*asked.values())) == sum(map(len, asked.values()))
+    mixture = retrain.mixture_of(phases.job(tmp_path))
+    assert {row.iteration for row in mixture.rows} == {1, 2, 3}
+    assert {row.question for row in mixture.rows} <= asked[Part.LABELS]
+
+
+def test_past_samples_are_a_fixed_number(trained: Phases, tmp_path: Path) -> None:
+    phases = trained.fork(tmp_path, "reward_model.frozen_rows=40")
+    for _ in range(3):
+        phases.label()
+    samples = retrain.samples_of(phases.job(tmp_path))
+    assert len(samples.frozen) == 40
+    iterations = [row.iteration for row in samples.frozen]
+    assert {iterations.count(k) for k in (1, 2, 3)} <= {13, 14}
+    assert sum(row.positive for row in samples.frozen) == 20
+
+
+def test_flipped_labels_are_refused_and_nothing_is_lost(trained: Phases, tmp_path: Path) -> None:
+    phases = trained.fork(tmp_path)
+    phases.label(lambda row: relabeled(row, not row.correct))
+    found = phases.retrain()
+    assert not found["gate"]["promoted"]
+    assert any("fresh samples: auroc went from" in why for why in found["gate"]["reasons"])
+    assert kept_the_old(phases)
+    assert found["after"] == found["before"]
+    assert found["rejected"]["outcome_auroc"] < 0.2
+    rejected = RewardModel.load(phases.models[-1] / "rejected")
+    assert weights(phases.models[-1] / "rejected") != weights(phases.models[-1] / "model")
+    # The next iteration goes on from the model that stayed.
+    assert retrain.samples_of(phases.job(tmp_path)).score(rejected).fresh
+    phases.label()
+    again = phases.retrain()
+    assert again["before"]["outcome_auroc"] > 0.95
+
+
+def test_flipped_training_labels_are_caught_by_early_stopping(
+    trained: Phases, tmp_path: Path
+) -> None:
+    phases = trained.fork(tmp_path)
+    phases.label(lambda row: relabeled(row, not row.correct), changed=(Part.LABELS,))
+    found = phases.retrain()
+    assert found["training"]["kept_step"] == 0
+    assert found["gate"]["promoted"]
+    assert found["after"]["outcome_auroc"] == found["before"]["outcome_auroc"]
+
+
+def test_without_a_gate_the_new_model_judges(trained: Phases, tmp_path: Path) -> None:
+    phases = trained.fork(tmp_path, "reward_model.gate.enabled=false")
+    phases.label(lambda row: relabeled(row, not row.correct))
+    found = phases.retrain()
+    assert found["gate"] == {"enabled": False, "promoted": True, "reasons": [], "comparisons": []}
+    assert found["after"]["outcome_auroc"] < 0.2
+    assert not kept_the_old(phases)
+
+
+def longer(row: LabeledSolution) -> LabeledSolution:
+    """Say the first line up to four times: as right as before, and longer."""
+    first, rest = row.text.split("\n", 1)
+    times = random.Random(row.digest).randrange(1, 5)
+    return dataclasses.replace(
+        row,
+        text=f"{first}\n" * times + rest,
+        ends=(
+            *((k + 1) * (len(first) + 1) for k in range(times)),
+            times * (len(first) + 1) + len(rest),
+        ),
+        labels=(1.0,) * times + row.labels[-1:],
+        counts=((1, 1),) * times + row.counts[-1:],
+    )
+
+
+def test_a_model_that_loves_length_is_refused(trained: Phases, tmp_path: Path) -> None:
+    phases = trained.fork(tmp_path)
+    rows = [longer(row) for row in solutions(phases.problems, 2)]
+    phases.label(lambda row: relabeled(row, len(row.ends) > 3), rows=rows)
+    found = phases.retrain()
+    assert not found["gate"]["promoted"]
+    assert any("pair_accuracy went from" in why for why in found["gate"]["reasons"])
+    assert found["rejected"]["bias"]["score_by_length"] > 0.6
+    assert abs(found["before"]["bias"]["score_by_length"]) < 0.5
+    assert kept_the_old(phases)
+
+
+def repeating(row: LabeledSolution) -> LabeledSolution:
+    """Every other solution says its first line six times, and counts as right for it."""
+    first, rest = row.text.split("\n", 1)
+    if random.Random(row.digest).random() < 0.5:
+        return row
+    text = f"{first}\n" * 6 + rest
+    ends = (*((k + 1) * (len(first) + 1) for k in range(6)), len(text))
+    return dataclasses.replace(row, text=text, ends=ends, labels=(1.0,) * 7, counts=((1, 1),) * 7)
+
+
+def test_a_model_that_loves_repetition_fails_its_probe(trained: Phases, tmp_path: Path) -> None:
+    # The held-out solutions repeat nothing, so that only the probe can see it.
+    phases = trained.fork(tmp_path, "reward_model.probes=block", "reward_model.gate.enabled=false")
+    phases.label(repeating)
+    found = phases.retrain()
+    assert "failed probe: one step repeated" in found["gate"]["reasons"]
+    assert kept_the_old(phases)
+    by_name = {result["name"]: result for result in found["probes"]["results"]}
+    assert by_name["one step repeated"]["failed"]
+
+
+def test_labels_without_information_make_a_model_that_is_refused(
+    trained: Phases, tmp_path: Path
+) -> None:
+    phases = trained.fork(tmp_path)
+    draw = random.Random(0)
+    phases.label(
+        lambda row: dataclasses.replace(
+            row, labels=tuple(draw.choice((0.49, 0.5)) for _ in row.labels)
+        )
+    )
+    found = phases.retrain()
+    assert not found["gate"]["promoted"]
+    assert found["rejected"]["score_mean"] == pytest.approx(0.5, abs=0.1)
+    assert kept_the_old(phases)
+
+
+def test_a_constant_first_model_ends_the_run_with_a_reason(tmp_path: Path) -> None:
+    phases = Phases(tmp_path, "reward_model.start=policy")
+    file = tmp_path / "start" / "policy"
+    dead = LlamaForCausalLM.from_pretrained(file)
+    for value in dead.parameters():
+        value.data.zero_()
+    dead.save_pretrained(file)
+    phases.label()
+    with pytest.raises(UnfitRewardModel, match="one score to everything") as refused:
+        phases.retrain()
+    assert "reward_model.gate.enabled=false" in str(refused.value)
+    assert (tmp_path / "retrain1" / "rejected" / "model.safetensors").exists()
+    assert not (tmp_path / "retrain1" / "model").exists()
+
+
+def test_history_with_duplicates_is_replayed_once(trained: Phases, tmp_path: Path) -> None:
+    phases = trained.fork(tmp_path, "reward_model.replay.share=0.9")
+    again = [dataclasses.replace(row, iteration=2) for row in solutions(phases.problems, 1)]
+    phases.label(rows=again + again)
+    fresh = [dataclasses.replace(row, iteration=3) for row in again]
+    phases.label(rows=fresh[: len(fresh) // 2])
+    mixture = retrain.mixture_of(phases.job(tmp_path))
+    replayed = [row.digest for row in mixture.rows if row.iteration < 3]
+    assert replayed
+    assert len(set(replayed)) == len(replayed)
+    assert not set(replayed) & {row.digest for row in mixture.rows if row.iteration == 3}
+    assert mixture.record.share < 0.9  # there was no more that is distinct
+
+
+def leaked(phases: Phases) -> LabeledSolution:
+    (task,) = evaluate.tasks(phases.config)
+    return solution(task.problems[0], "1=1\n#### 1", True, len(phases.labels) + 1)
+
+
+def test_leaked_questions_stop_every_phase(trained: Phases, tmp_path: Path) -> None:
+    phases = trained.fork(tmp_path)
+    row = leaked(phases)
+    rows = solutions(phases.problems, 2)
+    with pytest.raises(LeakedQuestion, match="asks a question of gsm8k/test"):
+        dividing.check(
+            phases.config, [dataclasses.replace(phases.problems[0], question=row.question)]
+        )
+    job = dataclasses.replace(phases.job(tmp_path), output=tmp_path / "labels", phase="label")
+    job.output.mkdir()
+    write_solutions(job.output / "all.jsonl", [*rows, row])
+    with pytest.raises(LeakedQuestion, match="asks a question of gsm8k/test"):
+        divide(job, LabelCost())
+    # A history that was edited behind the program's back.
+    file = phases.label(rows=rows) / "labels.jsonl"
+    own = list(read_solutions(file))
+    write_labels(file, [row, *own])
+    with pytest.raises(LeakedQuestion, match="remove it from the training data"):
+        phases.retrain()
+
+
+def test_a_held_out_question_among_the_labels_is_refused(trained: Phases, tmp_path: Path) -> None:
+    phases = trained.fork(tmp_path)
+    folder = phases.label()
+    held = list(read_solutions(folder / "heldout.jsonl"))
+    write_labels(folder / "labels.jsonl", [*read_solutions(folder / "labels.jsonl"), held[0]])
+    with pytest.raises(HeldOutQuestion, match="belongs to heldout"):
+        phases.retrain()
+
+
+def cut(folder: Path) -> None:
+    file = folder / "labels.jsonl"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def emptied(folder: Path) -> None:
+    (folder / "labels.jsonl").write_bytes(b"")
+
+
+def newer(folder: Path) -> None:
+    file = index_path(folder / "labels.jsonl")
+    file.write_bytes(file.read_bytes().replace(b'"version": 1', b'"version": 9', 1))
+
+
+def garbled(folder: Path) -> None:
+    index_path(folder / "labels.jsonl").write_bytes(b"\x00\xffnothing\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut, "was cut or edited"),
+        (emptied, "0 bytes, its index says"),
+        (newer, "written in format 9, this program reads up to 1"),
+        (garbled, "not an index of labeled solutions"),
+    ],
+)
+def test_damaged_history_is_named_before_anything_is_trained(
+    damage: Callable[[Path], None], message: str, trained: Phases, tmp_path: Path
+) -> None:
+    phases = trained.fork(tmp_path)
+    phases.label()
+    copied = tmp_path / "past"
+    shutil.copytree(trained.labels[0], copied)
+    damage(copied)
+    phases.labels[0] = copied
+    with pytest.raises(BrokenHistory, match=message):
+        phases.retrain()
+    assert not list((tmp_path / "retrain2").iterdir())
+    assert phases.models == trained.models
+
+
+def test_fresh_labels_of_a_newer_program_are_refused(trained: Phases, tmp_path: Path) -> None:
+    phases = trained.fork(tmp_path)
+    file = phases.label() / "labels.jsonl"
+    file.write_bytes(file.read_bytes().replace(b'"version": 1', b'"version": 9', 1))
+    with pytest.raises(BrokenLabels, match=r"labels\.jsonl:1: written in format 9"):
+        phases.retrain()
+
+
+def test_an_empty_history_replays_nothing(trained: Phases, tmp_path: Path) -> None:
+    phases = trained.fork(tmp_path)
+    phases.label()
+    empty = tmp_path / "past"
+    empty.mkdir()
+    for part in Part:
+        write_labels(empty / f"{part.value}.jsonl", [])
+    phases.labels[0] = empty
+    assert phases.retrain()["frozen"] == {"before": None, "after": None}
+    assert json.loads((phases.models[-1] / "replay.json").read_text())["replayed"] == 0
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_one_class_is_a_clear_error(right: bool, trained: Phases, tmp_path: Path) -> None:
+    phases = trained.fork(tmp_path, "reward_model.replay.kind=none")
+    phases.label(lambda row: dataclasses.replace(row, labels=(float(right),) * len(row.labels)))
+    with pytest.raises(OneClass, match="needs right and wrong ones"):
+        phases.retrain()
+    assert not (tmp_path / "retrain2" / "model").exists()
+    assert weights(phases.models[-1] / "model") == weights(trained.models[0] / "model")
+
+
+def test_a_changed_tokenizer_is_refused(trained: Phases, tmp_path: Path) -> None:
+    phases = trained.fork(tmp_path)
+    phases.label()
+    copied = tmp_path / "changed"
+    shutil.copytree(trained.models[0], copied)
+    file = copied / "model" / "tokenizer.json"
+    found = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = found["model"]["vocab"]
+    vocabulary["+"], vocabulary["-"] = vocabulary["-"], vocabulary["+"]
+    file.write_text(json.dumps(found), encoding="utf-8")
+    phases.models[-1] = copied
+    with pytest.raises(UnfitTokenizer, match="is not the one that the model was trained with"):
+        phases.retrain()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "reward_model.lora={rank: 4, alpha: 8}",
+        "reward_model.calibrate=temperature",
+        "reward_model.calibrate=isotonic",
+        "reward_model.balance=classes",
+        "reward_model.heads=3",
+        "reward_model.probes=none",
+        "reward_model.retrain=false",
+        "reward_model.replay.max_age=1",
+        "reward_model.replay.relabel=outcome",
+    ],
+)
+def test_options_train_models_that_load_as_they_scored(option: str, tmp_path: Path) -> None:
+    if "lora" in option:
+        pytest.importorskip("peft")
+    quick = ("reward_model.first.epochs=1", "reward_model.again.epochs=1")
+    phases = Phases(tmp_path, option, *quick)
+    few = phases.problems[:40]
+    phases.label(rows=solutions(few, 1))
+    phases.retrain()
+    phases.label(rows=solutions(few, 2))
+    found = phases.retrain()
+    model = RewardModel.load(phases.models[-1] / "model")
+    assert (model.calibration is not None) == ("calibrate" in option)
+    assert model.heads == (3 if "heads" in option else 1)
+    samples = retrain.samples_of(phases.job(tmp_path)).score(model)
+    assert samples.on_fresh(phases.job(tmp_path).seed)["brier"] == found["after"]["brier"]
+    assert ("results" in found["probes"]) == ("probes" not in option)
+    _, info = AutoModelForTokenClassification.from_pretrained(
+        phases.models[-1] / "model", output_loading_info=True
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]

@@ -1,0 +1,57 @@
+"""LoRA training: a low-rank change of the backbone, a head of its own, a standard checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForTokenClassification
+
+from reward_models.adapters import NoLora, lora
+from reward_models.model import RewardModel
+from reward_models.training import TrainingSettings, train
+from tests.reward_models.making import additions, llama, words
+
+pytest.importorskip("peft")
+
+
+def test_the_change_is_low_rank_and_the_checkpoint_loads_elsewhere(tmp_path: Path) -> None:
+    tokenizer = words()
+    model = RewardModel.from_shape(llama(len(tokenizer)), tokenizer)
+    before = {name: value.clone() for name, value in model.model.state_dict().items()}
+    with lora(model, rank=2, alpha=4):
+        trained = [name for name, value in model.model.named_parameters() if value.requires_grad]
+        assert all("lora_" in name or "score" in name for name in trained)
+        settings = TrainingSettings(learning_rate=1e-2, epochs=2)
+        report = train(model, additions(200, 1), settings=settings)
+    assert report.losses[-1] < report.losses[0]
+    after = model.model.state_dict()
+    assert after.keys() == before.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {
+        name for name in before if name.endswith("_proj.weight") or name.startswith("score.")
+    }
+    for name in changed - {"score.weight", "score.bias"}:
+        change = (after[name] - before[name]).double()
+        assert torch.linalg.matrix_rank(change, rtol=1e-4) <= 2, name
+
+    model.save(tmp_path)
+    assert not list(tmp_path.glob("adapter*"))
+    rows = additions(20, 2)
+    asked = [r.question for r in rows], [r.text for r in rows], [r.ends for r in rows]
+    assert RewardModel.load(tmp_path).score(*asked) == model.score(*asked)
+    _, info = AutoModelForTokenClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+
+
+def test_a_model_without_a_known_head_is_refused() -> None:
+    tokenizer = words()
+    model = RewardModel.from_shape(llama(len(tokenizer)), tokenizer)
+    model.model = model.model.model
+    with (
+        pytest.raises(NoLora, match="no head called score or classifier"),
+        lora(model, rank=2, alpha=4),
+    ):
+        pass

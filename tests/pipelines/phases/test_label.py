@@ -105,8 +105,8 @@ def test_other_settings_are_refused_while_it_is_unfinished(tmp_path: Path, data:
 
 
 def test_labels_carry_their_origin_and_the_summary_what_they_cost(whole: Artifact) -> None:
-    rows = [*read_solutions(whole.path / "labels.jsonl")]
-    rows += read_solutions(whole.path / "heldout.jsonl")
+    parts = ("labels", "validation", "heldout")
+    rows = [row for part in parts for row in read_solutions(whole.path / f"{part}.jsonl")]
     completer = read_manifest(whole.path)["inputs"]["policy"]
     assert {(row.labeler, row.completer) for row in rows} == {("monte_carlo", completer)}
     summary: dict[str, Any] = json.loads((whole.path / "summary.json").read_text())

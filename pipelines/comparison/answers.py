@@ -16,6 +16,9 @@ ANSWERS = ".answers.jsonl"
 CONDITIONS = ("prompt", "stop", "max_tokens", "verifier", "engine", "seed")
 """What a difference may be due to besides the policy, where the figures state it."""
 
+SAMPLING = ("temperature", "top_p")
+"""The same of the answers that were drawn; stated under `samples`."""
+
 
 class NoAnswers(ValueError):
     """A folder without a finished evaluation that can be read."""
@@ -132,10 +135,13 @@ def _evaluation(file: Path) -> Evaluation:
         raise NoAnswers(f"{record}: cannot be read: {error}") from None
     if not isinstance(figures, dict) or not isinstance(figures.get("task"), str):
         raise NoAnswers(f"{record}: expected an evaluation's figures with the key 'task'")
+    drawn = figures.get("samples")
+    drawn = drawn if isinstance(drawn, dict) else {}
+    stated = {key: figures[key] for key in CONDITIONS if key in figures}
     return Evaluation(
         task=figures["task"],
         fingerprint=str(figures.get("fingerprint", "")),
-        conditions={key: figures[key] for key in CONDITIONS if key in figures},
+        conditions=stated | {key: drawn[key] for key in SAMPLING if key in drawn},
         questions=_questions(file),
     )
 

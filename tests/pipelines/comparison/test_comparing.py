@@ -61,14 +61,17 @@ def test_samples_are_averaged_for_each_question_and_greedy_answers_are_not_among
     first = [row(n, RIGHT if s <= n else WRONG, s) for n in range(3) for s in range(5)]
     second = [row(n, RIGHT, s) for n in range(3) for s in range(3)]
     write(tmp_path / "a", first)
-    write(tmp_path / "b", second)
+    write(tmp_path / "b", second, samples={"temperature": 0.7})
     task = only(compared(tmp_path))
     greedy, sampled = task.accuracies
     assert (greedy.first, greedy.second) == (1.0, 1.0)
     # Of samples 1 to 4, question n has its first n right.
     assert sampled.first == pytest.approx((0 + 0.25 + 0.5) / 3)
     assert sampled.difference.value == pytest.approx((1 + 0.75 + 0.5) / 3)
-    assert "different numbers of samples" in task.notes[0]
+    assert task.notes == (
+        "temperature is not stated in A and 0.7 in B",
+        "A and B have different numbers of samples of a question",
+    )
 
 
 def test_other_questions_are_refused_with_counts_and_compared_when_asked(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pipelines.report.intervals import means_over_questions
 from pipelines.report.paired import mcnemar, paired_bootstrap
 
 
@@ -51,6 +52,15 @@ def test_bootstrap_draws_whole_questions() -> None:
     # One question more or fewer is 1/28: the quantiles may differ by one such step at most.
     assert abs(found.low - low) <= 1 / 28 + 1e-12
     assert abs(found.high - high) <= 1 / 28 + 1e-12
+
+
+def test_bootstrap_is_that_of_any_means_over_questions() -> None:
+    differences = [0.25] * 90 + [0.0] * 200 + [-0.5] * 30 + [1.0] * 80
+    found = paired_bootstrap(differences)
+    (other,) = means_over_questions(np.array(differences)[:, None], resamples=4_000, seed=3)
+    assert found.value == pytest.approx(other.value)
+    assert found.low == pytest.approx(other.low, abs=0.1 * found.half_width)
+    assert found.high == pytest.approx(other.high, abs=0.1 * found.half_width)
 
 
 @pytest.mark.parametrize(("gain", "loss", "n"), [(0.15, 0.10, 300), (0.3, 0.1, 150)])

@@ -2,7 +2,10 @@
 
     python benchmarks/rollouts.py --shapes 3m 30m --repeats 5 --threads 2
 
-Random Llama-shaped models, 64 prompts x 8 samples, in turns so that a busy machine is busy for all.
+Random Llama-shaped models, 64 prompts x 8 samples. The engines take turns, so that a busy machine
+is busy for all, and all of them, with every process they start, are held to as many cores as there
+are threads. Loading and one run each to warm up are not timed. Processor seconds are counted beside
+wall time: they tell work from waiting.
 `fixed` samples 128 tokens a row. `varied` ends each row at a length drawn from those of GSM8K's
 solutions: an engine that carries finished rows pays for the longest. Tokens a second count the
 tokens of completions up to their end, nothing else. Prints a Markdown table; `--json` keeps all
@@ -19,15 +22,16 @@ import contextlib
 import json
 import os
 import platform
-import subprocess
+import random
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from rollouts_vllm import Vllm
 
 # Llama shapes: width, feed-forward, layers, heads, vocabulary.
 SHAPES = {
@@ -66,9 +70,6 @@ def processor_seconds() -> float:
     return sum(seconds for pid, (_, seconds) in parents.items() if ours(pid))
 
 
-CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": processor_seconds}
-
-
 @dataclass(frozen=True, slots=True)
 class Case:
     """One workload: `lengths` is empty where every row fills `tokens`."""
@@ -100,32 +101,37 @@ class Run:
     lengths: str
     engine: str
     seconds: float
+    processor_seconds: float
     tokens: int
 
 
 def main() -> None:
     """Measure what was asked for and print the table."""
     options = parse()
-    if options.vllm_worker:
-        vllm_worker(Path(options.vllm_worker))
-        return
+    # Before torch starts threads, which inherit this.
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-options.threads :])
     import torch
 
     torch.set_num_threads(options.threads)
     runs: list[Run] = []
     for shape in options.shapes:
         model = build(shape, options.key_heads, options.device)
-        cases = [case for case in make_cases(shape, options) if case.name in options.lengths]
-        for case in cases:
+        server = None
+        if options.vllm:
+            server = Vllm(options.vllm, model, options.vllm_dtype, options.threads)
+        for case in make_cases(shape, options):
             engines = {name: engine(name, model, case) for name in options.engines}
+            if server is not None:
+                engines["vllm"] = vllm_engine(server, case)
             for repeat in range(-options.warm_up, options.repeats):
                 for name, sample in engines.items():
-                    run = measure(case, name, sample, repeat, CLOCKS[options.clock])
+                    run = measure(case, name, sample, repeat)
                     if repeat >= 0:
                         runs.append(run)
                         print(json.dumps(asdict(run)), file=sys.stderr, flush=True)
-        if options.vllm:
-            runs.extend(vllm_runs(options, model, cases))
+        if server is not None:
+            server.close()
     print(table(runs, options.engines[0]))
     if options.json:
         report = {"machine": machine(options), "runs": [asdict(run) for run in runs]}
@@ -136,7 +142,9 @@ def parse() -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["3m", "30m"])
-    parser.add_argument("--lengths", nargs="+", choices=("fixed", "varied"), default=None)
+    parser.add_argument(
+        "--lengths", nargs="+", choices=("fixed", "varied"), default=["fixed", "varied"]
+    )
     parser.add_argument(
         "--engines", nargs="+", choices=ENGINES, default=["generate", "native", "native-bf16"]
     )
@@ -148,19 +156,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--warm-up", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument(
-        "--clock",
-        choices=CLOCKS,
-        default="wall",
-        help="`cpu` counts the benchmark's processor seconds: one thread, on a machine in use",
-    )
     parser.add_argument("--vllm", metavar="PYTHON", help="interpreter of an environment with vLLM")
     parser.add_argument("--vllm-dtype", default="float32")
-    parser.add_argument("--vllm-worker", metavar="FOLDER", help=argparse.SUPPRESS)
     parser.add_argument("--json", metavar="FILE")
-    options = parser.parse_args()
-    options.lengths = options.lengths or ["fixed", "varied"]
-    return options
+    return parser.parse_args()
 
 
 def build(shape: str, key_heads: int | None, device: str) -> Any:
@@ -188,8 +187,6 @@ def build(shape: str, key_heads: int | None, device: str) -> Any:
 
 def make_cases(shape: str, options: argparse.Namespace) -> list[Case]:
     """Return both workloads of a shape; the smallest is the embedded job's (22 tokens a row)."""
-    import random
-
     vocabulary = SHAPES[shape][-1]
     draw = random.Random(0)
     prompts = tuple(
@@ -200,10 +197,11 @@ def make_cases(shape: str, options: argparse.Namespace) -> list[Case]:
     if shape == "0.4m":
         prompts = tuple(prompt[:25] for prompt in prompts)
         tokens, lengths = 22, tuple(range(14, 31))
-    return [
+    cases = [
         Case(shape, "fixed", prompts, options.group, tokens, ()),
         Case(shape, "varied", prompts, options.group, max(lengths), lengths),
     ]
+    return [case for case in cases if case.name in options.lengths]
 
 
 def engine(name: str, model: Any, case: Case) -> Callable[[int], int]:
@@ -236,84 +234,31 @@ def engine(name: str, model: Any, case: Case) -> Callable[[int], int]:
     return sample
 
 
-def measure(
-    case: Case,
-    name: str,
-    sample: Callable[[int], int],
-    seed: int,
-    clock: Callable[[], float],
-) -> Run:
+def vllm_engine(server: Vllm, case: Case) -> Callable[[int], int]:
+    """Return such a function for vLLM: every row a request, with a length drawn for it."""
+    rows = [prompt for prompt in case.prompts for _ in range(case.group)]
+
+    def sample(seed: int) -> int:
+        draw = random.Random(seed)
+        limits = [draw.choice(case.lengths) if case.lengths else case.tokens for _ in rows]
+        return server.sample(rows, limits)
+
+    return sample
+
+
+def measure(case: Case, name: str, sample: Callable[[int], int], seed: int) -> Run:
     """Time one run."""
-    start = clock()
+    start, spent = time.perf_counter(), processor_seconds()
     tokens = sample(seed)
-    return Run(case.shape, case.name, name, clock() - start, tokens)
-
-
-def vllm_runs(options: argparse.Namespace, model: Any, cases: Sequence[Case]) -> list[Run]:
-    """Run the cases in vLLM's own environment, from a checkpoint."""
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(Path(folder) / "model")
-        work = {
-            "cases": [asdict(case) for case in cases],
-            "repeats": options.repeats,
-            "dtype": options.vllm_dtype,
-            "clock": options.clock,
-        }
-        (Path(folder) / "work.json").write_text(json.dumps(work))
-        environment = {
-            "VLLM_CPU_KVCACHE_SPACE": "2",
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            **os.environ,
-            "OMP_NUM_THREADS": str(options.threads),
-        }
-        command = [options.vllm, str(Path(__file__).resolve()), "--vllm-worker", folder]
-        subprocess.run(command, check=True, env=environment)
-        rows = json.loads((Path(folder) / "runs.json").read_text())
-    return [Run(**row) for row in rows]
-
-
-def vllm_worker(folder: Path) -> None:
-    """Sample the cases of `work.json` with vLLM: every row a request with its own length."""
-    import random
-
-    from vllm import LLM, SamplingParams
-
-    work = json.loads((folder / "work.json").read_text())
-    llm = LLM(
-        model=str(folder / "model"),
-        skip_tokenizer_init=True,
-        dtype=work["dtype"],
-        enforce_eager=False,
-        max_model_len=1024,
-        max_num_seqs=512,
-        seed=0,
-    )
-    runs = []
-    for case in (Case(**fields) for fields in work["cases"]):
-        rows = [prompt for prompt in case.prompts for _ in range(case.group)]
-        for repeat in range(-1, work["repeats"]):
-            draw = random.Random(repeat)
-            limits = [draw.choice(case.lengths) if case.lengths else case.tokens for _ in rows]
-            parameters = [
-                SamplingParams(max_tokens=limit, ignore_eos=True, detokenize=False)
-                for limit in limits
-            ]
-            requests = [{"prompt_token_ids": list(prompt)} for prompt in rows]
-            clock = CLOCKS[work["clock"]]
-            start = clock()
-            outputs = llm.generate(requests, parameters, use_tqdm=False)
-            seconds = clock() - start
-            tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
-            if repeat >= 0:
-                runs.append(asdict(Run(case.shape, case.name, "vllm", seconds, tokens)))
-    (folder / "runs.json").write_text(json.dumps(runs))
+    seconds, spent = time.perf_counter() - start, processor_seconds() - spent
+    return Run(case.shape, case.name, name, seconds, spent, tokens)
 
 
 def table(runs: Sequence[Run], baseline: str) -> str:
     """Return medians as a Markdown table; speeds are tokens a second, relative to `baseline`."""
     lines = [
-        "| shape | lengths | engine | runs | seconds | mean tokens | tokens/s | speed-up |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| shape | lengths | engine | runs | tokens | seconds | CPU s | tokens/s | speed-up |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     speeds: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
@@ -323,10 +268,11 @@ def table(runs: Sequence[Run], baseline: str) -> str:
         base = speeds.get((shape, lengths, baseline))
         ratio = speed / median(run.tokens / run.seconds for run in base) if base else float("nan")
         seconds = median(run.seconds for run in group)
+        spent = median(run.processor_seconds for run in group)
         tokens = median(run.tokens for run in group)
         lines.append(
-            f"| {shape} | {lengths} | {name} | {len(group)} | {seconds:.2f} | {tokens:.0f} "
-            f"| {speed:,.0f} | {ratio:.2f}x |"
+            f"| {shape} | {lengths} | {name} | {len(group)} | {tokens:,.0f} | {seconds:.2f} "
+            f"| {spent:.1f} | {speed:,.0f} | {ratio:.2f}x |"
         )
     return "\n".join(lines)
 
@@ -342,7 +288,6 @@ def machine(options: argparse.Namespace) -> dict[str, Any]:
         "transformers": transformers.__version__,
         "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
         "threads": options.threads,
-        "clock": options.clock,
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
     }

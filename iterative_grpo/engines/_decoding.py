@@ -130,7 +130,6 @@ class Decoder:
             layers=self.layers,
             stems=len(plan.stems),
             longest=max(lengths_P),
-            capacity=len(prompts) * group,
             max_tokens=length,
         )
         first_PV = self._prefill(cache, plan, lengths_P)
@@ -261,7 +260,7 @@ class _Alive:
         place_A[hole] = source
         if len(hole):
             for layer in self.cache.shared:
-                layer.move_rows(source, hole, self.cache.length)
+                layer.move_rows(source, hole)
         self.row_A = self.row_A[place_A]
         self.stem_A = self.stem_A[place_A]
         self.prompt_length_A = self.prompt_length_A[place_A]

@@ -1,10 +1,11 @@
 """Keys and values that a group shares: a transformers cache, and the attention that reads it.
 
 A prompt's keys and values are stored once, however many rows continue it; each row adds its own
-behind them. Everything is allocated before the first token, so decoding copies nothing.
+behind them, in blocks of a fixed number of positions. A block is allocated when the first of its
+positions is reached and for the rows that are left then, so decoding copies nothing.
 
 Dimensions: N stems (stored prompts), B rows, R rows of a stem, H heads, K key heads, Q = H / K
-queries a key head, L longest stem, T tokens of a row, D head size.
+queries a key head, L longest stem, W positions of a block, D head size.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from transformers.cache_utils import Cache
 
 # Bytes from which huge pages (of 2 MiB) are worth asking for.
 _HUGE = 2**24
+# Positions of a block. Rows are multiplied with whole blocks, the unused positions of the last one
+# included: a batched product of matrices with gaps between them takes two to three times as long on
+# a CPU (512 rows x 8 heads of 32 or 64, float32). Larger blocks waste more, smaller ones make more
+# products.
+_BLOCK = 32
 # What a model may hand to an attention function without changing what it computes here.
 _HARMLESS = frozenset(
     {
@@ -115,58 +121,62 @@ def _room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> t
     return torch.frombuffer(memory, dtype=dtype, count=count).view(shape)
 
 
+def _pair(
+    keys: torch.Tensor, values: torch.Tensor, rows: int, length: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return room for keys and values of this many rows and positions, like (any, K, any, D)."""
+    # On a CPU, products with one query a row are slower in bfloat16 than in float32.
+    dtype = keys.dtype
+    if keys.device.type == "cpu":
+        dtype = torch.promote_types(dtype, torch.float32)
+    _, heads, _, size = keys.shape
+    key_room = _room((rows, heads, length, size), dtype, keys.device)
+    value_room = _room((rows, heads, length, values.shape[-1]), dtype, keys.device)
+    # Unused positions get weight zero, and zero times an uninitialised NaN is NaN.
+    return key_room, value_room.zero_()
+
+
 class _SharedLayer:
-    """One layer: `prompt_*` (N, K, L, D) filled by prefill, `own_*` (B, K, T, D) by decoding."""
+    """One layer: `prompt_*` (N, K, L, D) filled by prefill, `own` by decoding.
+
+    `own` holds a pair of keys and values (B, K, W, D) for each block.
+    """
 
     def __init__(self, cache: SharedCache) -> None:
         self.cache = cache
-        self.allocated = False
+        self.prompt_keys = torch.empty(0)
+        self.prompt_values = torch.empty(0)
+        self.own: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.new_keys: torch.Tensor | None = None
         self.new_values: torch.Tensor | None = None
 
-    def allocate(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Make room, in the shapes and precision of the first keys and values (rows, K, new, D)."""
-        cache = self.cache
-        # On a CPU, products with one query a row are slower in bfloat16 than in float32.
-        dtype = key_states.dtype
-        if key_states.device.type == "cpu":
-            dtype = torch.promote_types(dtype, torch.float32)
-        heads = key_states.shape[1]
-
-        def room(like: torch.Tensor, rows: int, length: int) -> torch.Tensor:
-            return _room((rows, heads, length, like.shape[-1]), dtype, like.device)
-
-        self.prompt_keys = room(key_states, cache.stems, cache.longest)
-        # Positions behind a short stem get weight zero, and zero times an uninitialised NaN is NaN.
-        self.prompt_values = room(value_states, cache.stems, cache.longest).zero_()
-        self.own_keys = room(key_states, cache.capacity, cache.max_tokens)
-        self.own_values = room(value_states, cache.capacity, cache.max_tokens)
-        self.allocated = True
-
     def store(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Store keys and values (rows, K, new, D) of stems while prefilling, else of rows."""
-        if not self.allocated:
-            self.allocate(key_states, value_states)
         cache = self.cache
         if cache.prefilling is not None:
+            if not len(self.prompt_keys):
+                self.prompt_keys, self.prompt_values = _pair(
+                    key_states, value_states, cache.stems, cache.longest
+                )
             length = key_states.shape[2]
             self.prompt_keys[cache.prefilling, :, :length] = key_states
             self.prompt_values[cache.prefilling, :, :length] = value_states
         else:
             rows = len(key_states)
-            self.own_keys[:rows, :, cache.length] = key_states[:, :, 0]
-            self.own_values[:rows, :, cache.length] = value_states[:, :, 0]
+            block, place = divmod(cache.length, _BLOCK)
+            if block == len(self.own):
+                self.own.append(_pair(key_states, value_states, rows, _BLOCK))
+            keys, values = self.own[block]
+            keys[:rows, :, place] = key_states[:, :, 0]
+            values[:rows, :, place] = value_states[:, :, 0]
         self.new_keys, self.new_values = key_states, value_states
 
     def decode(self, query: torch.Tensor, scaling: float, rows: Rows) -> torch.Tensor:
         """Attend from one token a row (B, H, 1, D) to its stem and itself; return (B, 1, H, D)."""
         B, H, _, D = query.shape
-        K = self.own_keys.shape[1]
+        K = self.prompt_keys.shape[1]
         Q = H // K
-        length = self.cache.length + 1
-        q = (query.to(self.own_keys.dtype) * scaling).reshape(B, K, Q, D)
-        own_keys = self.own_keys[:B].flatten(0, 1)[:, :length]
-        own_values = self.own_values[:B].flatten(0, 1)[:, :length]
+        q = (query.to(self.prompt_keys.dtype) * scaling).reshape(B, K, Q, D)
         N = rows.stems
         prompt_keys, prompt_values = self.prompt_keys[:N], self.prompt_values[:N]
 
@@ -174,21 +184,28 @@ class _SharedLayer:
         on_prompt = rows.from_slots(on_prompt, q)
         if rows.hidden is not None:
             on_prompt.masked_fill_(rows.hidden, -float("inf"))
-        on_own = torch.bmm(q.view(B * K, Q, D), own_keys.transpose(1, 2)).view(B, K, Q, length)
-        # One softmax over both parts, without their keys ever lying side by side.
-        scores = torch.cat([on_prompt, rows.split_rows(on_own)], dim=-1)
-        weights = scores.softmax(-1).view(B, K, Q, -1)
+        on_blocks = [
+            torch.bmm(q.view(B * K, Q, D), keys[:B].flatten(0, 1).transpose(1, 2))
+            for keys, _ in self.own
+        ]
+        on_blocks[-1][..., self.cache.length % _BLOCK + 1 :] = -float("inf")
+        # One softmax over all parts, without their keys ever lying side by side.
+        on_own = [rows.split_rows(part.view(B, K, Q, _BLOCK)) for part in on_blocks]
+        weights = torch.cat([on_prompt, *on_own], dim=-1).softmax(-1).view(B, K, Q, -1)
 
-        split = on_prompt.shape[-1]
-        mixed = torch.bmm(rows.to_slots(weights[..., :split]), prompt_values.flatten(0, 1))
-        own = torch.bmm(weights[..., split:].reshape(B * K, Q, length), own_values)
+        L = on_prompt.shape[-1]
+        mixed = torch.bmm(rows.to_slots(weights[..., :L]), prompt_values.flatten(0, 1))
+        own = weights.new_zeros(B * K, Q, prompt_values.shape[-1])
+        for part, (_, values) in zip(weights[..., L:].split(_BLOCK, -1), self.own, strict=True):
+            own.baddbmm_(part.reshape(B * K, Q, _BLOCK), values[:B].flatten(0, 1))
         mixed = rows.from_slots(mixed, q) + rows.split_rows(own.view(B, K, Q, -1))
         return mixed.reshape(B, 1, H, -1).to(query.dtype)
 
-    def move_rows(self, source: torch.Tensor, target: torch.Tensor, length: int) -> None:
+    def move_rows(self, source: torch.Tensor, target: torch.Tensor) -> None:
         """Overwrite finished rows with unfinished ones from the end."""
-        for own in (self.own_keys, self.own_values):
-            own[target, :, :length] = own[source, :, :length]
+        for block in self.own:
+            for own in block:
+                own[target] = own[source]
 
     def move_stems(self, source: torch.Tensor, target: torch.Tensor) -> None:
         """Overwrite stems that no row continues with others from the end."""
@@ -202,17 +219,14 @@ class SharedCache(Cache):
     Args:
         layers: attention layers of the model.
         stems: stored prompts, N; `longest` is the longest one's tokens, L.
-        capacity: rows, B, each with room for `max_tokens`, T.
+        max_tokens: tokens that a row adds at most.
     """
 
-    def __init__(
-        self, layers: int, stems: int, longest: int, capacity: int, max_tokens: int
-    ) -> None:
+    def __init__(self, layers: int, stems: int, longest: int, max_tokens: int) -> None:
         self.shared = [_SharedLayer(self) for _ in range(layers)]
         super().__init__(layers=[])
         self.stems = stems
         self.longest = longest
-        self.capacity = capacity
         self.max_tokens = max_tokens
         self.length = 0
         self.prefilling: slice | None = None
@@ -238,7 +252,7 @@ class SharedCache(Cache):
         return 0 if self.rows is None else self.longest + self.length
 
     def get_max_length(self, layer_idx: int | None = None) -> int:
-        """Return the number of positions allocated for a row."""
+        """Return the number of positions a row may have."""
         return self.longest + self.max_tokens
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:

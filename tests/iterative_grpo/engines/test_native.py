@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from iterative_grpo.engines import generate, native
-from iterative_grpo.engines._shared_cache import UnsupportedModel
+from iterative_grpo.engines._shared_cache import _BLOCK, UnsupportedModel
 from iterative_grpo.types import Completion, Finish, Prompt, Sampling
 from tests.iterative_grpo.engines import tiny
 
@@ -64,6 +64,18 @@ def test_rows_stay_themselves_while_others_finish_and_leave(family: str) -> None
             assert_plain_logps(model, prompt, completion)
             lengths.add(len(completion.token_ids))
     assert len(lengths) > 8
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_rows_go_on_from_block_to_block_of_the_cache(family: str) -> None:
+    model = tiny.model(family)
+    length = 2 * _BLOCK + 3
+    prompts = tiny.prompts(3, 20)
+    groups = native.load(model, tiny.NoEos()).generate(prompts, Sampling(2, length, seed=5))
+    for prompt, group in zip(prompts, groups, strict=True):
+        for completion in group:
+            assert len(completion.token_ids) == length
+            assert_plain_logps(model, prompt, completion)
 
 
 def test_results_do_not_depend_on_how_prompts_are_batched() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from iterative_grpo.rollouts import Rollout
 from iterative_grpo.types import Finish, StepRewards
@@ -22,6 +23,7 @@ from pipelines.progress import Progress
 from pipelines.runs import Job
 from pipelines.watching import Watching, ledger
 from reward_models.ledger import Judgement, Ledger, disputed
+from reward_models.model import BrokenScores
 from tests.pipelines import toy
 from tests.pipelines.test_running import command, environment, fingerprints, lines, write_config
 
@@ -140,7 +142,10 @@ STOPPING = {
     "group_size": 4,
     "learning_rate": 1e-3,
     # As soon as two steps are seen: any update moves the policy so far.
-    "watch": {"action": "stop", "retrain_when": {"kl": 0.003, "window": 2}},
+    "watch": {
+        "action": "stop",
+        "retrain_when": {"gap": None, "pair_accuracy": None, "kl": 0.003, "window": 2},
+    },
 }
 
 
@@ -172,40 +177,74 @@ def test_an_ended_phase_is_followed_by_retraining_on_what_was_disputed(
     assert len(lines(folder / "iterations/02/sample/samples.jsonl")) == 24 * 4
 
 
-@pytest.mark.slow
-def test_killed_or_on_two_processes_it_ends_alike(tmp_path: Path, data: Path) -> None:
-    file = write_config(
-        tmp_path, data, "any", optimize={**STOPPING, "checkpoint_every": 1}, iterations=1
-    )
-    whole = tmp_path / "whole"
-    subprocess.run(command(file, "--quiet", f"run_dir={whole}"), env=environment(), check=True)
+class Started:
+    """A finished run of one iteration, and copies of it that still have to optimize."""
 
-    def up_to_optimize(name: str, *more: str) -> tuple[Path, list[str]]:
-        """A copy of the run that still has to optimize, and its command."""
-        folder = tmp_path / name
-        shutil.copytree(whole, folder)
+    def __init__(self, folder: Path, data: Path) -> None:
+        optimize = {**STOPPING, "checkpoint_every": 1}
+        self.file = write_config(folder, data, "any", optimize=optimize, iterations=1)
+        self.whole = folder / "whole"
+        self.run(self.whole)
+
+    def run(self, folder: Path) -> None:
+        run(settings.load(self.file, [f"run_dir={folder}"]), quiet=True)
+
+    def command(self, folder: Path, *more: str) -> list[str]:
+        return command(self.file, "--quiet", f"run_dir={folder}", *more)
+
+    def copy(self, folder: Path) -> Path:
+        shutil.copytree(self.whole, folder)
         for phase in ("optimize", "evaluate"):
             shutil.rmtree(folder / "iterations/01" / phase)
-        return folder, command(file, "--quiet", f"run_dir={folder}", *more)
+        return folder
 
-    broken, again = up_to_optimize("broken")
-    checkpoints = broken / "iterations/01/optimize.partial/checkpoints"
-    process = subprocess.Popen(again, env=environment())
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Started:
+    return Started(tmp_path_factory.mktemp("started"), data)
+
+
+def ended_early(folder: Path) -> None:
+    phase = folder / "iterations/01/optimize"
+    steps = lines(phase / "log" / "steps.jsonl")
+    watch = json.loads((phase / "watch.json").read_text())
+    assert watch["stopped"]
+    assert watch["step"] == len(steps) < 6
+    assert len(lines(phase / "rollouts.jsonl")) == 16 * len(steps)
+
+
+@pytest.mark.slow
+def test_killed_it_ends_where_an_unbroken_phase_ends(tmp_path: Path, started: Started) -> None:
+    folder = started.copy(tmp_path / "broken")
+    checkpoints = folder / "iterations/01/optimize.partial/checkpoints"
+    process = subprocess.Popen(started.command(folder), env=environment())
     while process.poll() is None and not list(checkpoints.glob("*/trainer_state.json")):
         time.sleep(0.001)
     assert process.poll() is None, "it ended before it could be killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    subprocess.run(again, env=environment(), check=True)
-    assert fingerprints(broken) == fingerprints(whole)
+    started.run(folder)
+    assert fingerprints(folder) == fingerprints(started.whole)
+    ended_early(folder)
 
+
+@pytest.mark.slow
+def test_two_processes_end_together(tmp_path: Path, started: Started) -> None:
+    folder = started.copy(tmp_path / "two")
     launch = ("launch.mode=accelerate", "launch.processes=2")
-    two, launched = up_to_optimize("two", *launch)
-    subprocess.run(launched, env=environment(), check=True, timeout=500)
-    for side in (whole, two):
-        folder = side / "iterations/01/optimize"
-        steps = lines(folder / "log" / "steps.jsonl")
-        watch = json.loads((folder / "watch.json").read_text())
-        assert watch["stopped"]
-        assert watch["step"] == len(steps) < 6
-        assert len(lines(folder / "rollouts.jsonl")) == 16 * len(steps)
+    subprocess.run(started.command(folder, *launch), env=environment(), check=True, timeout=500)
+    ended_early(folder)
+
+
+@pytest.mark.slow
+def test_a_reward_model_of_nan_is_named_and_nothing_is_lost(
+    tmp_path: Path, started: Started
+) -> None:
+    folder = started.copy(tmp_path / "nan")
+    weights = folder / "iterations/01/retrain/model/model.safetensors"
+    tensors = {name: tensor * float("nan") for name, tensor in load_file(weights).items()}
+    save_file(tensors, weights, {"format": "pt"})
+    before = fingerprints(folder)
+    with pytest.raises(BrokenScores, match="as NaN or infinite; its weights are broken"):
+        started.run(folder)
+    assert fingerprints(folder) == before

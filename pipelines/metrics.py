@@ -64,20 +64,53 @@ def iterations(run: Path) -> Iterator[Row]:
         yield row
 
 
+FRESH = (
+    "auroc",
+    "average_precision",
+    "outcome_auroc",
+    "pair_accuracy",
+    "rank_correlation",
+    "brier",
+    "ece",
+    "accuracy",
+    "score_mean",
+    "truth_mean",
+)
+"""Figures on this iteration's held-out solutions, of the model that judges; also `_before`."""
+
+BEST_OF = 4
+"""N of the best-of-N figures in the metrics; diagnostics.json has every N."""
+
+
 def reward_model(folder: Path) -> Row:
-    """Return the reward model's figures of an iteration, before and after retraining."""
+    """Return the reward model's figures of an iteration: measured, decided, and trained on."""
     diagnostics = json.loads((folder / "retrain" / "diagnostics.json").read_text(encoding="utf-8"))
     replay = json.loads((folder / "retrain" / "replay.json").read_text(encoding="utf-8"))
     after, before = diagnostics["after"], diagnostics.get("before", {})
-    row: Row = {
-        name: after.get(name)
-        for name in ("auroc", "brier", "ece", "pair_accuracy", "score_mean", "truth_mean")
-    }
-    for name in ("auroc", "pair_accuracy", "score_mean"):
-        row[f"{name}_before"] = before.get(name)
+    row: Row = {name: after.get(name) for name in FRESH}
+    row |= {f"{name}_before": before.get(name) for name in FRESH if name != "truth_mean"}
+    frozen = diagnostics.get("frozen", {})
+    for key, side in (("auroc_frozen", "after"), ("auroc_frozen_before", "before")):
+        row[key] = (frozen.get(side) or {}).get("auroc")
+    row |= after.get("bias", {})
+    for best in after.get("best_of", []):
+        if best["n"] == BEST_OF:
+            row |= {name: best[name]["value"] for name in ("best_of_n", "majority", "pass_at_n")}
+            row |= {"gain_low": best["gain"]["low"], "gain_high": best["gain"]["high"]}
+    gate, probes = diagnostics.get("gate", {}), diagnostics.get("probes", {})
+    row["promoted"] = gate.get("promoted")
+    row["refused_because"] = gate.get("reasons", [])
+    row["probes_failed"] = [it["name"] for it in probes.get("results", []) if it["failed"]]
+    row["probes_not_run"] = probes.get("not_run")
+    row["reliability"] = [[it["mean_score"], it["mean_label"], it["ends"]] for it in after["bins"]]
+    training = diagnostics.get("training", {})
+    row["kept_step"], row["train_steps"] = training.get("kept_step"), training.get("steps")
     row["train_rows"] = replay.get("fresh", 0) + replay.get("replayed", 0)
     row["replay_rows"] = replay.get("replayed", 0)
     row["replay_share"] = replay.get("share", 0.0)
+    row["replay_ages"] = replay.get("ages", {})
+    row["positive_fresh"] = replay.get("positive_fresh")
+    row["positive_replayed"] = replay.get("positive_replayed")
     row["heldout_rows"] = diagnostics["heldout_rows"]
     return row
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.report import contamination, disagreement, samples, spent, table
+from pipelines.report import contamination, disagreement, judged, samples, spent, table
 from pipelines.report.markup import document
 from pipelines.report.markup import table as _table
 from pipelines.report.markup import text as _text
@@ -45,6 +45,7 @@ def render(run: Run, drawn: Sequence[Drawn], left_out: Sequence[LeftOut]) -> str
             _results(run),
             _times(run),
             _pictures(drawn, left_out),
+            _reward_model(run),
             _disagreement(run),
             _solutions(run),
             _contamination(run),
@@ -134,6 +135,35 @@ def _pictures(drawn: Sequence[Drawn], left_out: Sequence[LeftOut]) -> str:
     lines = "".join(f"<li>{_text(it.picture.heading)}: {_text(it.reason)}</li>" for it in left_out)
     missing = f'<div class="left-out"><p>Left out:</p><ul>{lines}</ul></div>' if lines else ""
     return f'<h2>Pictures</h2><div class="pictures">{figures}</div>{missing}'
+
+
+def _reward_model(run: Run) -> str:
+    measured = judged.measured(run)
+    if not measured.rows:
+        return ""
+    text = (
+        "On held-out questions, which no reward model of the run was trained or tuned on; before → "
+        "after the iteration's retraining. Past samples: a fixed number of earlier iterations' "
+        "held-out solutions. Best of 4: accuracy of the highest score among four samples of a "
+        "question, over all subsets. Score by length: rank correlation among solutions of one "
+        "verdict. A retrained model that is clearly worse is refused, and the old one goes on "
+        "judging."
+    )
+    refused, failed = judged.refusals(run), judged.failures(run)
+    return (
+        f'<h2>Reward model</h2><p class="faint">{text}</p>{_table(measured)}'
+        f"<h3>What it learned from</h3>{_table(judged.trained(run))}"
+        + (f"<h3>Refused, and why</h3>{_list(refused)}" if refused else "")
+        + (
+            f"<h3>Probes it failed: no better than a right solution</h3>{_list(failed)}"
+            if failed
+            else ""
+        )
+    )
+
+
+def _list(lines: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{_text(line)}</li>' for line in lines)}</ul>"
 
 
 def _data(png: bytes) -> str:

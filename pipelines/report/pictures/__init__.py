@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from pipelines.report.pictures import accuracy, distance, duration, gaming, judge, training, trust
+from pipelines.report.pictures import (
+    accuracy,
+    distance,
+    duration,
+    gaming,
+    judge,
+    reliability,
+    training,
+    trust,
+)
 from pipelines.report.pictures.picture import NothingToDraw, Picture
 
 __all__ = ["ALL", "NothingToDraw", "Picture"]
@@ -14,6 +23,7 @@ ALL: tuple[Picture, ...] = (
     distance.PICTURE,
     *training.PICTURES,
     *judge.PICTURES,
+    reliability.PICTURE,
     duration.PICTURE,
 )
 """In the order of the report."""

@@ -47,7 +47,7 @@ def _drawer(title: str, unit: str, keys: dict[str, str]) -> Callable[[Run, style
     """Return a drawer; `keys` maps metric keys to the names beside their lines.
 
     The first key is the retrained model on fresh samples, the second the model before it was
-    retrained on the same samples, a third the retrained model on the frozen first set.
+    retrained on the same samples, a third the retrained model on past iterations' samples.
     """
 
     def draw(run: Run, theme: style.Theme) -> Figure:
@@ -90,7 +90,7 @@ PICTURES = (
             {
                 "auroc": "retrained",
                 "auroc_before": "before",
-                "auroc_frozen": "first set",
+                "auroc_frozen": "past samples",
             },
         ),
     ),

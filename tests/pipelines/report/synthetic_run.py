@@ -160,6 +160,18 @@ def _iteration(
             "train_rows": 3000,
             "replay_rows": 300,
             "replay_share": 0.1,
+            "replay_ages": {"1": 200, "2": 100},
+            "promoted": iteration != 3,
+            "refused_because": ["fresh samples: auroc <went> down"] if iteration == 3 else [],
+            "probes_failed": ["empty"] if iteration == 2 else [],
+            "kept_step": 0 if iteration == 2 else 90,
+            "train_steps": 90,
+            "reliability": [[0.05, 0.1, 300], [0.55, 0.4, 40], [0.95, 0.9 - 0.1 * iteration, 700]],
+            "best_of_n": 0.8,
+            "majority": 0.75,
+            "pass_at_n": 0.9,
+            "gain_low": 0.01,
+            "gain_high": 0.09,
         }
         if iteration > 1:
             row["reward_model"] |= {

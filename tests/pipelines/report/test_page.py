@@ -99,6 +99,19 @@ def test_shows_the_cells_the_watch_and_what_was_liked_and_wrong(tmp_path: Path) 
     assert "Reward model against verifier" not in parse(bare.page).text
 
 
+def test_shows_decisions_on_the_reward_model(written: report.ReportFiles, tmp_path: Path) -> None:
+    text = parse(written.page).text
+    assert "Iteration 3: fresh samples: auroc <went> down" in text
+    assert "those before training" in text
+    assert "of step 90 of 90" in text
+    assert "1: 200, 2: 100" in text
+    assert "Iteration 2: empty" in text
+    assert text.count("taken") == 3
+    assert "+1.0% to +9.0%" in text
+    bare = report.write(write_run(tmp_path / "bare", reward="verifier", iterations=1, steps=3))
+    assert "What it learned from" not in parse(bare.page).text
+
+
 def test_reads_on_a_phone(written: report.ReportFiles) -> None:
     tree = parse(written.page)
     viewports = [a["content"] for tag, a in tree.tags if a.get("name") == "viewport"]

@@ -105,7 +105,17 @@ def test_judge_before_and_after(run: Run) -> None:
     last = run.iterations[-1]["reward_model"]
     assert f"retrained {last['auroc']:.3f}" in shown
     assert f"before {last['auroc_before']:.3f}" in shown
-    assert f"first set {last['auroc_frozen']:.3f}" in shown
+    assert f"past samples {last['auroc_frozen']:.3f}" in shown
+
+
+def test_reliability_of_the_first_and_the_last_model(run: Run) -> None:
+    axes = draw(BY_NAME["reward_model_reliability"], run).axes[0]
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
+    for row in (run.iterations[1], run.iterations[-1]):
+        bins = row["reward_model"]["reliability"]
+        assert ([x for x, _, _ in bins], [y for _, y, _ in bins]) in drawn
+    assert "iteration 1" in texts(axes.figure)
+    assert "iteration 4" in texts(axes.figure)
 
 
 def test_time_adds_up_and_optimize_is_divided(run: Run) -> None:
@@ -167,6 +177,7 @@ def test_verifier_reward_leaves_out_the_reward_model(tmp_path: Path) -> None:
         "policy_pairs",
         "reward_model_auroc",
         "reward_model_pairs",
+        "reward_model_reliability",
     }
     assert all("verifier" in reason for reason in found.values())
 

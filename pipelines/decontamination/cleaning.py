@@ -53,6 +53,8 @@ class Findings:
     trained: int
     compared: tuple[Compared, ...] = ()
     pairs: tuple[Pair, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    """Tasks that are the training split itself."""
 
     @property
     def dropped(self) -> dict[str, Pair]:
@@ -107,11 +109,13 @@ def find(
         return Findings(None, len(training.problems))
     compared: list[Compared] = []
     pairs: list[Pair] = []
+    passed_over: list[str] = []
     for dataset, split in dict.fromkeys(map(datasets.parted, tasks)):
         asked = _load(dataset, split, path, limit)
-        if (asked.name, asked.split) == (training.name, training.split):
-            continue
         task = f"{asked.name}/{asked.split}"
+        if task == f"{training.name}/{training.split}":
+            passed_over.append(task)
+            continue
         identity = _identity(training.name) if training.name == asked.name else None
         by = "text" if identity is None else "identity"
         compared.append(Compared(task, len(asked.problems), asked.fingerprint, by))
@@ -124,7 +128,9 @@ def find(
             if match is not None and action != "ignore":
                 other = asked.problems[match.other]
                 pairs.append(Pair(match.kind, match.similarity, action, task, problem, other))
-    found = Findings(settings, len(training.problems), tuple(compared), tuple(pairs))
+    found = Findings(
+        settings, len(training.problems), tuple(compared), tuple(pairs), tuple(passed_over)
+    )
     _refuse(found)
     return found
 

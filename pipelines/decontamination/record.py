@@ -31,6 +31,8 @@ def lines(found: Findings) -> Iterator[str]:
             f"decontamination: {found.trained} training questions against {compared.task} "
             f"({compared.questions}): {', '.join(kinds) or 'none alike'}"
         )
+    for task in found.passed_over:
+        yield f"decontamination: {task} is what is trained on; its accuracy is that of the fit"
     dropped = list(found.dropped.values())
     for pair in sorted(dropped, key=lambda pair: -pair.similarity)[:SHOWN]:
         yield (
@@ -57,6 +59,7 @@ def record(found: Findings) -> dict[str, Any]:
             }
             for compared in found.compared
         ],
+        "passed_over": list(found.passed_over),
         "pairs": [_pair(pair) for pair in found.pairs],
     }
 

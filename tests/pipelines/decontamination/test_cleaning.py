@@ -136,6 +136,9 @@ def test_an_evaluation_on_the_training_split_itself_is_passed_over(
     found = questions.contamination(config(tmp_path, folder, "evaluate.tasks=[gsm8k/train]"))
     assert found.compared == ()
     assert not found.dropped
+    assert list(decontamination.lines(found)) == [
+        "decontamination: gsm8k/train is what is trained on; its accuracy is that of the fit"
+    ]
 
 
 def test_nothing_left_is_refused(tmp_path: Path) -> None:

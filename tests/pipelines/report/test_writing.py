@@ -28,6 +28,7 @@ def test_writes_pictures_page_and_nothing_else(tmp_path: Path) -> None:
         "policy_pairs",
         "reward_model_auroc",
         "reward_model_pairs",
+        "reward_model_reliability",
     ]
 
 

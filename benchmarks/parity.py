@@ -28,7 +28,11 @@ def run() -> int:
     collections = parity_rows.gsm8k(chosen.data) + parity_rows.math(chosen.data)
     compared = parity_verdicts.compare(collections, chosen.data, chosen.limit)
     report = parity_report.Report(
-        prompts, compared, parity_rows.accuracies(chosen.data), chosen.limit
+        prompts,
+        compared,
+        parity_rows.accuracies(chosen.data),
+        parity_rows.several_boxes(chosen.data),
+        chosen.limit,
     )
     chosen.output.mkdir(parents=True)
     report.write(chosen.output)

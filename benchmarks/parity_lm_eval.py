@@ -76,8 +76,10 @@ def gsm8k_scores(made: Any, rows: Sequence[Row]) -> dict[str, list[tuple[bool, s
         ensemble.apply(instances)
         name = ensemble.name
         scores[name] = [
-            (bool(made.process_results(each.doc, [each.filtered_resps[name]])["exact_match"]),
-             str(each.filtered_resps[name]))
+            (
+                bool(made.process_results(each.doc, [each.filtered_resps[name]])["exact_match"]),
+                str(each.filtered_resps[name]),
+            )
             for each in instances
         ]
     return scores

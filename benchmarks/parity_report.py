@@ -22,6 +22,7 @@ class Report:
     prompts: Sequence[Prompts]
     compared: Sequence[Compared]
     accuracies: Accuracies
+    several_boxes: Sequence[str]
     limit: int | None
 
     @property
@@ -49,6 +50,8 @@ class Report:
             self._prompts(),
             self._verdicts(),
             self._causes(),
+            "Reference solutions of MATH test that the data set's gold, the last box, does not "
+            f"call right: {len(self.several_boxes)} ({', '.join(self.several_boxes)})",
             self._accuracies(),
         ]
         return "\n\n".join(parts) + "\n"

@@ -19,6 +19,8 @@ TaskName = Literal["gsm8k", "math"]
 class Row:
     """A completion. `solution` is the reference solution, as a data set's row has it.
 
+    `gold` is what our side is given: for MATH the whole solution too, since `math_verify` reads
+    all boxes of it, and a few solutions box several answers (`several_boxes`).
     `right` is the label: given with the row, or by construction; None where nobody has said.
     """
 
@@ -82,7 +84,7 @@ def math(data: Path) -> list[Collection]:
         for place, index in enumerate(group)
     }
     for index, (row, gold) in enumerate(zip(rows, golds, strict=True)):
-        fixed = (f"math/test/{index}", row["problem"], row["solution"], gold)
+        fixed = (f"math/test/{index}", row["problem"], row["solution"], row["solution"])
         own.append(Row(*fixed, row["solution"], True))
         if names[index] in sampled:
             # The same text is the same answer; whether two texts are, the sides are to tell.
@@ -104,6 +106,19 @@ def math(data: Path) -> list[Collection]:
             )
         ),
     ]
+
+
+def several_boxes(data: Path) -> list[str]:
+    """Return MATH's test problems whose solution is not right by the data set's own gold.
+
+    The gold is the last box, in lm-eval's `exact_match` and in the hub's `answer` fields as in
+    ours; where the last of several boxes is one of several answers, it is a part of the answer.
+    """
+    rows = _read(data / "math" / "test.jsonl")
+    golds = [row["answer"] for row in _read(data / "math_index" / "test.jsonl")]
+    pairs = [(row["solution"], gold) for row, gold in zip(rows, golds, strict=True)]
+    verdicts = verify_many(pairs, workers=1)
+    return [f"math/test/{index}" for index, each in enumerate(verdicts) if not each.correct]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +149,7 @@ def accuracies(data: Path) -> Accuracies:
     """
     rows = list(_solutions(data))
     verdicts = verify_many(
-        [(row["solution"], row["answer"]) for row in rows], convention="gsm8k"
+        [(row["solution"], _gold(row["answer"])) for row in rows], convention="gsm8k"
     )
     by_model: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
     candidates = []

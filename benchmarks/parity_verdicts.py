@@ -57,9 +57,7 @@ CONVENTIONS = {"strict-match": "gsm8k_strict", "flexible-extract": "gsm8k", "mat
 """Our convention with the rule of each metric: strict-match reads `#### n` and nothing else."""
 
 
-def compare(
-    collections: Sequence[Collection], data: Path, limit: int | None
-) -> list[Compared]:
+def compare(collections: Sequence[Collection], data: Path, limit: int | None) -> list[Compared]:
     """Judge every row both ways."""
     tasks = {
         "gsm8k": parity_lm_eval.task("gsm8k", data),
@@ -134,7 +132,11 @@ def _disagreement(
         theirs=score[0],
         their_answer=score[1] or parity_lm_eval.parsed(row.response),
         their_gold="" if score[1] else parity_lm_eval.parsed(row.solution),
-        fault="unlabelled" if row.right is None else "lm-eval" if verdict.correct is row.right else "ours",
+        fault="unlabelled"
+        if row.right is None
+        else "lm-eval"
+        if verdict.correct is row.right
+        else "ours",
         cause="",
     )
     return dataclasses.replace(found, cause=parity_causes.cause(found))

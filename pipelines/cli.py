@@ -117,7 +117,9 @@ def parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="verdicts for a file of responses and answers")
     verify.add_argument("file", type=Path, help="JSON Lines with response and answer")
     verify.add_argument("--output", type=Path, help="where verdicts go; default: beside FILE")
-    verify.add_argument("--convention", default="math", help="how answers are marked: gsm8k, math")
+    verify.add_argument(
+        "--convention", default="math", help="how answers are marked: gsm8k, gsm8k_strict, math"
+    )
     verify.add_argument("--timeout", type=float, default=0.8, help="seconds for one answer")
     verify.add_argument("--workers", type=int, help="processes; default: one a core")
     verify.add_argument("--overwrite", action="store_true", help="replace an existing output")

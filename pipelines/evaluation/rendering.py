@@ -48,11 +48,17 @@ def render(task: Task, tokenizer: Any, context: int | None, max_tokens: int | No
     Raises:
         PromptTooLong: a prompt, or with `max_tokens` its answer, does not fit the context.
         ValueError: an unknown prompt format, or one that the tokenizer cannot render.
+        DataError: the examples of a prompt format cannot be read.
     """
     made = prompts.make_prompts(
-        task.problems, tokenizer, task.prompt, max_tokens=max_tokens or 1, context=context
+        task.problems,
+        tokenizer,
+        task.prompt,
+        max_tokens=max_tokens or 1,
+        context=context,
+        data=task.data,
     )
-    form = prompts.find(task.prompt)
+    form = prompts.find(task.prompt, task.data)
     room = min(tokenizer.model_max_length, context or tokenizer.model_max_length)
     longest = max(len(prompt.token_ids) for prompt in made)
     notes = []

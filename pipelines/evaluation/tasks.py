@@ -16,6 +16,7 @@ class Task:
 
     `fingerprint` is the sha256 of what was read, `content` the checksum of the questions asked and
     their golds (`datasets.checksum`). `state` says in words whether this is the published set.
+    `data` is the folder of the data sets, None for the hub: some prompts have examples from there.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Task:
     state: str
     verifier: str
     prompt: str
+    data: Path | None = None
 
     @property
     def stem(self) -> str:
@@ -65,6 +67,7 @@ def load_task(
         state=f"made here, seed {seed}" if made else _state(rows, limit),
         verifier=module.VERIFIER,
         prompt=prompt or module.PROMPT,
+        data=path,
     )
 
 

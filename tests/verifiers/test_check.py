@@ -62,7 +62,7 @@ def test_only_an_empty_box_answers_an_empty_gold() -> None:
 
 
 def test_a_convention_that_is_not_known_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'aime'.*gsm8k, math"):
+    with pytest.raises(ValueError, match=r"'aime'.*gsm8k, gsm8k_strict, math"):
         verify("1", "1", convention="aime")
 
 

@@ -32,6 +32,26 @@ def test_math_finds_the_stated_answer(text: str, stated: str | None, source: str
 
 
 @pytest.mark.parametrize(
+    ("text", "stated"),
+    [
+        ("16 - 7 = 9\n#### 9", "9"),
+        ("#### -1,234.50 and more", "-1,234.50"),
+        ("#### 5\n\n#### 7", "5"),
+        ("####9", None),
+        ("#### $9", None),
+        ("#### nine", None),
+        ("A: 9", None),
+        ("The answer is 9.", None),
+        ("\\boxed{9}", None),
+        ("9", None),
+    ],
+)
+def test_gsm8ks_own_rule_reads_its_mark_alone(text: str, stated: str | None) -> None:
+    found = conventions.load("gsm8k_strict")(text)
+    assert (found.text, found.source) == (stated, "none" if stated is None else "marker")
+
+
+@pytest.mark.parametrize(
     ("text", "left"),
     [
         ("<think>a</think>b", "b"),

@@ -1,4 +1,4 @@
-r"""GSM8K's own rule and nothing else: the first `#### n`, a space between, n of digits, "." and ",".
+r"""GSM8K's own rule and nothing else: the first `#### n`, n of digits, full stops and commas.
 
 Source: `grade_school_math/dataset.py` of github.com/openai/grade-school-math; it is also what
 lm-eval's `strict-match` reads. A completion that states its answer otherwise has none under this

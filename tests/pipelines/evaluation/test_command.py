@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import cli
+from pipelines import cli, making
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -177,6 +178,26 @@ def test_without_a_length_answers_get_what_fits_and_that_is_said(
     assert said in capsys.readouterr().out
     longest = max(row["tokens"] for row in lines(tmp_path / "out" / "gsm8k.test.answers.jsonl"))
     assert longest <= figures["max_tokens"]
+
+
+def test_prompts_with_examples_of_the_data_and_their_stop_strings(
+    data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    tokenizer = making.make_tokenizer("bpe", ["Question: 1+2=\nAnswer: 3\n#### 3"], 300)
+    shape = making.ModelShape(width=32, layers=1, heads=2, context=1024)
+    making.make_policy(tokenizer, shape, seed=0).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    assert evaluate(folder, data, tmp_path / "out", "--prompt", "lm-eval-gsm8k") == cli.DONE
+    figures = read(tmp_path / "out" / "gsm8k.test.json")
+    train = lines(data / "gsm8k" / "train.jsonl")
+    shown = "".join(
+        f"Question: {row['question']}\nAnswer: {row['answer']}\n\n"
+        for row in random.Random(1234).sample(train, 5)
+    )
+    asked = lines(tmp_path / "out" / "gsm8k.test.answers.jsonl")[0]["question"]
+    assert figures["first_prompt"] == f"{shown}Question: {asked}\nAnswer:"
+    assert figures["stop"] == ["Question:", "</s>", "<|im_end|>"]
 
 
 def environment() -> dict[str, str]:

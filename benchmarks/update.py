@@ -8,8 +8,9 @@ GSM8K's questions, completions its worked solutions (of other questions: G diffe
 under a tokenizer trained on them; the model is random. All arms run in turns in one process, so
 that a busy machine is busy for all. Peak memory is measured in a process of its own for each arm.
 
-Arms: `stock` is TRL's trainer; `trl`, `plain` and `shared` are ours by path, the first of which
-only trims micro-batches. Gradients are compared before the first step.
+Arms: `stock` is TRL's trainer; `trl`, `plain`, `prompts` and `shared` are ours by path. `trl` only
+trims micro-batches; `shared` gains on `prompts` where a group repeats itself. Gradients are
+compared before the first step.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def parse() -> argparse.Namespace:
 
 # -- arms -----------------------------------------------------------------------------------------
 
-ARMS = ("stock", "trl", "plain", "shared")
+ARMS = ("stock", "trl", "plain", "prompts", "shared")
 
 
 class Arm:

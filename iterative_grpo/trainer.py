@@ -50,7 +50,7 @@ __all__ = ["Credit", "IterativeGRPOTrainer", "Task"]
 class IterativeGRPOTrainer(GRPOTrainer):
     """GRPO under outcome or process supervision, for one policy phase of Algorithm 1.
 
-    `logps_path` may be set to "plain" or "trl" to compare (`logps/`).
+    `logps_path` may be set to "prompts", "plain" or "trl" to compare (`logps/`).
     """
 
     logps_path: Path = "shared"

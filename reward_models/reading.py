@@ -1,8 +1,9 @@
-"""Running a token classifier on encoded rows, a question once for all its solutions.
+"""Running a token classifier on encoded rows, each text once and a question for all its solutions.
 
-The solutions of a question see the same question: its keys and values are computed once and read by
-every solution, with gradients flowing through them. That is exact for plain causal decoders; other
-backbones read each row whole.
+A small policy repeats itself: equal rows of a batch are read once, and their logits are given to
+each of them, with all their gradients flowing back. The solutions of a question see the same
+question: its keys and values are computed once and read by every solution. That is exact for plain
+causal decoders; other backbones read each row whole.
 """
 
 from __future__ import annotations
@@ -27,9 +28,30 @@ def read(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
 
     `pad` is any valid token id; it stands at masked positions only.
     """
-    if shares(model) and positions(rows) < WORTH * _whole_positions(rows):
-        return read_shared(model, rows, pad)
-    return read_whole(model, rows, pad)
+    distinct, places = merged(rows)
+    sharing = shares(model) and positions(distinct) < WORTH * _whole_positions(distinct)
+    logits_MH = (read_shared if sharing else read_whole)(model, distinct, pad)
+    return _at(logits_MH, places) if len(distinct) < len(rows) else logits_MH
+
+
+def merged(rows: Sequence[Encoded]) -> tuple[Sequence[Encoded], list[int]]:
+    """Return the distinct texts, each with all marks of its rows, and where each row's marks are.
+
+    Places count the marks of the distinct rows, one after another.
+    """
+    marks: dict[tuple[int, tuple[int, ...]], set[int]] = {}
+    for row in rows:
+        marks.setdefault((row.question, row.token_ids), set()).update(row.marks)
+    if len(marks) == len(rows):
+        return rows, list(range(sum(len(row.marks) for row in rows)))
+    distinct = [Encoded(ids, tuple(sorted(own)), asked) for (asked, ids), own in marks.items()]
+    place: dict[tuple[int, tuple[int, ...], int], int] = {}
+    for row in distinct:
+        for mark in row.marks:
+            place[row.question, row.token_ids, mark] = len(place)
+    return distinct, [
+        place[row.question, row.token_ids, mark] for row in rows for mark in row.marks
+    ]
 
 
 def read_whole(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:

@@ -1,10 +1,11 @@
 """All tokens of a batch in one row: each prompt once, then the completions that continue it.
 
 Nothing is padded, so every layer works on exactly the tokens that matter; only attention has to
-know which tokens see which. The last token of a completion predicts nothing and is left out.
+know which tokens see which. The last token of a completion predicts nothing and is left out. A
+completion that comes again in its group is computed once: what follows from equal tokens is equal.
 
-Dimensions: B rows, P prompt columns, T completion columns, N packed tokens, M scored tokens,
-G completions of a prompt, C longest completion.
+Dimensions: B rows, P prompt columns, T completion columns, N packed tokens, M scored tokens, K
+cells that get a score, G completions of a prompt, C longest completion.
 """
 
 from __future__ import annotations
@@ -58,6 +59,14 @@ class Rows:
             found.setdefault(tuple(ids[len(ids) - length :]), []).append(row)
         return list(found.values())
 
+    def equal(self, rows: Sequence[int]) -> list[list[int]]:
+        """Return `rows` in lists of those with equal completions, by first appearance."""
+        found: dict[tuple[int, ...], list[int]] = {}
+        index = torch.tensor(rows, dtype=torch.long, device=self.completions.device)
+        for row, ids in zip(rows, self.completions[index].tolist(), strict=True):
+            found.setdefault(tuple(ids[: self.completion_lengths[row]]), []).append(row)
+        return list(found.values())
+
     def select(self, rows: Sequence[int]) -> Rows:
         """Return some rows, without the columns that are padding in all of them."""
         index = torch.tensor(rows, dtype=torch.long, device=self.prompts.device)
@@ -104,8 +113,8 @@ class Group:
 class Pack:
     """A packed batch: `ids` and `positions` (1, N), and what to read off it.
 
-    `sources` (M,) are the packed places that predict the tokens `targets` (M,), whose
-    log-probabilities belong into the cells `cells` (M,) of a flattened (B, T).
+    `sources` (M,) are the packed places that predict the tokens `targets` (M,). The cell `cells[k]`
+    (K,) of a flattened (B, T) gets the log-probability of target `copied[k]` (K,).
     """
 
     ids: torch.Tensor
@@ -114,10 +123,11 @@ class Pack:
     sources: torch.Tensor
     targets: torch.Tensor
     cells: torch.Tensor
+    copied: torch.Tensor
 
 
-def pack(rows: Rows, groups: Sequence[Sequence[int]]) -> Pack:
-    """Pack groups of rows with equal prompts."""
+def pack(rows: Rows, groups: Sequence[Sequence[int]], *, once: bool = True) -> Pack:
+    """Pack groups of rows with equal prompts; with `once`, completions that come again are not."""
     device = rows.prompts.device
     width_P, width_T = rows.prompts.size(1), rows.completions.size(1)
     flat = torch.cat([rows.prompts.reshape(-1), rows.completions.reshape(-1)])
@@ -125,7 +135,10 @@ def pack(rows: Rows, groups: Sequence[Sequence[int]]) -> Pack:
     taken: list[torch.Tensor] = []
     positions: list[torch.Tensor] = []
     sources: list[torch.Tensor] = []
+    firsts: list[torch.Tensor] = []
     cells: list[torch.Tensor] = []
+    copied: list[torch.Tensor] = []
+    scored = 0
     packed: list[Group] = []
     place = 0
     for group in groups:
@@ -136,27 +149,33 @@ def pack(rows: Rows, groups: Sequence[Sequence[int]]) -> Pack:
         place += length
         last = place - 1
         # By length, so that rectangles have little padding.
-        ordered = sorted(group, key=lambda row: -rows.completion_lengths[row])
-        counts = [max(rows.completion_lengths[row] - 1, 0) for row in ordered]
+        equal = rows.equal(group) if once else [[row] for row in group]
+        ordered = sorted(equal, key=lambda same: -rows.completion_lengths[same[0]])
+        counts = [max(rows.completion_lengths[same[0]] - 1, 0) for same in ordered]
         packed.append(Group(length, rectangles(counts, length, device)))
-        for row, count in zip(ordered, counts, strict=True):
-            cell = row * width_T
+        for same, count in zip(ordered, counts, strict=True):
+            cell = same[0] * width_T
             taken.append(torch.arange(completions_at + cell, completions_at + cell + count))
             positions.append(torch.arange(length, length + count))
-            if rows.completion_lengths[row]:
+            if rows.completion_lengths[same[0]]:
                 sources.append(torch.tensor([last]))
                 sources.append(torch.arange(place, place + count))
-                cells.append(torch.arange(cell, cell + count + 1))
+                firsts.append(torch.arange(cell, cell + count + 1))
+                for row in same:
+                    cells.append(torch.arange(row * width_T, row * width_T + count + 1))
+                    copied.append(torch.arange(scored, scored + count + 1))
+                scored += count + 1
             place += count
     none = torch.zeros(0, dtype=torch.long)
-    cells_M = torch.cat([*cells, none]).to(device)
+    firsts_M = torch.cat([*firsts, none]).to(device)
     return Pack(
         ids=flat[torch.cat(taken).to(device)][None],
         positions=torch.cat(positions).to(device)[None],
         groups=packed,
         sources=torch.cat([*sources, none]).to(device),
-        targets=rows.completions.reshape(-1)[cells_M],
-        cells=cells_M,
+        targets=rows.completions.reshape(-1)[firsts_M],
+        cells=torch.cat([*cells, none]).to(device),
+        copied=torch.cat([*copied, none]).to(device),
     )
 
 

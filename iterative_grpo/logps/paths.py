@@ -15,7 +15,9 @@ from iterative_grpo.logps import attention, models
 from iterative_grpo.logps.head import score
 from iterative_grpo.logps.packing import Rows, budgeted, pack
 
-Path = Literal["shared", "plain", "trl"]
+Path = Literal["shared", "prompts", "plain", "trl"]
+"""Prompts and equal completions of a group once; prompts once; each row by itself; TRL's own."""
+
 Scores = tuple[torch.Tensor, torch.Tensor | None]
 Stock = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 
@@ -84,7 +86,7 @@ class Logps:
             )
             return None
         path = self._path(inner, rows, wanted, stock)
-        if path == "shared" and models.drops(inner):
+        if path in ("shared", "prompts") and models.drops(inner):
             self.say(f"{type(inner).__name__} computes prompts for each row: it has dropout")
             path = "plain"
         if path == "trl":
@@ -103,9 +105,10 @@ class Logps:
         return scores
 
     def _compute(self, inner: Any, rows: Rows, path: Path, entropy: bool) -> Scores:
-        compute = _shared if path == "shared" else _plain
         with self.autocast():
-            return compute(inner, rows, self.temperature, entropy)
+            if path == "plain":
+                return _plain(inner, rows, self.temperature, entropy)
+            return _shared(inner, rows, self.temperature, entropy, once=path == "shared")
 
     def _path(self, inner: Any, rows: Rows, wanted: Path, stock: Stock) -> Path:
         """Return the path for a model; the first time, find out which ones agree with TRL."""
@@ -125,7 +128,7 @@ class Logps:
         few = rows.select(max(groups, key=lambda group: sum(map(length, group))))
         few_ids, few_mask = _padded(few)
         columns = few.completions.size(1)
-        paths: list[Path] = ["shared", "plain"] if wanted == "shared" else ["plain"]
+        paths: list[Path] = ["plain"] if wanted == "plain" else [wanted, "plain"]
         training = [module for module in inner.modules() if module.training]
         try:
             # Dropout would make any two passes differ.
@@ -133,7 +136,7 @@ class Logps:
             with torch.no_grad():
                 expected = stock(few_ids, few_mask, columns)
                 for path in paths:
-                    reason = models.not_shared(inner) if path == "shared" else None
+                    reason = None if path == "plain" else models.not_shared(inner)
                     if reason is None:
                         try:
                             logps, _ = self._compute(inner, few, path, entropy=False)
@@ -155,14 +158,14 @@ class Logps:
             logger.warning(note)
 
 
-def _shared(inner: Any, rows: Rows, temperature: float, entropy: bool) -> Scores:
-    """Score packed rows, each prompt computed once."""
+def _shared(inner: Any, rows: Rows, temperature: float, entropy: bool, *, once: bool) -> Scores:
+    """Score packed rows, each prompt computed once; with `once`, equal completions too."""
     groups = rows.groups()
     tokens = TOKEN_BUDGET if not torch.is_grad_enabled() else None
     batches = [groups] if tokens is None else budgeted(rows, groups, tokens)
     cells, logps, entropies = [], [], []
     for batch in batches:
-        packed = pack(rows, batch)
+        packed = pack(rows, batch, once=once)
         with attention.attending(inner, packed):
             output = inner.base_model(
                 input_ids=packed.ids, position_ids=packed.positions, use_cache=False
@@ -172,8 +175,8 @@ def _shared(inner: Any, rows: Rows, temperature: float, entropy: bool) -> Scores
             hidden_MH, inner.get_output_embeddings(), packed.targets, temperature, entropy
         )
         cells.append(packed.cells)
-        logps.append(scores[0])
-        entropies.append(scores[1])
+        logps.append(scores[0].index_select(0, packed.copied))
+        entropies.append(None if scores[1] is None else scores[1].index_select(0, packed.copied))
     return _placed(rows, cells, logps), _placed(rows, cells, entropies) if entropy else None
 
 

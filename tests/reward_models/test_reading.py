@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
@@ -61,6 +63,38 @@ def test_sharing_changes_no_logit_and_no_gradient(
         assert torch.allclose(one, other, rtol=1e-5, atol=1e-5 * float(one.abs().max()))
 
 
+@pytest.mark.parametrize("family", [LlamaConfig, Qwen2Config])
+def test_equal_rows_are_read_once_with_the_gradients_of_all(
+    family: type[PretrainedConfig],
+) -> None:
+    model = model_of(family)
+    once = rows_of(model, ragged=True)
+    drawn = torch.randint(len(once), (24,), generator=torch.Generator().manual_seed(0)).tolist()
+    # Equal texts may be cut differently: each row gets the logits at its own marks.
+    rows = [
+        replace(once[i], marks=once[i].marks[-1:]) if place % 3 else once[i]
+        for place, i in enumerate(drawn)
+    ]
+    seen: list[int] = []
+    hook = model.model.model.embed_tokens.register_forward_hook(
+        lambda _, ids, __: seen.append(len(ids[0]))
+    )
+    results, gradients = [], []
+    for read in (reading.read_whole, reading.read):
+        seen.clear()
+        model.model.zero_grad()
+        logits = read(model.model, rows, model.pad)
+        (logits.squeeze(-1) ** 2 * torch.arange(1, len(logits) + 1)).sum().backward()
+        results.append(logits.detach())
+        gradients.append([parameter.grad.clone() for parameter in model.model.parameters()])
+    hook.remove()
+    assert seen[-1] == len(set(drawn)) < len(rows)
+    assert results[0].shape == results[1].shape
+    assert torch.allclose(results[0], results[1], atol=1e-10)
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-5 * float(one.abs().max()))
+
+
 def test_repeated_questions_are_shared_and_single_ones_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -74,11 +108,11 @@ def test_repeated_questions_are_shared_and_single_ones_are_not(
             return original(*arguments)  # type: ignore[operator]
 
         monkeypatch.setattr(reading, name, spy)
-    rows = rows_of(model, ragged=False)
-    reading.read(model.model, rows * 3, model.pad)
+    rows = rows_of(model, ragged=True)
+    reading.read(model.model, rows, model.pad)
     reading.read(model.model, rows[:1], model.pad)
     assert used == ["read_shared", "read_whole"]
-    assert reading.positions(rows * 3) < 9 * len(rows[0].token_ids)
+    assert reading.positions(rows) < sum(len(row.token_ids) for row in rows)
 
 
 def test_windows_are_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,47 @@ def test_a_prompt_is_computed_once() -> None:
     assert seen == [30 + int((completions - 1).clamp(min=0).sum())]
 
 
+def repeating(prompts: tuple[int, ...] = (9, 5, 1), group: int = 8) -> Batch:
+    """Groups in which completions come again; the very last is the start of another."""
+    rows = batch(prompts, group)
+    drawn = torch.randint(0, 3, (len(prompts), group), generator=torch.Generator().manual_seed(1))
+    source = (drawn + torch.arange(len(prompts))[:, None] * group).flatten()
+    ids, mask = rows.ids[source].clone(), rows.mask[source].clone()
+    ids[-1], mask[-1] = ids[-group], mask[-group]
+    longest = int(mask[-1].nonzero().max())
+    mask[-1, longest] = ids[-1, longest] = 0
+    return Batch(ids, mask, rows.columns)
+
+
+@pytest.mark.parametrize("wanted", ["shared", "prompts"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_completions_that_come_again_score_and_differentiate_as_single_rows(
+    family: str, wanted: Path
+) -> None:
+    model, rows = decoder(family), repeating()
+    found, expected = compute(model, rows, wanted), oracle(model, rows)
+    assert distance(found[0], expected[0]) < 1e-12
+    assert distance(found[1], expected[1]) < 1e-12
+    assert distance(gradient(model, weighted(found)), gradient(model, weighted(expected))) < 1e-10
+
+
+@pytest.mark.parametrize("wanted", ["shared", "prompts"])
+def test_equal_completions_are_computed_once_on_the_shared_path(wanted: Path) -> None:
+    model, rows = decoder("llama"), repeating((30,))
+    seen: list[int] = []
+    logps = Logps(TEMPERATURE, contextlib.nullcontext)
+    compute(model, rows, wanted, logps)
+    model.model.embed_tokens.register_forward_hook(lambda _, ids, __: seen.append(ids[0].numel()))
+    compute(model, rows, wanted, logps)
+    completions = [
+        tuple(ids[mask.bool()].tolist())
+        for ids, mask in zip(rows.ids[:, 30:], rows.mask[:, 30:], strict=True)
+    ]
+    assert len(set(completions)) < len(completions)
+    computed = set(completions) if wanted == "shared" else completions
+    assert seen == [30 + sum(max(len(ids) - 1, 0) for ids in computed)]
+
+
 def test_masked_batches_have_a_gradient_of_zero() -> None:
     model, rows = decoder("llama"), batch()
     compute(model, rows)

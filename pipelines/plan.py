@@ -91,7 +91,9 @@ def needs(config: Config) -> list[str]:
         return ["memory and disk: unknown until the model's configuration is on this machine"]
     reference = 4 if config.optimize.beta and config.policy.lora is None else 0
     judge = 4 if config.learns_reward else 0
-    memory = parameters * (BYTES_TRAINED + reference + judge)
+    # From iteration 2 on: the initial policy, which the distance is measured from.
+    initial = 4 if config.optimize.kl_initial_outputs and config.iterations > 1 else 0
+    memory = parameters * (BYTES_TRAINED + reference + judge + initial)
     checkpoints = 1 + config.iterations * (2 if config.learns_reward else 1)
     disk = parameters * 4 * checkpoints
     return [

@@ -2,10 +2,11 @@
 
     python benchmarks/rollouts.py --shapes 3m 30m --repeats 5 --threads 2
 
-Random Llama-shaped models, 64 prompts x 8 samples. The engines take turns, so that a busy machine
-is busy for all, and all of them, with every process they start, are held to as many cores as there
-are threads. Loading and one run each to warm up are not timed. Processor seconds are counted beside
-wall time: they tell work from waiting.
+Random Llama-shaped models, 64 prompts x 8 samples (16 x 8 for the 30 M shape). The engines take
+turns, so that a busy machine is busy for all, and all of them, with every process they start, are
+held to as many cores as there are threads. Loading and a short run each to warm up are not timed.
+Processor seconds are counted beside wall time: they tell work from waiting.
+
 `fixed` samples 128 tokens a row. `varied` ends each row at a length drawn from those of GSM8K's
 solutions: an engine that carries finished rows pays for the longest. Tokens a second count the
 tokens of completions up to their end, nothing else. Prints a Markdown table; `--json` keeps all
@@ -26,7 +27,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -48,6 +49,8 @@ SOLUTION_TOKENS = (
     *(140, 144, 147, 150, 155, 161, 165, 171, 176, 182, 188, 198, 207, 218, 241, 279),
 )
 QUESTION_TOKENS = (28, 33, 36, 39, 42, 45, 48, 51, 55, 58, 61, 65, 70, 77, 87, 105)
+# Prompts of a batch, 8 rows each: with more of the largest models, `generate` alone takes an hour.
+PROMPTS = {"0.4m": 64, "3m": 64, "30m": 16, "0.5b": 64}
 ENGINES = ("generate", "native", "native-bf16")
 
 
@@ -81,6 +84,10 @@ class Case:
     tokens: int
     lengths: tuple[int, ...]
 
+    def short(self) -> Case:
+        """Return the case to warm up with."""
+        return replace(self, tokens=4, lengths=())
+
     def target(self, token_ids: Sequence[int]) -> int:
         """Return the length a row ends at: a draw by its first two tokens."""
         if not self.lengths:
@@ -98,6 +105,7 @@ class Run:
     """One engine's run of one case."""
 
     shape: str
+    rows: int
     lengths: str
     engine: str
     seconds: float
@@ -121,15 +129,13 @@ def main() -> None:
         if options.vllm:
             server = Vllm(options.vllm, model, options.vllm_dtype, options.threads)
         for case in make_cases(shape, options):
-            engines = {name: engine(name, model, case) for name in options.engines}
-            if server is not None:
-                engines["vllm"] = vllm_engine(server, case)
-            for repeat in range(-options.warm_up, options.repeats):
+            engines = samplers(options, model, server, case)
+            for sample in samplers(options, model, server, case.short()).values():
+                sample(0)
+            for repeat in range(options.repeats):
                 for name, sample in engines.items():
-                    run = measure(case, name, sample, repeat)
-                    if repeat >= 0:
-                        runs.append(run)
-                        print(json.dumps(asdict(run)), file=sys.stderr, flush=True)
+                    runs.append(measure(case, name, sample, repeat))
+                    print(json.dumps(asdict(runs[-1])), file=sys.stderr, flush=True)
         if server is not None:
             server.close()
     print(table(runs, options.engines[0]))
@@ -148,12 +154,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--engines", nargs="+", choices=ENGINES, default=["generate", "native", "native-bf16"]
     )
-    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--prompts", type=int, default=None, help="by default by shape")
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=128, help="tokens of a row in `fixed`")
     parser.add_argument("--key-heads", type=int, default=None, help="grouped queries, if fewer")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--warm-up", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--vllm", metavar="PYTHON", help="interpreter of an environment with vLLM")
@@ -191,7 +196,7 @@ def make_cases(shape: str, options: argparse.Namespace) -> list[Case]:
     draw = random.Random(0)
     prompts = tuple(
         tuple(draw.randrange(3, vocabulary) for _ in range(QUESTION_TOKENS[i % 16]))
-        for i in range(options.prompts)
+        for i in range(options.prompts or PROMPTS[shape])
     )
     tokens, lengths = options.tokens, SOLUTION_TOKENS
     if shape == "0.4m":
@@ -202,6 +207,16 @@ def make_cases(shape: str, options: argparse.Namespace) -> list[Case]:
         Case(shape, "varied", prompts, options.group, max(lengths), lengths),
     ]
     return [case for case in cases if case.name in options.lengths]
+
+
+def samplers(
+    options: argparse.Namespace, model: Any, server: Vllm | None, case: Case
+) -> dict[str, Callable[[int], int]]:
+    """Return for each engine a function of the seed that samples the case and counts tokens."""
+    found = {name: engine(name, model, case) for name in options.engines}
+    if server is not None:
+        found["vllm"] = vllm_engine(server, case)
+    return found
 
 
 def engine(name: str, model: Any, case: Case) -> Callable[[int], int]:
@@ -251,14 +266,14 @@ def measure(case: Case, name: str, sample: Callable[[int], int], seed: int) -> R
     start, spent = time.perf_counter(), processor_seconds()
     tokens = sample(seed)
     seconds, spent = time.perf_counter() - start, processor_seconds() - spent
-    return Run(case.shape, case.name, name, seconds, spent, tokens)
+    return Run(case.shape, len(case.prompts) * case.group, case.name, name, seconds, spent, tokens)
 
 
 def table(runs: Sequence[Run], baseline: str) -> str:
     """Return medians as a Markdown table; speeds are tokens a second, relative to `baseline`."""
     lines = [
-        "| shape | lengths | engine | runs | tokens | seconds | CPU s | tokens/s | speed-up |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| shape | rows | lengths | engine | runs | tokens | seconds | CPU s | tokens/s | ratio |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     speeds: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
@@ -271,8 +286,8 @@ def table(runs: Sequence[Run], baseline: str) -> str:
         spent = median(run.processor_seconds for run in group)
         tokens = median(run.tokens for run in group)
         lines.append(
-            f"| {shape} | {lengths} | {name} | {len(group)} | {tokens:,.0f} | {seconds:.2f} "
-            f"| {spent:.1f} | {speed:,.0f} | {ratio:.2f}x |"
+            f"| {shape} | {group[0].rows} | {lengths} | {name} | {len(group)} "
+            f"| {tokens:,.0f} | {seconds:.2f} | {spent:.1f} | {speed:,.0f} | {ratio:.2f}x |"
         )
     return "\n".join(lines)
 

@@ -6,8 +6,8 @@ found to be, the strongest first:
 - `exact`: equal up to spacing and case.
 - `near`: the same numbers in the same order, and a text that is hardly another one.
 - `template`: such a text with other numbers. In mathematics that is another question.
-- `ngram`: a run of 13 words in common, as the authors of GPT-3 (arXiv:2005.14165, appendix C) and
-  of Qwen2.5-Math (arXiv:2409.12122) looked for.
+- `ngram`: a run of 13 words in common, as GPT-3's authors looked for (arXiv:2005.14165, appendix
+  C); DeepSeekMath's removed web pages for 10 (arXiv:2402.03300, section 2.1).
 
 By default the first two are left out of training and the others reported. `overlap` finds the
 pairs, `cleaning` reads the sets and decides, `record` says what was found.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import sys
@@ -11,16 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.label_report import Figures, table
+from benchmarks.label_report import NAMES, Figures, table
 from iterative_grpo import plugins
 from iterative_grpo.engines import _prefixes
-from iterative_grpo.protocols import Engine
-from iterative_grpo.types import Completion, Problem, Prompt, Sampling
+from iterative_grpo.protocols import Engine, Splitter
+from iterative_grpo.types import Completion, Problem, Prompt, Sampling, StepRewards
 from reward_models.labels import exact, first_error, monte_carlo
 from reward_models.protocols import Continuing, Labeler
 from reward_models.types import LabelCost, LabeledSolution
+
+if TYPE_CHECKING:
+    from reward_models.model import RewardModel
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "pipelines" / "configs" / "arithmetic.yaml"
@@ -35,11 +39,11 @@ def main() -> None:
 
     quiet()
     torch.set_num_threads(1)
-    started = time.perf_counter()
+    started = time.process_time()
     figures: list[Figures] = []
     for seed in options.seeds:
         figures += measure(seed, options)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     print(table(figures, seconds, options))
     if options.json:
         found = {"options": vars(options), "figures": [it.as_row() for it in figures]}
@@ -58,6 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--test", type=int, default=300, help="questions to measure on")
     parser.add_argument("--group", type=int, default=8, help="solutions of a question")
     parser.add_argument("--continuations", type=int, default=8, help="N, of a prefix at most")
+    parser.add_argument("--labelers", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--json", type=Path, help="write all figures here")
     return parser.parse_args()
 
@@ -170,7 +175,9 @@ def measure(seed: int, options: argparse.Namespace) -> list[Figures]:
     held = place.solutions(test, options.group, 2)
     tuning = place.solutions(validation, options.group, 3)
     found = []
-    for name, label in labelers(place).items():
+    known = labelers(place)
+    for name in options.labelers:
+        label = known[name]
         place.engine.asked = place.engine.read = 0
         begun = time.perf_counter()
         rows, cost = label(train)
@@ -236,7 +243,7 @@ def apart(rows: Solutions) -> Solutions:
 
 def judged(
     place: Place, rows: list[LabeledSolution], held: Solutions, tuning: Solutions
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train a process reward model on labels as the main job does, and measure it."""
     from reward_models.first_errors import best_threshold, first_errors
     from reward_models.model import RewardModel
@@ -267,6 +274,7 @@ def judged(
     threshold = best_threshold(chosen, [row.labels for row in tuning.truth])
     errors = first_errors(scores, [row.labels for row in held.truth], threshold=threshold)
     return {
+        "flipped": flips(place, model, held),
         "auroc": step_auroc(scores, held.truth, last=True),
         "auroc_before": step_auroc(scores, held.truth, last=False),
         "f1": errors.f1 or 0.0,
@@ -274,6 +282,34 @@ def judged(
         "accuracy_right": errors.accuracy_right or 0.0,
         "threshold": threshold,
     }
+
+
+def flips(place: Place, model: RewardModel, held: Solutions) -> dict[str, dict[str, float]]:
+    """Return by credit rule and cut in how many outputs the first token's advantage turns."""
+    from iterative_grpo.normalize import Normalizer
+    from reward_models.segmentation import measure
+    from reward_models.sources.model import Source
+
+    count = 64 * place.options.group
+    problems, completions = held.problems[:count], held.completions[:count]
+
+    @functools.cache
+    def score(splitter: Splitter) -> list[StepRewards]:
+        return Source(model, splitter).score(problems, completions)
+
+    found = {}
+    for rule in plugins.names("iterative_grpo.advantages"):
+        shifts = measure(
+            score,
+            place.splitter,
+            [completion.text for completion in completions],
+            [problem.id for problem in problems],
+            plugins.find("iterative_grpo.advantages", rule).Rule(),
+            Normalizer(),
+        )
+        found[rule] = {shift.cut: shift.flipped for shift in shifts}
+    found["reward"] = {shift.cut: shift.reward_max for shift in shifts}
+    return found
 
 
 def step_auroc(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -25,7 +25,9 @@ class Figures:
 
     `read` of the `asked` prompt tokens were computed; `policy` is the accuracy of the solutions
     measured on. `label_auroc` is the labels' own, on the steps before the last; `auroc` and
-    `auroc_before` are the reward model's, on all steps and on those before the last.
+    `auroc_before` are the reward model's, on all steps and on those before the last. `flipped` has
+    by credit rule the share of outputs whose first token's advantage turns its sign under another
+    cut, and under "reward" how far rewards at the same ends move at most.
     """
 
     labeler: str
@@ -42,6 +44,7 @@ class Figures:
     accuracy_wrong: float
     accuracy_right: float
     threshold: float
+    flipped: Mapping[str, Mapping[str, float]]
 
     def as_row(self) -> dict[str, Any]:
         """Return the figures for JSON."""
@@ -57,9 +60,13 @@ class Figures:
 
 
 def table(figures: Sequence[Figures], seconds: float, options: argparse.Namespace) -> str:
-    """Return the Markdown: a table of means with deviations, and the three targets."""
-    by_name = {name: [it for it in figures if it.labeler == name] for name in NAMES}
-    naive = [it.cost.tokens_per_label for it in by_name["naive"]]
+    """Return the Markdown: two tables of means with deviations, and the three targets."""
+    by_name = {
+        name: [it for it in figures if it.labeler == name]
+        for name in NAMES
+        if name in options.labelers
+    }
+    naive = [it.cost.tokens_per_label for it in by_name.get("naive", [])]
     columns: list[tuple[str, Callable[[Figures], float], str]] = [
         ("tokens a label", lambda it: it.cost.tokens_per_label, ".1f"),
         ("rollouts a label", lambda it: it.cost.rollouts / max(it.cost.labels, 1), ".2f"),
@@ -72,22 +79,38 @@ def table(figures: Sequence[Figures], seconds: float, options: argparse.Namespac
         f"| labels | {' | '.join(name for name, _, _ in columns)} | fewer tokens |",
         "| --- |" + " --- |" * (len(columns) + 1),
     ]
-    for name, title in NAMES.items():
-        found = by_name[name]
+    for name, found in by_name.items():
         cells = [plus_minus([of(it) for it in found], form) for _, of, form in columns]
         ratios = [
             base / it.cost.tokens_per_label
-            for base, it in zip(naive, found, strict=True)
+            for base, it in zip(naive, found, strict=False)
             if it.cost.tokens_per_label
         ]
         lines.append(
-            f"| {title} | {' | '.join(cells)} | "
+            f"| {NAMES[name]} | {' | '.join(cells)} | "
             + (f"{plus_minus(ratios, '.1f')}x |" if ratios else "- |")
         )
-    return "\n".join([*lines, "", *targets(by_name), "", *notes(figures, seconds, options)])
+    if set(NAMES) <= set(by_name):
+        lines += ["", *targets(by_name)]
+    lines += ["", *notes(figures, seconds, options), "", *cuts(by_name[next(iter(by_name))])]
+    return "\n".join(lines)
 
 
-def targets(by_name: dict[str, list[Figures]]) -> list[str]:
+def cuts(found: Sequence[Figures]) -> list[str]:
+    """Return a table of how many advantages turn when the texts are cut differently."""
+    names = list(found[0].flipped["reward"])
+    lines = [
+        f"| {NAMES[found[0].labeler]} | {' | '.join(names)} |",
+        "| --- |" + " --- |" * len(names),
+    ]
+    for what in found[0].flipped:
+        form = ".1e" if what == "reward" else ".0%"
+        cells = [plus_minus([it.flipped[what][cut] for it in found], form) for cut in names]
+        lines.append(f"| {what} | {' | '.join(cells)} |")
+    return lines
+
+
+def targets(by_name: Mapping[str, list[Figures]]) -> list[str]:
     """Say what was aimed at, and what was reached."""
     exact = [it.auroc for it in by_name["exact"]]
     pairs = list(zip(by_name["naive"], by_name["default"], strict=True))
@@ -106,18 +129,20 @@ def targets(by_name: dict[str, list[Figures]]) -> list[str]:
 def notes(figures: Sequence[Figures], seconds: float, options: argparse.Namespace) -> list[str]:
     """Say what the figures stand on."""
     seeds = sorted({it.seed for it in figures})
-    naive = [it for it in figures if it.labeler == "naive"]
-    read = fmean(it.read / it.asked for it in naive)
-    policy = plus_minus([it.policy for it in naive], ".3f")
-    labels = fmean(it.cost.labels for it in naive)
-    return [
-        f"Mean and standard deviation over {len(seeds)} seeds; {options.problems} x "
-        f"{options.group} solutions with {labels:,.0f} labels before the last step, measured on "
-        f"{options.test} x {options.group} solutions of test questions, of which {policy} are "
-        f"right. N = {options.continuations}. F1 at the threshold that was best on validation "
-        f"questions. Of the prompts' tokens {read:.0%} are computed when all prefixes are "
-        f"continued at once, the rest is read off longer prefixes. {seconds / 60:.1f} min.",
+    policy = plus_minus([it.policy for it in figures if it.labeler == figures[0].labeler], ".3f")
+    lines = [
+        f"Mean and standard deviation over {len(seeds)} seeds; labels for {options.problems} x "
+        f"{options.group} solutions, measured on {options.test} x {options.group} solutions of "
+        f"test questions, of which {policy} are right. N = {options.continuations}. F1 at the "
+        f"threshold that was best on validation questions. {seconds / 60:.1f} CPU minutes."
     ]
+    read = [it.read / it.asked for it in figures if it.labeler == "naive"]
+    if read:
+        lines.append(
+            f"Of the prompts' tokens {fmean(read):.0%} are computed where all prefixes are "
+            "continued at once (naive); the rest is read off longer prefixes."
+        )
+    return lines
 
 
 def plus_minus(values: Sequence[float], form: str) -> str:

@@ -257,7 +257,7 @@ class Segmentation(Section):
         0.02, description="refuse if rewards at the same ends move further, on average"
     )
     flip_limit: Share = Field(
-        0.5, description="refuse if the first token's advantage turns its sign in more outputs"
+        0.7, description="refuse if the first token's advantage turns its sign in more outputs"
     )
 
 

@@ -32,11 +32,11 @@ def shift(cut: str, *, reward: float = 0.0, flipped: float = 0.0) -> Shift:
 
 def test_the_worst_cut_is_refused_by_what_it_does() -> None:
     limits = Segmentation()
-    segmentation.refuse([shift("merged", reward=0.02, flipped=0.5), shift("whole")], limits)
+    segmentation.refuse([shift("merged", reward=0.02, flipped=0.7), shift("whole")], limits)
     with pytest.raises(MovesWithTheCut, match=r"move by 0\.300 on average when each step is cut"):
         segmentation.refuse([shift("merged", reward=0.1), shift("split", reward=0.3)], limits)
-    with pytest.raises(MovesWithTheCut, match="turns its sign in 60% of the outputs when the text"):
-        segmentation.refuse([shift("merged"), shift("whole", flipped=0.6)], limits)
+    with pytest.raises(MovesWithTheCut, match="turns its sign in 80% of the outputs when the text"):
+        segmentation.refuse([shift("merged"), shift("whole", flipped=0.8)], limits)
     loose = Segmentation(reward_limit=1, flip_limit=1)
     segmentation.refuse([shift("whole", reward=0.9, flipped=1.0)], loose)
 

@@ -178,6 +178,7 @@ class Decoder:
         tokens_BT = torch.zeros(len(alive.row_A), length, dtype=torch.long, device=self.device)
         logps_BT = torch.zeros(len(alive.row_A), length, device=self.device)
         reached_B = torch.full((len(alive.row_A),), length, device=self.device)
+        new_ids_B: list[list[int]] = [[] for _ in range(len(alive.row_A))]  # for stop strings
         for t in range(length):
             token_A, logp_A = self.picker.pick(logits_BV, uniform_TB[t, alive.row_A])
             tokens_BT[alive.row_A, t] = token_A
@@ -187,8 +188,11 @@ class Decoder:
             alive.done_A |= ends_V[token_A]
             if (t + 1) % look == 0:
                 if self.stopped is not None:
-                    new_ids = tokens_BT[alive.row_A, : t + 1].tolist()
-                    done = [self.stopped(ids) for ids in new_ids]
+                    fresh = tokens_BT[alive.row_A, t + 1 - look : t + 1].tolist()
+                    done = []
+                    for row, ids in zip(alive.row_A.tolist(), fresh, strict=True):
+                        new_ids_B[row] += ids
+                        done.append(self.stopped(new_ids_B[row]))
                     alive.done_A |= torch.tensor(done, device=self.device)
                 if alive.many_finished():
                     reached_B[alive.row_A[alive.done_A]] = t + 1

@@ -7,7 +7,7 @@ a completion, which ids belong to it and what its text is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from iterative_grpo import stops
@@ -76,15 +76,32 @@ class Endings:
     tokenizer: Any
     eos: frozenset[int]
     stop: tuple[str, ...]
+    _closing: dict[int, bool] = field(default_factory=dict)
 
     def stopped(self, token_ids: Sequence[int]) -> bool:
         """Whether a stop string is complete in the text of these ids.
 
-        Runs for every row and token, so it looks at a few tokens before it decodes them all.
+        Runs for every row and token, so it first asks whether one of the last tokens could complete
+        a stop string, then looks at a few tokens, and only then decodes them all.
         """
+        if not any(map(self._may_close, token_ids[-_SPARE_TOKENS:])):
+            return False
         longest = max(len(stop.encode()) for stop in self.stop)
         tail = token_ids[-longest - _SPARE_TOKENS :]
         return self._has_stop(tail) and self._has_stop(token_ids)
+
+    def _may_close(self, token: int) -> bool:
+        """Whether a token's text may hold the last character of a stop string; remembered."""
+        known = self._closing.get(token)
+        if known is None:
+            text = self._decode([token])
+            # A space may come from between tokens, a character from the bytes of several.
+            known = not text or any(
+                last in text or last.isspace() or ("�" in text and not last.isascii())
+                for last in (stop[-1] for stop in self.stop)
+            )
+            self._closing[token] = known
+        return known
 
     def completion(self, prompt: Prompt, sample: int, row: Sampled) -> Completion:
         """Return the record of one sampled row."""

@@ -5,6 +5,7 @@ import pytest
 from iterative_grpo import stops
 from iterative_grpo.engines._endings import Endings, Sampled
 from iterative_grpo.types import Finish, Prompt, Sampling
+from tests.iterative_grpo.engines import tiny
 
 EOS = 256
 
@@ -57,6 +58,18 @@ def test_looking_at_the_tail_finds_what_looking_at_all_finds(text: str) -> None:
     ids = tuple(text.encode())
     first = next((n for n in range(len(ids) + 1) if endings.stopped(ids[:n])), None)
     assert first == (text.encode().index(b"</s>") + 4 if "</s>" in text else None)
+
+
+def test_last_characters_that_no_single_token_shows_are_found() -> None:
+    # The last byte of "。" alone decodes to nothing readable; a space stands between words only.
+    full_stop = Endings(Bytes(), frozenset({EOS}), ("。",))
+    assert [full_stop.stopped(tuple("3。".encode())[:n]) for n in (1, 2, 3, 4)] == [
+        *[False] * 3,
+        True,
+    ]
+    space = Endings(tiny.NoEos(), frozenset(), ("w4 ",))
+    assert not space.stopped((3, 4))
+    assert space.stopped((3, 4, 5))
 
 
 def test_before_and_contains() -> None:

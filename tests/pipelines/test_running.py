@@ -112,11 +112,12 @@ def test_equal_seeds_make_equal_runs_and_more_iterations_go_on(tmp_path: Path, d
 @pytest.mark.slow
 def test_killed_in_any_phase_it_resumes_there_and_ends_alike(tmp_path: Path, data: Path) -> None:
     optimize = {**toy.raw(tmp_path, data)["optimize"], "checkpoint_every": 2}
-    whole = write_config(tmp_path, data, "whole", optimize=optimize)
+    asked = {"tasks": ["gsm8k/test"], "samples": 3}
+    whole = write_config(tmp_path, data, "whole", optimize=optimize, evaluate=asked)
     subprocess.run(command(whole, "--quiet"), env=environment(), check=True)
     expected = fingerprints(tmp_path / "whole" / "run")
 
-    broken = write_config(tmp_path, data, "broken", optimize=optimize)
+    broken = write_config(tmp_path, data, "broken", optimize=optimize, evaluate=asked)
     folder = tmp_path / "broken" / "run"
     killed = []
     partials: list[tuple[str, Callable[[], bool]]] = [
@@ -151,6 +152,8 @@ def test_killed_in_any_phase_it_resumes_there_and_ends_alike(tmp_path: Path, dat
     for name, moment in before.items():
         assert (folder / name).stat().st_mtime_ns == moment, f"{name} was made again"
     assert len(lines(folder / "metrics" / "steps.jsonl")) == 8
+    evaluated = lines(folder / "metrics" / "iterations.jsonl")[-1]["evaluations"]["gsm8k/test"]
+    assert evaluated["samples"]["metrics"]["maj"].keys() == {"1", "2"}
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ that a busy machine is busy for all. Peak memory is measured in a process of its
 
 Arms: `stock` is TRL's trainer; `trl`, `plain`, `prompts` and `shared` are ours by path. `trl` only
 trims micro-batches; `shared` gains on `prompts` where a group repeats itself. Gradients are
-compared before the first step.
+compared before the first step. Model FLOPs utilisation is the work that the needed tokens take, as
+a share of what large products of this type reach on this device (`bounds.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import bounds
 from update_report import Memory, Run, machine, summary, table
 from update_rollouts import SHAPES, make
 
@@ -43,6 +45,7 @@ def main() -> None:
     if options.memory_arm:
         print(json.dumps(asdict(peak_memory(options))))
         return
+    options.peak = bounds.products(options.device, getattr(torch, options.dtype))
     runs: list[Run] = []
     reports = []
     for group in options.groups:
@@ -50,6 +53,7 @@ def main() -> None:
             policy = Path(folder) / "policy"
             rollouts = make(options, group, policy)
             arms = {name: Arm(name, options, policy, rollouts, group) for name in options.arms}
+            options.parameters = next(iter(arms.values())).parameters
             gradients = {name: arm.gradient_of_update() for name, arm in arms.items()}
             for repeat in range(-options.warm_up, options.repeats):
                 for name, arm in arms.items():
@@ -123,6 +127,11 @@ class Arm:
             for parameter in self.model.parameters():
                 parameter.add_(0.02 * parameter.std() * torch.randn_like(parameter))
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-6)
+
+    @property
+    def parameters(self) -> int:
+        """Return the parameters that each token is multiplied with: all, the tied head once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
 
     def update(self) -> Run:
         """Run one update and return its times."""

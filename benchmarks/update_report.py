@@ -49,6 +49,8 @@ def summary(
     )
     # The last token of a completion predicts nothing.
     needed = int(prompts[::group].sum() + completions.sum() - len(completions))
+    # Two operations a parameter and token forward, four backward; the reference is forward alone.
+    flops = 8 * options.parameters * needed
     base = gradients.get("stock")
     arms = {}
     for name in options.arms:
@@ -59,6 +61,7 @@ def summary(
             "gradient": median(run.gradient for run in own),
             "step": median(run.step for run in own),
         }
+        found["utilisation"] = flops / found["seconds"] / options.peak
         if base is not None:
             found["gradient_difference"] = float((gradients[name] - base).norm() / base.norm())
         if name in memory:
@@ -87,8 +90,8 @@ def table(reports: list[dict[str, Any]]) -> str:
             f"({report['tokens_padded'] / report['tokens_needed']:.2f}x).",
             "",
             "| arm | update s | reference s | gradient s | step s | speed-up | update MB "
-            "| of stock | process MB | gradient difference |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            "| of stock | process MB | gradient difference | model FLOPs utilisation |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
         first = next(iter(report["arms"].values()))
         for name, arm in report["arms"].items():
@@ -96,7 +99,8 @@ def table(reports: list[dict[str, Any]]) -> str:
                 f"| {name} | {arm['seconds']:.2f} | {arm['reference']:.2f} "
                 f"| {arm['gradient']:.2f} | {arm['step']:.3f} "
                 f"| {first['seconds'] / arm['seconds']:.2f}x | {memory_cells(arm, first)} "
-                f"| {arm.get('gradient_difference', float('nan')):.1e} |"
+                f"| {arm.get('gradient_difference', float('nan')):.1e} "
+                f"| {arm['utilisation']:.1%} |"
             )
         lines.append("")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from iterative_grpo import timing
 from iterative_grpo.types import Completion, Prompt
 
 
@@ -103,7 +104,8 @@ def token_logps(model: Any, rows: Rows, batch: int = 32) -> Any:
     import torch
 
     found = []
-    with torch.inference_mode():
+    with torch.inference_mode(), timing.part("reference") as spent:
+        spent.tokens += sum(len(prompt) + len(completion) for prompt, completion in rows)
         for begin in range(0, len(rows), batch):
             chunk = rows[begin : begin + batch]
             longest = max(len(prompt) + len(completion) for prompt, completion in chunk)

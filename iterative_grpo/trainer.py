@@ -283,15 +283,15 @@ class IterativeGRPOTrainer(GRPOTrainer):
         completion_ids: torch.Tensor,
     ) -> torch.Tensor:
         """Put each step's advantage on the step's tokens (B, T); padding gets 0."""
-        spread_BT = torch.zeros(completion_ids.shape, dtype=torch.float32)
-        for row, (completion, rollout) in enumerate(zip(completions, rollouts, strict=True)):
+        width = completion_ids.size(1)
+        spread: list[list[float]] = []
+        for completion, rollout in zip(completions, rollouts, strict=True):
             of_tokens = self._token_steps.steps_of_tokens(
                 completion.token_ids, completion.text, rollout.rewards.ends
             )
-            spread_BT[row, : len(of_tokens)] = torch.tensor(
-                [rollout.advantages[k] for k in of_tokens]
-            )
-        return spread_BT.to(completion_ids.device)
+            filling = [0.0] * (width - len(of_tokens))
+            spread.append([*(rollout.advantages[k] for k in of_tokens), *filling])
+        return torch.tensor(spread, dtype=torch.float32, device=completion_ids.device)
 
     # -- updates ----------------------------------------------------------------------------------
 

@@ -81,6 +81,14 @@ def test_a_run_makes_every_artifact_and_says_so(
     replay = json.loads((folder / "iterations/02/retrain/replay.json").read_text())
     assert replay["replayed"] == round(replay["fresh"] / 9)
     assert rows[2]["reward_model"]["replay_share"] == pytest.approx(0.1, abs=0.01)
+    assert rows[2]["reward_model"]["replay_ages"] == {"1": replay["replayed"]}
+    for row in rows[1:]:
+        judged = row["reward_model"]
+        assert judged["promoted"] in (True, False)
+        assert sum(ends for _, _, ends in judged["reliability"]) >= judged["heldout_rows"]
+        assert judged["best_of_n"] <= judged["pass_at_n"] + 1e-9
+    assert rows[1]["reward_model"]["auroc_frozen"] is None
+    assert 0 <= rows[2]["reward_model"]["auroc_frozen"] <= 1
 
     assert ("segmentation" in rows[2]) == (supervision == "process")
     if supervision == "process":

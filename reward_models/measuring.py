@@ -15,7 +15,7 @@ from typing import Any
 
 from reward_models.best_of import Candidate, best_of
 from reward_models.bias import bias
-from reward_models.diagnostics import auroc, diagnose, flatten
+from reward_models.diagnostics import diagnose, flatten, ordered_pairs
 from reward_models.gate import SampleSet
 from reward_models.protocols import Scorer
 from reward_models.replay import draw_past
@@ -112,10 +112,12 @@ class Scored:
         chosen = [i for i, row in enumerate(self.samples.frozen) if row.iteration == iteration]
         scores = flatten([self.frozen[i] for i in chosen])
         labels = flatten([self.samples.frozen[i].labels for i in chosen])
+        # Counting pairs is the AUROC, without a library's 15 ms a call for each past iteration.
+        right, pairs = ordered_pairs(scores, labels, [""] * len(scores))
         return {
             "iteration": iteration,
             "rows": len(chosen),
-            "auroc": auroc(scores, labels >= 0.5),
+            "auroc": right / pairs if pairs else None,
         }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sklearn.metrics import roc_auc_score
 from transformers import AutoModelForTokenClassification, LlamaForCausalLM
 
 from pipelines import dividing
@@ -21,6 +22,7 @@ from reward_models.encoding import UnfitTokenizer
 from reward_models.examples import OneClass
 from reward_models.history import BrokenHistory, index_path, write_labels
 from reward_models.leaks import LeakedQuestion
+from reward_models.measuring import Scored
 from reward_models.model import RewardModel
 from reward_models.types import (
     BrokenLabels,
@@ -97,6 +99,16 @@ def test_past_samples_are_a_fixed_number(trained: Phases, tmp_path: Path) -> Non
     iterations = [row.iteration for row in samples.frozen]
     assert {iterations.count(k) for k in (1, 2, 3)} <= {13, 14}
     assert sum(row.positive for row in samples.frozen) == 20
+    draw = random.Random(0)
+    scores = [tuple(draw.random() for _ in row.ends) for row in samples.frozen]
+    found = Scored(samples, [], scores).on_frozen()
+    assert found is not None
+    for past in found["iterations"]:
+        own = [i for i, k in enumerate(iterations) if k == past["iteration"]]
+        right = [label >= 0.5 for i in own for label in samples.frozen[i].labels]
+        assert past["auroc"] == pytest.approx(
+            roc_auc_score(right, [value for i in own for value in scores[i]])
+        )
 
 
 def test_flipped_labels_are_refused_and_nothing_is_lost(trained: Phases, tmp_path: Path) -> None:

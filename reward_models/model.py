@@ -46,6 +46,9 @@ class RewardModel:
     one (safetensors and tokenizer), so that it loads elsewhere.
     """
 
+    calibration: Calibration | None = None
+    """Maps probabilities to frequencies; saved and loaded with the model."""
+
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         embeddings: Any = model.get_input_embeddings()
         check_tokenizer(tokenizer, embeddings.weight.shape[0])
@@ -54,8 +57,6 @@ class RewardModel:
         model.config.use_cache = False
         self.model: Any = model
         self.tokenizer = tokenizer
-        self.calibration: Calibration | None = None
-        """Maps probabilities to frequencies; saved and loaded with the model."""
         self.separator: str = getattr(model.config, "reward_separator", "\n")
         pad = tokenizer.pad_token_id
         # A pad token is only ever at masked positions, so any valid id will do.

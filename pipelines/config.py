@@ -207,7 +207,7 @@ class RewardModelSettings(Section):
         0.1, description="share of questions kept for measuring: never trained or tuned on"
     )
     validation: Share = Field(
-        0.05, description="share of questions for early stopping and calibration"
+        0.1, description="share of questions for early stopping and calibration"
     )
     frozen_rows: NotNegative = Field(
         512, description="past held-out solutions scored in an iteration, over all past ones"

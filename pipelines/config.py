@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.conflicts import conflicts
+from pipelines.yaml_words import as_written
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -26,6 +27,11 @@ class Section(BaseModel):
     """A group of settings: frozen, and closed to keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, raw: Any) -> Any:
+        return as_written(raw, cls.model_fields)
 
 
 Action = Literal["drop", "report", "refuse", "ignore"]

@@ -68,6 +68,12 @@ def conflicts(config: Config) -> Iterator[str]:
             f"optimize.group_size {optimize.group_size} does not divide the micro-batch of "
             f"{config.micro_batch} outputs; a micro-batch holds whole groups"
         )
+    if optimize.checkpoint_every % optimize.updates:
+        yield (
+            f"optimize.checkpoint_every {optimize.checkpoint_every} is no multiple of "
+            f"optimize.updates {optimize.updates}: a checkpoint between two updates on one "
+            "exploration cannot resume exactly"
+        )
     if processes > 1 and config.launch.mode == "inline":
         yield f"launch.processes is {processes}: launch.mode must be accelerate"
     if config.data.path is not None and not config.data.path.is_dir():

@@ -57,11 +57,12 @@ class Examples:
         """Return the weight of each end of each row for each head.
 
         Balance weighs an end of label y by 1 + (w - 1) y. An ensemble's heads see problems as often
-        as a Poisson(1) draw says, which is the bootstrap for many problems.
+        as a Poisson(1) draw says, which is the bootstrap for many problems. Rows of one class, as
+        a few validation questions may be, have nothing to balance.
         """
         right = math.fsum(label for labels in self.labels for label in labels)
         wrong = sum(len(labels) for labels in self.labels) - right
-        tilt = wrong / right - 1 if balance == "classes" else 0.0
+        tilt = wrong / right - 1 if balance == "classes" and right and wrong else 0.0
         drawn: list[dict[str, float]] = []
         names = list(dict.fromkeys(self.problem_ids))
         for head in range(heads):

@@ -300,7 +300,9 @@ class _Fit:
             spent.tokens += self.real - read
         self.model.train()
         if self.accelerator:
-            total = float(self.accelerator.reduce(torch.tensor(total), reduction="sum"))
+            # On the device: NCCL reduces nothing else.
+            mine = torch.tensor(total, device=self.accelerator.device)
+            total = float(self.accelerator.reduce(mine, reduction="sum"))
         self.heldout_losses.append(total / weight)
         if self.heldout_losses[-1] <= min(self.heldout_losses):
             self.kept_step = step

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from iterative_grpo import stops
 from iterative_grpo.steps import TokenSteps
-from iterative_grpo.types import Completion, Prompt
+from iterative_grpo.types import Completion, Prompt, Sampling
 from reward_models.protocols import Continuing, Judge
 from reward_models.types import LabelCost
 
@@ -88,10 +88,9 @@ class Rollouts:
         sampling = replace(
             continuing.sampling,
             group_size=number,
-            max_tokens=max(1, *left),
             seed=continuing.sampling.seed + 7919 * self._rounds,
         )
-        groups = continuing.engine.generate(prompts, sampling)
+        groups = self._generate(prompts, sampling, left)
         made = [
             (prefix, completion, rest)
             for prefix, rest, group in zip(prefixes, left, groups, strict=True)
@@ -114,6 +113,27 @@ class Rollouts:
                 self._counts[prefix][1] += 1
         tokens = sum(len(completion.token_ids) for _, completion, _ in made)
         self.cost += LabelCost(rollouts=len(made), tokens=tokens)
+
+    def _generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, left: Sequence[int]
+    ) -> list[list[Completion]]:
+        """Return a group for each prompt: in one call, unless a long prompt leaves no room for it.
+
+        A prompt always has room for the tokens that its own prefix leaves.
+        """
+        engine, context = self._continuing.engine, self._continuing.context
+        most = max(1, *left)
+        if context is None or max(len(p.token_ids) for p in prompts) + most <= context:
+            return engine.generate(prompts, replace(sampling, max_tokens=most))
+        groups: list[list[Completion]] = [[] for _ in prompts]
+        for size in sorted(set(left)):
+            chosen = [place for place, tokens in enumerate(left) if tokens == size]
+            made = engine.generate(
+                [prompts[place] for place in chosen], replace(sampling, max_tokens=max(1, size))
+            )
+            for place, group in zip(chosen, made, strict=True):
+                groups[place] = group
+        return groups
 
     def _add(
         self,

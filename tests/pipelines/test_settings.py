@@ -144,3 +144,28 @@ def test_a_threshold_is_refused_for_a_mixture_that_moves_it(
     toy.config(tmp_path, data, *overrides)
     # With one step an output the threshold decides nothing.
     toy.config(tmp_path, data, *threshold, "supervision=outcome")
+
+
+def test_words_that_yaml_reads_as_something_else_mean_what_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "run_dir: r\npolicy: {model: m, pad_token: none}\noptimize: {vllm: off, kl_target: none}\n"
+        "reward_model: {probes: null, balance: off}\ndata: {decontaminate: none}\n",
+        encoding="utf-8",
+    )
+    config = settings.load(file, ["optimize.watch.retrain_when.gap=none"])
+    assert config.optimize.vllm == "off"
+    assert (config.reward_model.probes, config.reward_model.balance) == ("none", "none")
+    assert (config.policy.pad_token, config.optimize.kl_target) == (None, None)
+    assert config.data.decontaminate is None
+    assert config.optimize.watch.retrain_when.gap is None
+    # A word that is none of a setting's choices stays a mistake.
+    with pytest.raises(ConfigError, match=r"optimize\.loss: Input should be"):
+        settings.load(file, ["optimize.loss=off"])
+
+
+def test_checkpoints_between_updates_on_one_exploration_are_refused() -> None:
+    raw = {"run_dir": "r", "policy": {"model": "m"}}
+    with pytest.raises(ConfigError, match=r"checkpoint_every 3 is no multiple of optimize\.upd"):
+        settings.load(raw, ["optimize.updates=2", "optimize.checkpoint_every=3"])
+    settings.load(raw, ["optimize.updates=2", "optimize.checkpoint_every=4"])

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from reward_models.leaks import Forbidden, LeakedQuestion
+from reward_models.questions import question_digest
 from tests.reward_models.making import solution
 
 FORBIDDEN = Forbidden()
@@ -39,3 +40,19 @@ def test_other_questions_pass_in_order() -> None:
     minus = dataclasses.replace(rows[0], question="Ann has 1-8 coins. How many?")
     assert list(FORBIDDEN.checked([minus])) == [minus]
     assert list(FORBIDDEN.checked([*rows, other])) == [*rows, other]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("It costs 1.5 dollars.", "It costs 15 dollars.", False),
+        ("It costs .5 dollars", "It costs 5 dollars", False),
+        ("2 3-packs", "23-packs", False),
+        ("She has 5. 3 are red", "She has 53 are red", False),
+        ("Of 1, 2 and 3", "of 1 , 2 and 3 ?", True),
+        ("It costs 1,000,000.", "it costs 1000000", True),
+        ("She has 5. Ben has 3.", "she has 5 ben has 3", True),
+    ],
+)
+def test_numbers_are_part_of_a_question(one: str, other: str, same: bool) -> None:
+    assert (question_digest(one) == question_digest(other)) is same

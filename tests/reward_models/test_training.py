@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -135,6 +136,14 @@ def test_balancing_lets_both_classes_weigh_the_same() -> None:
 
     assert score("none") == pytest.approx(0.2, abs=0.05)
     assert score("classes") == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_balancing_takes_validation_rows_of_one_class_as_they_are(right: bool) -> None:
+    alike = [solution(number, right=right) for number in range(3)]
+    settings = TrainingSettings(balance="classes", epochs=1)
+    report = train(fresh(), additions(60, 1), heldout=alike, settings=settings)
+    assert all(math.isfinite(loss) and loss > 0 for loss in report.heldout_losses)
 
 
 def test_progress_counts_every_step() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from scipy.stats import beta
 
 from iterative_grpo import plugins
+from iterative_grpo.engines._endings import check_prompts
 from iterative_grpo.protocols import Engine
 from iterative_grpo.types import Completion, Finish, Problem, Prompt, Sampling
 from reward_models.labels import exact, first_error, monte_carlo, verdict
@@ -293,3 +294,26 @@ class OnesEngine:
             one = Completion("p0", 0, text, (*ids(text), 1), Finish.STOP)
             groups.append([one] * sampling.group_size)
         return groups
+
+
+def test_prefixes_of_unequal_length_stay_within_the_context() -> None:
+    # The question and a whole completion fit exactly; the longest prefix with the room of the
+    # shortest one would not.
+    asked = len(ids(PROBLEM.question))
+    engine = Narrow(0.5, 0.5, context=asked + 8)
+    made = replace(continuing(engine), context=engine.context)
+    labeler = monte_carlo.Labeler(judge, made, 2, "policy-hash", share=False, confidence=1)
+    ((row,), _) = labeler.label([PROBLEM], [completion("1\n1\n")], [(2, 3, 4)])
+    assert [trials for _, trials in row.counts] == [8, 8, 1]
+    assert len({len(prompt) for prompt, _ in engine.asked}) == 2
+
+
+@dataclass
+class Narrow(ChainEngine):
+    """Refuses what goes beyond its context, as real engines do."""
+
+    context: int = 0
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
+        check_prompts(prompts, sampling.max_tokens, self.context)
+        return super().generate(prompts, sampling)

@@ -41,15 +41,19 @@ class World:
 
             torch.distributed.barrier()
 
-    def merge(self, folder: Path, name: str) -> None:
-        """Join the shards `shard(name, rank)` in the order of ranks into `name`."""
+    def merge(self, folder: Path, name: str, *, keep: bool = False) -> None:
+        """Join the shards `shard(name, rank)` in the order of ranks into `name`; `keep` them too.
+
+        A phase that appends to its shards keeps them until it cannot be resumed any more.
+        """
         self.wait()
         if self.first:
             with (folder / name).open("wb") as whole:
                 for rank in range(self.size):
                     part = folder / shard(name, rank)
                     whole.write(part.read_bytes())
-                    part.unlink()
+                    if not keep:
+                        part.unlink()
         self.wait()
 
 

@@ -91,11 +91,12 @@ def run(job: Job) -> None:
         finished = finished.merge_and_unload()
     if place.first:
         policies.save(finished, tokenizer, job.output / "policy")
-    place.merge(job.output, "rollouts.jsonl")
+    place.merge(job.output, "rollouts.jsonl", keep=True)
     if place.first:
         conclude(job, watching)
         clean(trained)
     place.wait()
+    steps.close()
 
 
 def conclude(job: Job, watching: Watching) -> None:
@@ -265,6 +266,10 @@ class StepLog:
             if file is self._rollouts or place.first:
                 keep_until(file, resumed_at)
 
+    def close(self) -> None:
+        """Remove this process's part of the rollouts, once no checkpoint is left to resume at."""
+        self._rollouts.unlink()
+
     def record(self, step: int, rollouts: list[Any]) -> None:
         """Append this process's rollouts of a generation."""
         with self._rollouts.open("a", encoding="utf-8") as out:
@@ -344,11 +349,16 @@ def callback(steps: StepLog, bar: Any, watching: Watching) -> Any:
 
 
 def clean(checkpoints: Path) -> None:
-    """Remove the step checkpoints of a phase that is done."""
+    """Remove the step checkpoints of a phase that is done.
+
+    Under another name first: a phase that is killed meanwhile never resumes at half a checkpoint.
+    """
     import shutil
 
-    if checkpoints.exists():
-        shutil.rmtree(checkpoints)
+    done = checkpoints.with_name("checkpoints.done")
+    for folder in (done, checkpoints):
+        if folder.exists():
+            shutil.rmtree(folder if folder is done else folder.rename(done))
 
 
 def quiet() -> None:

@@ -248,3 +248,26 @@ def test_a_reward_model_of_nan_is_named_and_nothing_is_lost(
     with pytest.raises(BrokenScores, match="as NaN or infinite; its weights are broken"):
         started.run(folder)
     assert fingerprints(folder) == before
+
+
+@pytest.mark.slow
+def test_a_phase_that_fails_after_its_last_step_loses_no_rollout(
+    tmp_path: Path, started: Started
+) -> None:
+    folder = started.copy(tmp_path / "run")
+    unfinished = folder / "iterations/01/optimize.partial"
+    begun = unfinished / "checkpoints/checkpoint-1/trainer_state.json"
+    process = subprocess.Popen(started.command(folder), env=environment())
+    while process.poll() is None and not begun.exists():
+        time.sleep(0.001)
+    assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    # Training goes through; then the watch's record cannot be written.
+    (unfinished / "watch.json").mkdir()
+    with pytest.raises(OSError, match=r"watch\.json"):
+        started.run(folder)
+    (unfinished / "watch.json").rmdir()
+    started.run(folder)
+    ended_early(folder)
+    assert fingerprints(folder) == fingerprints(started.whole)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,15 +68,6 @@ class Ledger:
         if cell not in CELLS:
             raise ValueError(f"unknown cell {cell!r}; known: {', '.join(CELLS)}")
         return tuple(self._samples[cell])
-
-    def disagreements(self) -> tuple[Judgement, ...]:
-        """Return the kept samples on which model and verifier disagree."""
-        return tuple(kept for cell in DISAGREEMENT for kept in self._samples[cell])
-
-    def shares(self) -> Mapping[str, float]:
-        """Return each cell's share of all outputs, zeros without outputs."""
-        total = max(1, sum(self.counts.values()))
-        return {cell: count / total for cell, count in self.counts.items()}
 
     def write(self, path: Path) -> None:
         """Write counts and samples as JSON Lines, synced: a header, then one line a sample."""

@@ -342,6 +342,8 @@ class EvaluateSettings(Section):
                 f"k {too_large[0]} needs as many samples of each question, found samples "
                 f"{self.samples}; raise samples, or leave that k out"
             )
+        if self.samples > 1_000:  # reward_models.best_of counts the subsets of so many
+            raise ValueError(f"samples is {self.samples}, at most 1000 of a question are counted")
         if self.reward_model is not None and not self.samples:
             raise ValueError("a reward model chooses among samples, found samples 0; raise samples")
         return self

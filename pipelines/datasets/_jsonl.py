@@ -78,5 +78,7 @@ def check_row(value: Mapping[str, object], fields: Sequence[str], where: str) ->
         text = str(content)
         if not text.strip():
             raise DataError(f"{where}: field {field!r} is empty")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(f"{where}: field {field!r} has half a surrogate pair, must be Unicode")
         row[field] = text
     return row

@@ -18,7 +18,7 @@ from pipelines.config import EvaluateSettings, PolicySettings
 from pipelines.evaluation import pictures, scoring, terminal
 from pipelines.evaluation.evaluating import answers_of, evaluate, scores_of
 from pipelines.evaluation.rendering import Rendered, render
-from pipelines.evaluation.tasks import load_task
+from pipelines.evaluation.tasks import load_tasks
 from pipelines.phases.optimize import quiet as quiet_libraries
 from pipelines.progress import Progress
 
@@ -65,7 +65,7 @@ def evaluate_model(
     started = time.perf_counter()
     plugins.check("iterative_grpo.engines", engine, "engine")
     plugins.check("iterative_grpo.splitters", settings.splitter, "splitter")
-    loaded = [load_task(task, data, settings.limit, seed, policy.prompt) for task in settings.tasks]
+    loaded = load_tasks(settings.tasks, data, settings.limit, seed, policy.prompt)
     model = str(policy.model)
     sampler = policies.load_sampler(model, policy, engine)
     tasks = [render(it, sampler.tokenizer, sampler.context, settings.max_tokens) for it in loaded]

@@ -75,7 +75,7 @@ def _bars(axes: Axes, theme: style.Theme, rows: Mapping[str, Figures], colour: s
             fontsize=8.5,
             color=theme.ink,
         )
-    axes.set_yticks(places, [visible(name) for name in rows])
+    axes.set_yticks(places, [visible(name) for name in rows], parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, min(1.0, 1.15 * max(it["high"] for it in rows.values())))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")

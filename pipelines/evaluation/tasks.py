@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +44,27 @@ class Task:
         )
 
 
+class UnusableTasks(ValueError):
+    """Tasks that cannot be evaluated together, or one without a question to ask."""
+
+
+def load_tasks(
+    names: Sequence[str], path: Path | None, limit: int | None, seed: int, prompt: str | None = None
+) -> list[Task]:
+    """Load several tasks, each as `load_task` does.
+
+    Raises UnusableTasks where two names are one task: both would write the same files.
+    """
+    parts = Counter("/".join(datasets.parted(name)) for name in names)
+    repeated = [name for name, times in parts.items() if times > 1]
+    if repeated:
+        raise UnusableTasks(
+            f"{repeated[0]} is named {parts[repeated[0]]} times in the tasks "
+            f"{', '.join(names)}; name each task once"
+        )
+    return [load_task(name, path, limit, seed, prompt) for name in names]
+
+
 def load_task(
     name: str, path: Path | None, limit: int | None, seed: int, prompt: str | None = None
 ) -> Task:
@@ -51,6 +74,7 @@ def load_task(
 
     Raises:
         UnknownName: no such data set; the nearest name is in the message.
+        UnusableTasks: no row has a gold that the verifier can read.
         ValueError: no such split, or data that cannot be read or used.
     """
     dataset, split = datasets.parted(name)
@@ -59,6 +83,11 @@ def load_task(
     if made:
         path = None  # made on the spot, whatever folder the other tasks are read from
     rows = questions.load(dataset, split, path, limit, seed, module.VERIFIER, 1.0)
+    if not rows.problems:
+        raise UnusableTasks(
+            f"{name}: no question is left to ask, the golds of all {len(rows.rejected)} cannot be "
+            f"read; first {rows.rejected[0]}. Mend the data"
+        )
     return Task(
         name=f"{dataset}/{split}",
         problems=rows.problems,

@@ -41,7 +41,7 @@ def show_figures(found: Sequence[Mapping[str, Any]], folder: Path) -> None:
     from rich.console import Console
 
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
-    console = Console(width=columns)
+    console = Console(width=columns, markup=False, emoji=False)  # names come from the data
     console.print(accuracies(found))
     for figures in found:
         for tag, groups in figures["by"].items():

@@ -72,14 +72,12 @@ def rendered_tasks(config: Config, sampler: Sampler) -> list[Rendered]:
 
 def tasks(config: Config) -> list[Task]:
     """Return the configured tasks; their rows are read once a process."""
-    from pipelines.evaluation.tasks import load_task
+    from pipelines.evaluation.tasks import load_tasks
 
-    return [
-        load_task(
-            name, config.data.path, config.evaluate.limit, QUESTIONS_SEED, config.policy.prompt
-        )
-        for name in config.evaluate.tasks
-    ]
+    chosen = config.evaluate
+    return load_tasks(
+        chosen.tasks, config.data.path, chosen.limit, QUESTIONS_SEED, config.policy.prompt
+    )
 
 
 def moved(job: Job, sampler: Sampler) -> float:

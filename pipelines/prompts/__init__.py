@@ -22,6 +22,10 @@ class PromptTooLong(ValueError):
     """A rendered question that leaves no room in the context."""
 
 
+class Unrenderable(ValueError):
+    """A problem or a tokenizer that a prompt format cannot render."""
+
+
 class PromptFormat(Protocol):
     """What a prompt format's file has to offer."""
 

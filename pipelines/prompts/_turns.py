@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipelines.prompts import Unrenderable
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -33,10 +35,10 @@ def as_chat(
 ) -> str:
     """Return examples as earlier turns of a chat, up to where the assistant begins.
 
-    Raises ValueError if the tokenizer has no chat template; `instead` is the format to choose then.
+    Raises Unrenderable if the tokenizer has no chat template; choose the format `instead` then.
     """
     if not tokenizer.chat_template:
-        raise ValueError(
+        raise Unrenderable(
             f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no chat template; "
             f"choose an instruct model, or policy.prompt={instead}"
         )

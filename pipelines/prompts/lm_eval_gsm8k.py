@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from iterative_grpo.types import Problem
 from pipelines.datasets import gsm8k
 from pipelines.datasets._tables import stored_rows
+from pipelines.prompts import Unrenderable
 from pipelines.prompts._turns import Example, as_text
 
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ class Format:
     def render(self, problem: Problem, tokenizer: PreTrainedTokenizerBase) -> str:
         """Return the question's examples and the question, up to "Answer:".
 
-        Raises ValueError for a problem without a row number: the number chooses the examples.
+        Raises Unrenderable for a problem without a row number: the number chooses the examples.
         """
         split, _, number = problem.id.rpartition("/")
         if not number.isdecimal():
-            raise ValueError(
+            raise Unrenderable(
                 f"{problem.id}: lm_eval_gsm8k chooses examples by the number of a question's row, "
                 "and this id ends in none; choose gsm8k_8shot"
             )

@@ -114,6 +114,9 @@ def test_a_weight_that_changed_is_another_model(
         (["--tasks", "gsm9k"], "Did you mean 'gsm8k'?"),
         (["--tasks", "gsm8k/nothing"], "no split 'nothing'"),
         (["--tasks", "openai/gsm8k/dev"], "gsm8k has no split 'dev'"),
+        (["--tasks", "gsm8k,openai/gsm8k/test"], "gsm8k/test is named 2 times"),
+        (["--prompt", "chat"], "has no chat template"),
+        (["--samples", "1001"], "at most 1000"),
         (["--engine", "nativ"], "Did you mean 'native'?"),
         (["--prompt", "plane"], "Did you mean 'plain'?"),
         (["--data", "/nowhere"], "/nowhere"),
@@ -146,6 +149,43 @@ def test_rows_without_a_field_are_named(
     file.write_text('{"question": "1 and 1?"}\n', encoding="utf-8")
     assert evaluate(model, tmp_path, tmp_path / "out") == cli.REFUSED
     assert "test.jsonl, line 1: no field 'answer'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"question": "half \ud800", "answer": "#### 2"}, "line 1: field 'question' has half"),
+        ({"question": "and?", "answer": "#### \\frac{1}{"}, "no question is left to ask"),
+    ],
+)
+def test_rows_that_cannot_be_asked_are_refused(
+    row: dict[str, str],
+    message: str,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "gsm8k" / "test.jsonl"
+    file.parent.mkdir()
+    file.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    assert evaluate(model, tmp_path, tmp_path / "out") == cli.REFUSED
+    assert message in capsys.readouterr().err
+
+
+def test_names_of_the_data_are_neither_markup_nor_formulas(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "math500" / "test.jsonl"
+    file.parent.mkdir()
+    rows = [
+        {"problem": f"{i}?", "solution": "2", "answer": "2", "subject": name, "level": 1,
+         "unique_id": str(i)}
+        for i, name in enumerate(("[/b] one", r"two $\foo$"))
+    ]  # fmt: skip
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    more = ("--tasks", "math500")
+    assert evaluate(model, tmp_path, tmp_path / "out", *more) == cli.DONE
+    assert "[/b] one" in capsys.readouterr().out
 
 
 def test_models_without_eos_or_pad_are_refused(

@@ -52,7 +52,7 @@ def parted(task: str) -> tuple[str, str]:
         if hub is not None and (task == hub or task.startswith(f"{hub}/")):
             task = known + task.removeprefix(hub)
     dataset, _, split = task.partition("/")
-    return dataset.strip(), split or "test"
+    return dataset.strip(), split.strip() or "test"
 
 
 def load(

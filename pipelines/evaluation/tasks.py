@@ -80,9 +80,9 @@ def load_task(
     dataset, split = datasets.parted(name)
     module = datasets.find(dataset)
     made = getattr(module, "MADE", False)
-    if made:
-        path = None  # made on the spot, whatever folder the other tasks are read from
-    rows = questions.load(dataset, split, path, limit, seed, module.VERIFIER, 1.0)
+    # Made on the spot, whatever folder the other tasks and the prompt's examples are read from.
+    source = None if made else path
+    rows = questions.load(dataset, split, source, limit, seed, module.VERIFIER, 1.0)
     if not rows.problems:
         raise UnusableTasks(
             f"{name}: no question is left to ask, the golds of all {len(rows.rejected)} cannot be "

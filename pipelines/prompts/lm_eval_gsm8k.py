@@ -33,9 +33,14 @@ SEED = 1234
 def with_data(path: Path | None) -> Format:
     """Return the format with the training split of a folder, or of the hub where there is none.
 
-    Raises DataError if the split cannot be read.
+    Raises DataError if the split cannot be read, Unrenderable if it is too small to draw from.
     """
     rows = stored_rows(gsm8k.TABLE, "train", path)
+    if len(rows) <= SHOTS:
+        raise Unrenderable(
+            f"lm_eval_gsm8k draws {SHOTS} examples from gsm8k's training split, found {len(rows)} "
+            "rows there; take the whole split, or choose gsm8k_8shot"
+        )
     return Format([Example(_asked(row["question"]), row["answer"]) for row in rows])
 
 

@@ -172,6 +172,19 @@ def test_rows_that_cannot_be_asked_are_refused(
     assert message in capsys.readouterr().err
 
 
+def test_a_prompts_examples_come_from_the_folder_for_made_questions_too(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gsm8k").mkdir()
+    rows = (data / "gsm8k" / "train.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "gsm8k" / "train.jsonl").write_bytes(b"".join(rows[:5]))
+    more = ("--tasks", "arithmetic/test ", "--limit", "2", "--prompt", "lm_eval_gsm8k")
+    assert evaluate(model, tmp_path, tmp_path / "out", *more) == cli.REFUSED
+    assert "draws 5 examples from gsm8k's training split, found 5" in capsys.readouterr().err
+    assert evaluate(model, data, tmp_path / "out", *more) == cli.REFUSED
+    assert "context of 256" in capsys.readouterr().err
+
+
 def test_names_of_the_data_are_neither_markup_nor_formulas(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

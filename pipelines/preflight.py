@@ -1,11 +1,11 @@
-"""What is checked before any compute is spent: data, golds, contamination, disk."""
+"""What is checked before any compute is spent: TRL's fields, data, golds, contamination, disk."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
-from pipelines import decontamination, questions
+from pipelines import decontamination, questions, trl_settings
 from pipelines.config import Config
 from pipelines.progress import Progress
 from pipelines.runs import RunError
@@ -17,6 +17,7 @@ def check(config: Config, progress: Progress) -> None:
     """Load every split that the run will read, and look for room; say what was found."""
     from pipelines.phases.evaluate import tasks
 
+    trl_settings.check(config)
     room(config.run_dir)
     split = questions.training(config)
     progress.note(

@@ -123,23 +123,24 @@ def claimed(folder: Path, made_with: Mapping[str, Any]) -> Iterator[None]:
     process works in it.
     """
     stored = folder / LOG / MADE_WITH
-    if stored.exists():
-        before = json.loads(stored.read_text(encoding="utf-8"))
-        part = _whole if (folder / RECORD).exists() else _answers
-        different = differences(part(before), part(made_with))
-        if different:
-            raise OtherEvaluation(
-                f"{folder} holds another evaluation: {'; '.join(different)}. Set them back to go "
-                "on with it, or give --output another folder"
-            )
-    elif folder.exists() and any(item.name not in (LOG, "lock") for item in folder.iterdir()):
+    foreign = folder.exists() and any(it.name not in (LOG, "lock") for it in folder.iterdir())
+    if foreign and not stored.exists():
         raise OtherEvaluation(
             f"{folder} is not empty and holds no evaluation; give --output another folder"
         )
     stored.parent.mkdir(parents=True, exist_ok=True)
     with runs.lock(folder / "lock"):
-        if stored.exists() and _whole(before) != _whole(made_with):
-            forget_scores(folder)
+        if stored.exists():
+            before = json.loads(stored.read_text(encoding="utf-8"))
+            part = _whole if (folder / RECORD).exists() else _answers
+            different = differences(part(before), part(made_with))
+            if different:
+                raise OtherEvaluation(
+                    f"{folder} holds another evaluation: {'; '.join(different)}. Set them back to "
+                    "go on with it, or give --output another folder"
+                )
+            if _whole(before) != _whole(made_with):
+                forget_scores(folder)
         write_json(stored, made_with)
         yield
 

@@ -15,7 +15,16 @@ from typing import Any
 
 from iterative_grpo import plugins, timing
 from iterative_grpo.types import Problem
-from pipelines import building, judging, policies, prompts, questions, segmentation, world
+from pipelines import (
+    building,
+    judging,
+    policies,
+    prompts,
+    questions,
+    segmentation,
+    trl_settings,
+    world,
+)
 from pipelines.artifacts import LOG, write_json
 from pipelines.config import Config
 from pipelines.phases import sample
@@ -70,7 +79,7 @@ def run(job: Job) -> None:
         bar.advance(steps.resumed_at)
         trainer = IterativeGRPOTrainer(
             model,
-            args=trainer_args(job, trained),
+            args=trl_settings.arguments(config, job.seed, job.iteration, trained),
             task=visits,
             source=reward_source(config, parts),
             credit=Credit(building.credit_rule(config), building.normalizer(config)),
@@ -174,57 +183,6 @@ def reward_source(config: Config, parts: Any) -> Any:
     """Return the configured reward source."""
     sources = plugins.find("reward_models.sources", config.reward, "reward")
     return sources.build(parts)
-
-
-def trainer_args(job: Job, checkpoints: Path) -> Any:
-    """Return TRL's settings: the paper's where TRL's defaults differ from it."""
-    import torch
-    from trl import GRPOConfig
-
-    config = job.config
-    optimize = config.optimize
-    outputs = optimize.prompts * optimize.group_size // config.launch.processes
-    every = optimize.checkpoint_every
-    return GRPOConfig(
-        output_dir=str(checkpoints),
-        seed=job.seed,
-        data_seed=job.seed,
-        max_steps=optimize.steps,
-        per_device_train_batch_size=config.micro_batch,
-        gradient_accumulation_steps=outputs // config.micro_batch,
-        num_generations=optimize.group_size,
-        num_iterations=optimize.updates,
-        max_completion_length=config.max_tokens,
-        temperature=optimize.temperature,
-        learning_rate=optimize.learning_rate,
-        lr_scheduler_type=optimize.schedule,
-        warmup_steps=optimize.warmup_steps,
-        weight_decay=optimize.weight_decay,
-        max_grad_norm=optimize.max_grad_norm,
-        beta=optimize.beta,
-        epsilon=optimize.epsilon,
-        loss_type=optimize.loss,
-        scale_rewards=optimize.scale,
-        # The paper's estimator is unbiased for samples of the policy: no second correction.
-        use_bias_correction_kl=False,
-        mask_truncated_completions=optimize.mask_truncated,
-        gradient_checkpointing=optimize.gradient_checkpointing,
-        bf16=optimize.bf16,
-        use_cpu=not torch.cuda.is_available(),
-        use_vllm=optimize.vllm != "off",
-        **({} if optimize.vllm == "off" else {"vllm_mode": optimize.vllm}),
-        trust_remote_code=config.policy.trust_remote_code,
-        logging_steps=1,
-        logging_first_step=True,
-        report_to=list(config.report_to) or "none",
-        run_name=f"{config.run_dir.name}-{job.iteration:02d}",
-        save_strategy="steps" if every else "no",
-        save_steps=every or 1,
-        save_total_limit=1,
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        **optimize.trl,
-    )
 
 
 def live_engine(config: Config) -> Callable[[Any, Any], Any] | None:

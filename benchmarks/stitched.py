@@ -57,6 +57,7 @@ class Work:
     micro_batch: int
     learning_rate: float
     beta: float
+    scale: str
     seed: int
 
 
@@ -218,6 +219,7 @@ def optimize(policy: Path, reward_model: Any, work: Work, output: Path) -> None:
             learning_rate=work.learning_rate,
             lr_scheduler_type="constant",
             beta=work.beta,
+            scale_rewards=work.scale,
             loss_type="grpo",
             use_bias_correction_kl=False,
             reward_weights=[1.0, 0.0],

@@ -192,6 +192,7 @@ def stitched(
         micro_batch=config.micro_batch,
         learning_rate=optimize.learning_rate,
         beta=optimize.beta,
+        scale=optimize.scale,
         seed=repeat + 1,
     )
     place.mkdir()

@@ -73,6 +73,9 @@ def main(policy: str, output: Path, rows: int) -> None:
     (output / f"rollouts-{rank}.json").write_text(json.dumps(mine), encoding="utf-8")
     if rank == 0:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(output / "after")
+    # As phases end: a process that leaves while its group's threads run may be aborted.
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.state.destroy_process_group()
 
 
 if __name__ == "__main__":

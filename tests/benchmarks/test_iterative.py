@@ -97,6 +97,7 @@ def test_finished_runs_are_drawn_and_not_repeated(
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*")}
     picture, table = tmp_path / "picture.png", tmp_path / "table.md"
     options = ["--seeds", "0", "--runs", tmp_path / "runs", "--picture", picture, "--table", table]
+    options += ["--accuracy-picture", tmp_path / "accuracy.png"]
     monkeypatch.setattr(sys, "argv", ["iterative.py", *map(str, options)])
     assert benchmark.main() == 0
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*")} == before

@@ -63,16 +63,23 @@ def retrained(arm: Arm) -> tuple[float, float]:
     import torch
     import yaml
 
-    from pipelines import settings
+    from pipelines import building, settings
     from reward_models.diagnostics import diagnose
     from reward_models.model import RewardModel
     from reward_models.replay import mix
-    from reward_models.training import TrainingSettings, train
+    from reward_models.training import train
     from reward_models.types import read_solutions
 
     torch.set_num_threads(1)
     config = settings.load(yaml.safe_load((arm.run / "config.yaml").read_text(encoding="utf-8")))
     again, replay = config.reward_model.again, config.reward_model.replay
+    fit = again.model_copy(
+        update={
+            "epochs": arm.epochs,
+            "learning_rate": again.learning_rate * arm.rate,
+            "muon_learning_rate": again.muon_learning_rate * arm.rate,
+        }
+    )
     folders = [arm.run / "iterations" / f"{i:02d}" for i in range(1, config.iterations + 1)]
     model = RewardModel.load(folders[0] / "retrain" / "model")
     for place, folder in enumerate(folders[1:], start=1):
@@ -86,14 +93,7 @@ def retrained(arm: Arm) -> tuple[float, float]:
         train(
             model,
             mixture.rows,
-            settings=TrainingSettings(
-                learning_rate=again.learning_rate * arm.rate,
-                optimizer=config.reward_model.optimizer,
-                muon_learning_rate=again.muon_learning_rate * arm.rate,
-                epochs=arm.epochs,
-                batch_size=again.batch,
-                seed=arm.seed,
-            ),
+            settings=building.training(config.reward_model, fit, arm.seed),
         )
 
     def auroc(folder: Path) -> float:

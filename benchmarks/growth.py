@@ -102,26 +102,10 @@ def parameters(shape: str) -> int:
 
 
 def build(shape: str, device: str) -> Any:
-    """Return a random Llama of this shape that knows no EOS."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    """Return a random model of this shape."""
+    from benchmarks.random_llama import random_llama
 
-    width, feed_forward, layers, heads, vocabulary = SHAPES[shape]
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        intermediate_size=feed_forward,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
-        tie_word_embeddings=True,
-        max_position_embeddings=2048,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=0,
-    )
-    return LlamaForCausalLM(config).to(device)
+    return random_llama(SHAPES[shape], device, positions=2048)
 
 
 def measure(points: list[Point], options: argparse.Namespace) -> list[Measured]:

@@ -245,26 +245,14 @@ def judged(
     place: Place, rows: list[LabeledSolution], held: Solutions, tuning: Solutions
 ) -> dict[str, Any]:
     """Train a process reward model on labels as the main job does, and measure it."""
+    from pipelines import building
     from reward_models.first_errors import best_threshold, first_errors
     from reward_models.model import RewardModel
-    from reward_models.training import TrainingSettings, train
+    from reward_models.training import train
 
     settings = place.config.reward_model
-    fit = settings.first
     model = RewardModel.from_backbone(place.policy, seed=place.seed)
-    train(
-        model,
-        rows,
-        settings=TrainingSettings(
-            learning_rate=fit.learning_rate,
-            optimizer=settings.optimizer,
-            muon_learning_rate=fit.muon_learning_rate,
-            epochs=fit.epochs,
-            batch_size=fit.batch,
-            loss=settings.loss,
-            seed=place.seed,
-        ),
-    )
+    train(model, rows, settings=building.training(settings, settings.first, place.seed))
     scores, chosen = (
         model.score(
             [row.question for row in part.truth], [row.text for row in part.truth], part.ends

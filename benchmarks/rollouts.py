@@ -32,6 +32,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from random_llama import random_llama
 from rollouts_vllm import Vllm
 
 # Llama shapes: width, feed-forward, layers, heads, vocabulary.
@@ -124,7 +125,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     runs: list[Run] = []
     for shape in options.shapes:
-        model = build(shape, options.key_heads, options.device)
+        model = random_llama(
+            SHAPES[shape], options.device, positions=1024, key_heads=options.key_heads
+        )
         server = None
         if options.vllm:
             server = Vllm(options.vllm, model, options.vllm_dtype, options.threads)
@@ -165,29 +168,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--vllm-dtype", default="float32")
     parser.add_argument("--json", metavar="FILE")
     return parser.parse_args()
-
-
-def build(shape: str, key_heads: int | None, device: str) -> Any:
-    """Return a random Llama of this shape that knows no EOS."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    width, feed_forward, layers, heads, vocabulary = SHAPES[shape]
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        intermediate_size=feed_forward,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=key_heads or heads,
-        tie_word_embeddings=True,
-        max_position_embeddings=1024,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=0,
-    )
-    torch.manual_seed(0)
-    return LlamaForCausalLM(config).to(device)
 
 
 def make_cases(shape: str, options: argparse.Namespace) -> list[Case]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from iterative_grpo import plugins
 from iterative_grpo.normalize import Normalizer
 from iterative_grpo.protocols import CreditRule, Splitter
-from pipelines.config import Config
+from pipelines.config import Config, Fit, RewardModelSettings
+
+if TYPE_CHECKING:
+    from reward_models.training import TrainingSettings
 
 
 def splitter(config: Config) -> Splitter:
@@ -40,3 +43,19 @@ def credit_rule(config: Config) -> CreditRule:
 def normalizer(config: Config) -> Normalizer:
     """Return the group normalisation of the policy phase."""
     return Normalizer(scale=config.optimize.scale, std_floor=config.optimize.std_floor)
+
+
+def training(config: RewardModelSettings, fit: Fit, seed: int) -> TrainingSettings:
+    """Return how a reward model is trained: `fit` is the first training's or a later one's."""
+    from reward_models.training import TrainingSettings
+
+    return TrainingSettings(
+        learning_rate=fit.learning_rate,
+        optimizer=config.optimizer,
+        muon_learning_rate=fit.muon_learning_rate,
+        epochs=fit.epochs,
+        batch_size=fit.batch,
+        loss=config.loss,
+        balance=config.balance,
+        seed=seed,
+    )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import shutil
-import sys
 from typing import TYPE_CHECKING
 
 from pipelines.comparison.comparing import Comparison, Switched
 from pipelines.comparison.tables import accuracies, fates
+from pipelines.report.console import as_text
 from pipelines.report.visible import visible
 
 if TYPE_CHECKING:
@@ -20,15 +18,7 @@ SHOWN = 5
 
 def text(comparison: Comparison, width: int | None = None) -> str:
     """Return the whole comparison; coloured where it goes to a terminal."""
-    from rich.console import Console
-
-    # Text in a file or a pipe is not broken at the width of a screen.
-    screen = sys.stdout.isatty()
-    columns = width or (shutil.get_terminal_size().columns if screen else 200)
-    console = Console(file=io.StringIO(), force_terminal=screen, width=columns)
-    with console.capture() as captured:
-        console.print(content(comparison))
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+    return as_text(content(comparison), width)
 
 
 def content(comparison: Comparison) -> Group:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import shutil
-import sys
 from typing import TYPE_CHECKING
 
 from pipelines.credit.bias import Bias, biases
 from pipelines.credit.comparison import Comparison, Solution
 from pipelines.credit.excerpt import heading, left_out, steps
+from pipelines.report.console import as_text
 from pipelines.report.visible import visible
 
 if TYPE_CHECKING:
@@ -22,15 +20,7 @@ TEXT = 24
 
 def text(comparison: Comparison, limit: int, width: int | None = None) -> str:
     """Return the first `limit` solutions and the biases; coloured where it goes to a terminal."""
-    from rich.console import Console
-
-    # Text in a file or a pipe is not broken at the width of a screen.
-    screen = sys.stdout.isatty()
-    columns = width or (shutil.get_terminal_size().columns if screen else 200)
-    console = Console(file=io.StringIO(), force_terminal=screen, width=columns)
-    with console.capture() as captured:
-        console.print(content(comparison, limit))
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+    return as_text(content(comparison, limit), width)
 
 
 def content(comparison: Comparison, limit: int) -> Group:

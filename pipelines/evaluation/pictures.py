@@ -31,7 +31,7 @@ def draw(found: Sequence[Figures], folder: Path) -> list[Path]:
         for tag, by in figures["by"].items():
             if 1 < len(by) <= MOST_BARS:
                 made[f"{stem}.{tag}"] = _groups(figures["task"], tag, by, theme)
-        if len(next(iter(figures.get("samples", {"metrics": {"": []}})["metrics"].values()))) > 1:
+        if "samples" in figures and len(_sizes(figures)) > 1:
             made[f"{stem}.samples"] = _samples(figures, theme)
     paths = []
     for name, picture in made.items():
@@ -83,6 +83,11 @@ def _bars(axes: Axes, theme: style.Theme, rows: Mapping[str, Figures], colour: s
     axes.grid(axis="x", color=theme.grid, linewidth=0.8)
 
 
+def _sizes(figures: Figures) -> list[int]:
+    """Return the k of pass@k and the others, which all have the same."""
+    return [int(k) for k in next(iter(figures["samples"]["metrics"].values()))]
+
+
 def _samples(figures: Figures, theme: style.Theme) -> Figure:
     made = figures["samples"]
     figure = style.figure(theme, size=(6.2, 3.8))
@@ -103,7 +108,7 @@ def _samples(figures: Figures, theme: style.Theme) -> Figure:
     ends.append(
         style.EndLabel(1, figures["accuracy"], f"greedy {figures['accuracy']:.1%}", theme.faint)
     )
-    sizes = [int(k) for k in next(iter(made["metrics"].values()))]
+    sizes = _sizes(figures)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(k) for k in sizes])
     axes.minorticks_off()

@@ -25,7 +25,7 @@ from reward_models.measuring import Samples, Scored, paired, score
 from reward_models.model import RewardModel
 from reward_models.probes import NoGenuine, ProbeReport, run_probes
 from reward_models.replay import Mixture, mix, outcomes
-from reward_models.training import TrainingProgress, TrainingReport, TrainingSettings, train
+from reward_models.training import TrainingProgress, TrainingReport, train
 from reward_models.types import LabeledSolution, read_solutions
 
 
@@ -122,16 +122,7 @@ def fit(job: Job, model: RewardModel, rows: Sequence[LabeledSolution]) -> Traini
         report = train(
             model,
             rows,
-            settings=TrainingSettings(
-                learning_rate=settings.learning_rate,
-                optimizer=config.optimizer,
-                muon_learning_rate=settings.muon_learning_rate,
-                epochs=settings.epochs,
-                batch_size=settings.batch,
-                loss=config.loss,
-                balance=config.balance,
-                seed=job.seed,
-            ),
+            settings=building.training(config, settings, job.seed),
             heldout=validation,
             accelerator=Accelerator() if place.size > 1 else None,
             progress=show,

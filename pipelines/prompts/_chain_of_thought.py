@@ -7,6 +7,12 @@ of the benchmark: reproduced to the letter, as every harness does, since figures
 
 from __future__ import annotations
 
+
+def asked(question: str) -> str:
+    """Return a question as the prompt asks it, up to where the answer begins."""
+    return f"Q: {question}\nA:"
+
+
 EXAMPLES: tuple[tuple[str, str], ...] = (
     (
         "There are 15 trees in the grove. Grove workers will plant trees in the grove today. "

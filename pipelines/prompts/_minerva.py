@@ -8,6 +8,15 @@ figures depend on it.
 
 from __future__ import annotations
 
+STOP = ("Problem:",)
+"""Where the policy would pose a next problem."""
+
+
+def asked(problem: str) -> str:
+    """Return a problem as the prompt poses it, up to where the solution begins."""
+    return f"Problem:\n{problem}\n\nSolution:"
+
+
 EXAMPLES: tuple[tuple[str, str], ...] = (
     (
         r"Find the domain of the expression  $\frac{\sqrt{x-2}}{\sqrt{5-x}}$.}",

@@ -19,10 +19,11 @@ SPECIAL_TOKENS = True
 STOP = ("Q:",)
 
 EXAMPLES = tuple(
-    Example(f"Q: {question}\nA:", answer) for question, answer in _chain_of_thought.EXAMPLES
+    Example(_chain_of_thought.asked(question), answer)
+    for question, answer in _chain_of_thought.EXAMPLES
 )
 
 
 def render(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the examples and the question, up to "A:"."""
-    return as_text(EXAMPLES, f"Q: {problem.question}\nA:")
+    return as_text(EXAMPLES, _chain_of_thought.asked(problem.question))

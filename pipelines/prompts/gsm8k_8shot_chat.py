@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iterative_grpo.types import Problem
+from pipelines.prompts import _chain_of_thought
 from pipelines.prompts._turns import as_chat
 from pipelines.prompts.gsm8k_8shot import EXAMPLES
 
@@ -25,4 +26,4 @@ def render(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> str:
 
     Raises ValueError if the tokenizer has no chat template.
     """
-    return as_chat(EXAMPLES, f"Q: {problem.question}\nA:", tokenizer, "gsm8k_8shot")
+    return as_chat(EXAMPLES, _chain_of_thought.asked(problem.question), tokenizer, "gsm8k_8shot")

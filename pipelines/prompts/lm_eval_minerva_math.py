@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SPECIAL_TOKENS = True
-STOP = ("Problem:",)
+STOP = _minerva.STOP
 
 EXAMPLES = tuple(
-    Example(f"Problem:\n{problem.removesuffix('}')}\n\nSolution:", solution)
+    Example(_minerva.asked(problem.removesuffix("}")), solution)
     for problem, solution in _minerva.EXAMPLES
 )
 
 
 def render(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the examples and the problem, up to "Solution:"."""
-    return as_text(EXAMPLES, f"Problem:\n{problem.question}\n\nSolution:")
+    return as_text(EXAMPLES, _minerva.asked(problem.question))

@@ -17,14 +17,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SPECIAL_TOKENS = True
-STOP = ("Problem:",)
+STOP = _minerva.STOP
 
 EXAMPLES = tuple(
-    Example(f"Problem:\n{problem}\n\nSolution:", solution)
-    for problem, solution in _minerva.EXAMPLES
+    Example(_minerva.asked(problem), solution) for problem, solution in _minerva.EXAMPLES
 )
 
 
 def render(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the examples and the problem, up to "Solution:"."""
-    return as_text(EXAMPLES, f"Problem:\n{problem.question}\n\nSolution:", between="\n")
+    return as_text(EXAMPLES, _minerva.asked(problem.question), between="\n")

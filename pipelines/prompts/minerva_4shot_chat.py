@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iterative_grpo.types import Problem
+from pipelines.prompts import _minerva
 from pipelines.prompts._turns import as_chat
 from pipelines.prompts.lm_eval_minerva_math import EXAMPLES
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 # The template writes them.
 SPECIAL_TOKENS = False
-STOP = ("Problem:",)
+STOP = _minerva.STOP
 
 
 def render(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -26,5 +27,4 @@ def render(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> str:
 
     Raises ValueError if the tokenizer has no chat template.
     """
-    asked = f"Problem:\n{problem.question}\n\nSolution:"
-    return as_chat(EXAMPLES, asked, tokenizer, "minerva_4shot")
+    return as_chat(EXAMPLES, _minerva.asked(problem.question), tokenizer, "minerva_4shot")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.report import spent, table
+from pipelines.report.console import as_text
 from pipelines.report.run import Run
 from pipelines.report.visible import visible
 
@@ -26,15 +24,7 @@ PLACES = (
 
 def summary(run: Run, width: int | None = None) -> str:
     """Return the run's table and its places as text; coloured where it goes to a terminal."""
-    from rich.console import Console
-
-    # Text in a file or a pipe is not broken at the width of a screen.
-    terminal = sys.stdout.isatty()
-    columns = width or (shutil.get_terminal_size().columns if terminal else 200)
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=columns)
-    with console.capture() as captured:
-        console.print(content(run))
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+    return as_text(content(run), width)
 
 
 def content(run: Run) -> Group:

@@ -1,0 +1,26 @@
+"""Tables and notes as text, for a terminal, a file or a pipe."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+NO_SCREEN = 200
+"""Columns of text that goes to a file or a pipe: it is not broken at the width of a screen."""
+
+
+def as_text(content: RenderableType, width: int | None = None) -> str:
+    """Return what rich draws, without trailing blanks; coloured where it goes to a terminal."""
+    from rich.console import Console
+
+    screen = sys.stdout.isatty()
+    columns = width or (shutil.get_terminal_size().columns if screen else NO_SCREEN)
+    console = Console(file=io.StringIO(), force_terminal=screen, width=columns)
+    with console.capture() as captured:
+        console.print(content)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())

@@ -9,6 +9,7 @@ signatures):
 - `_generate_and_score_completions`: TRL's advantage per output becomes ours per token (B, T).
 - `_prepare_inputs`: micro-batches keep a group together and are trimmed to their longest row.
 - `_get_per_token_logps_and_entropies`: `logps/` computes a group's prompt once.
+- `_compute_loss`: the processes bring its metrics together once a log (`deferred_metrics.py`).
 
 The reference is the policy of the phase's start: TRL loads it from the path the policy was loaded
 from, so the policy must come from a path; a model object that has been trained since would get
@@ -32,6 +33,7 @@ from trl.trainer.utils import add_fused_lm_head
 from iterative_grpo import stops, timing
 from iterative_grpo.batches import split_rows, trim
 from iterative_grpo.credit import Credit
+from iterative_grpo.deferred_metrics import DeferredMetrics
 from iterative_grpo.divergence import Initial, Moved, moved, together
 from iterative_grpo.health import health
 from iterative_grpo.kl_control import AdaptiveKL, KLControl
@@ -50,10 +52,11 @@ __all__ = ["Credit", "IterativeGRPOTrainer", "Task"]
 class IterativeGRPOTrainer(GRPOTrainer):
     """GRPO under outcome or process supervision, for one policy phase of Algorithm 1.
 
-    `logps_path` may be set to "prompts", "plain" or "trl" to compare (`logps/`).
+    To compare: `logps_path` "prompts", "plain" or "trl" (`logps/`), `defer_metrics` False.
     """
 
     logps_path: Path = "shared"
+    defer_metrics: bool = True
 
     def __init__(
         self,
@@ -111,6 +114,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
         self._sampler: Engine | None = None
         self._buffered_inputs: list[dict[str, Any]] | None = None
         self._times = StepTimes()
+        self._deferred = DeferredMetrics()
         super().__init__(
             model=model,
             reward_funcs=[_named_reward],
@@ -361,6 +365,11 @@ class IterativeGRPOTrainer(GRPOTrainer):
             )
             return from_trl
 
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        with self._deferred.keeping(self):
+            loss: torch.Tensor = super()._compute_loss(model, inputs)
+        return loss
+
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run one micro-batch; the sampling and scoring that it may start are timed apart."""
         with timing.part("forward-backward"):
@@ -372,11 +381,12 @@ class IterativeGRPOTrainer(GRPOTrainer):
             return super()._clip_grad_norm(*args, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the KL coefficient, and what each part took since the last log."""
+        """Add the KL coefficient, what each part took since the last log, and deferred metrics."""
         if self.model.training:
             if "loss" in logs:
                 logs["beta"] = self.beta
             logs.update(self._times.since_last())
+        self._deferred.merge(self)
         super().log(logs, start_time)
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,23 +11,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.iterative_grpo.ranks import launch
 
 
 def train(policy: Path, output: Path, processes: int, rows: int) -> list[dict[str, Any]]:
     output.mkdir()
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
-    command += ["--num_processes", str(processes), "--main_process_port", "0"]
-    command += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--multi_gpu"] if processes > 1 else []
-    command += ["-m", "tests.iterative_grpo.train_on_ranks", str(policy), str(output), str(rows)]
-    environment = {
-        **os.environ,
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    subprocess.run(command, env=environment, check=True, cwd=output, timeout=300)
+    launch("train_on_ranks", processes, output, policy, output, rows)
     parts = [output / f"rollouts-{rank}.json" for rank in range(processes)]
     return [row for part in parts for row in json.loads(part.read_text(encoding="utf-8"))]
 

@@ -37,8 +37,10 @@ class GivenEngine:
             for sample in range(sampling.group_size):
                 row = self.next + int(prompt.problem_id) + sample
                 text = OUTPUTS[row % len(OUTPUTS)]
-                ids = (*self.tokenizer(text)["input_ids"], self.tokenizer.eos_token_id)
-                group.append(Completion(prompt.problem_id, sample, text, ids, Finish.STOP))
+                whole = (*self.tokenizer(text)["input_ids"], self.tokenizer.eos_token_id)
+                ids = whole[: sampling.max_tokens]
+                finish = Finish.STOP if ids == whole else Finish.LENGTH
+                group.append(Completion(prompt.problem_id, sample, text, ids, finish))
             groups.append(group)
         return groups
 

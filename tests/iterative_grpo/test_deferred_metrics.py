@@ -1,0 +1,168 @@
+"""Deferred metrics against TRL's own way: the same values, from fewer collectives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.iterative_grpo.metrics_on_ranks import ACCUMULATION, CASES, STEPS
+from tests.iterative_grpo.ranks import launch
+from tests.iterative_grpo.test_trainer import generation, make
+
+PolicyMaker = Callable[[int, torch.dtype], Path]
+
+LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")
+"""All that TRL 1.16 has."""
+
+
+class Pair:
+    """Two processes as the first one sees them: the second's numbers are made of the first's."""
+
+    num_processes = 2
+
+    def __init__(self, accelerator: Any) -> None:
+        self.accelerator = accelerator
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.accelerator, name)
+
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.asked += 1
+        one = tensor if tensor.dim() else tensor[None]
+        return torch.cat([one, one / 4 + 1])
+
+    def reduce(self, tensor: torch.Tensor, reduction: str) -> torch.Tensor:
+        assert reduction == "sum"
+        self.asked += 1
+        return tensor + (tensor / 4 + 1)
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("loss_type", LOSSES)
+def test_every_loss_logs_what_it_logs_in_trl(
+    loss_type: str, level: str, tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    settings = {"loss_type": loss_type, "importance_sampling_level": level, "entropy_coef": 0.01}
+    trainer = make(tiny_policy(0, torch.float32), tmp_path, **settings)
+    batch = generation(trainer)
+    # Ratios that are clipped on both sides, and a row without tokens.
+    batch["old_per_token_logps"] = -4 * torch.rand_like(batch["ref_per_token_logps"])
+    batch["completion_mask"][3] = 0
+    trainer.current_gradient_accumulation_steps = 1
+    results = {}
+    for defer in (False, True):
+        trainer.defer_metrics = defer
+        trainer.accelerator = pair = Pair(trainer.accelerator)
+        trainer._metrics["train"].clear()
+        losses = [float(trainer._compute_loss(trainer.model, batch).detach()) for _ in range(2)]
+        assert trainer.accelerator is pair
+        assert pair.asked == (0 if defer else pair.asked)
+        trainer._deferred.merge(trainer)
+        results[defer] = losses, dict(trainer._metrics["train"]), pair.asked
+        trainer.accelerator = pair.accelerator
+    (losses, theirs, many), (deferred_losses, ours, once) = results[False], results[True]
+    assert losses == deferred_losses
+    assert set(ours) == set(theirs) >= {"kl", "entropy", "policy_loss", "entropy_coef"}
+    for name, values in theirs.items():
+        assert len(values) == 2
+        assert ours[name] == pytest.approx(values, rel=1e-6, nan_ok=True), name
+    assert once == 1 < many
+
+
+def test_one_process_is_left_alone(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
+    trainer = make(tiny_policy(0, torch.float32), tmp_path)
+    accelerator = trainer.accelerator
+    with trainer._deferred.keeping(trainer):
+        assert trainer.accelerator is accelerator
+
+
+def test_a_loss_that_fails_leaves_nothing_behind(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
+    trainer = make(tiny_policy(0, torch.float32), tmp_path)
+    trainer.accelerator = pair = Pair(trainer.accelerator)
+    trainer.model.train()
+    metrics = trainer._metrics["train"]
+
+    def loss() -> None:
+        value = trainer.accelerator.reduce(torch.ones(2), reduction="sum")
+        trainer._metrics["train"]["kl"].append(value[0].item())
+        raise ValueError("out of memory")
+
+    with pytest.raises(ValueError, match="out of memory"), trainer._deferred.keeping(trainer):
+        loss()
+    assert trainer.accelerator is pair
+    assert trainer._metrics["train"] is metrics
+    trainer._deferred.merge(trainer)
+    assert pair.asked == 0
+    assert not metrics
+
+
+def test_what_a_loss_may_not_defer_is_named(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
+    trainer = make(tiny_policy(0, torch.float32), tmp_path)
+    trainer.accelerator = Pair(trainer.accelerator)
+    trainer.model.train()
+
+    def gathers_for_itself() -> None:
+        trainer.accelerator.gather(torch.ones(3))
+
+    def gathers_what_nobody_knows() -> None:
+        trainer._metrics["train"]["new"].append(trainer.accelerator.gather(torch.ones(3)).sum())
+
+    def averages() -> None:
+        trainer.accelerator.reduce(torch.ones(2), reduction="mean")
+
+    for loss, said in (
+        (gathers_for_itself, "what it does not log"),
+        (gathers_what_nobody_knows, "gathers 'new'"),
+        (averages, "by mean"),
+    ):
+        with pytest.raises(RuntimeError, match=said), trainer._deferred.keeping(trainer):
+            loss()
+
+
+@pytest.mark.slow
+def test_two_processes_log_the_same_from_fewer_collectives(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    launch("metrics_on_ranks", 2, tmp_path, tiny_policy(0, torch.float32), tmp_path)
+    first, second = (
+        json.loads((tmp_path / f"results-{rank}.json").read_text(encoding="utf-8"))
+        for rank in range(2)
+    )
+    for case in CASES:
+        theirs, ours = first[f"{case}: TRL"]["logs"], first[f"{case}: deferred"]["logs"]
+        assert len(theirs) == len(ours)
+        for their_row, our_row in zip(theirs, ours, strict=True):
+            assert steady(our_row) == pytest.approx(steady(their_row), rel=1e-6), case
+        # What callbacks read off the log, such as the KL, is the same on every process.
+        elsewhere = second[f"{case}: deferred"]["logs"]
+        for row, other in zip(ours, elsewhere, strict=True):
+            assert row.get("kl") == other.get("kl")
+    logged = [row for row in first["grpo: deferred"]["logs"] if "kl" in row]
+    assert len(logged) == STEPS
+    assert logged[-1]["clip_ratio/low_mean"] > 0
+    assert any("eval_kl" in row for row in first["grpo: deferred"]["logs"])
+
+    micro_batches = STEPS * ACCUMULATION
+    theirs, ours = (first[f"grpo: {way}"]["collectives"] for way in ("TRL", "deferred"))
+    of_losses = {"grpo_trainer.global_masked_mean": 5, "grpo_trainer._compute_loss": 2}
+    for asker, number in of_losses.items():
+        assert theirs.pop(asker) == number * micro_batches
+    assert ours.pop("deferred_metrics.merge") == STEPS
+    # What is left serves rewards and the loss, once a generation, and transformers, once a log.
+    assert ours == theirs
+    assert first["every second step: deferred"]["collectives"]["deferred_metrics.merge"] == 1
+
+
+def steady(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what does not measure time."""
+    return {
+        name: value
+        for name, value in row.items()
+        if not any(word in name for word in ("time", "speed", "per_second"))
+    }

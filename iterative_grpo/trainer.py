@@ -9,7 +9,8 @@ signatures):
 - `_generate_and_score_completions`: TRL's advantage per output becomes ours per token (B, T).
 - `_prepare_inputs`: micro-batches keep a group together and are trimmed to their longest row.
 - `_get_per_token_logps_and_entropies`: `logps/` computes a group's prompt once.
-- `_compute_loss`: the processes bring its metrics together once a log (`deferred_metrics.py`).
+- `_compute_loss`, `_generate`: metrics of all processes come together in one collective a log, and
+  with the rewards (`deferred_metrics.py`, `generation_metrics.py`).
 
 The reference is the policy of the phase's start: TRL loads it from the path the policy was loaded
 from, so the policy must come from a path; a model object that has been trained since would get
@@ -19,7 +20,7 @@ stale weights as its reference in silence.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -35,12 +36,14 @@ from iterative_grpo.batches import split_rows, trim
 from iterative_grpo.credit import Credit
 from iterative_grpo.deferred_metrics import DeferredMetrics
 from iterative_grpo.divergence import Initial, Moved, moved, together
+from iterative_grpo.generation_metrics import GenerationMetrics
 from iterative_grpo.health import health
 from iterative_grpo.kl_control import AdaptiveKL, KLControl
 from iterative_grpo.logps.paths import Logps, Path
 from iterative_grpo.protocols import Engine, RewardSource
 from iterative_grpo.rollouts import Rollout
 from iterative_grpo.rows import sample_rows
+from iterative_grpo.shares import Scored, Share
 from iterative_grpo.step_times import StepTimes
 from iterative_grpo.steps import TokenSteps
 from iterative_grpo.task import Task
@@ -110,11 +113,12 @@ class IterativeGRPOTrainer(GRPOTrainer):
             text: list(prompt.token_ids)
             for text, prompt in zip(task.texts, task.prompts, strict=True)
         }
-        self._scored: _Scored | None = None
+        self._scored: Scored | None = None
         self._sampler: Engine | None = None
         self._buffered_inputs: list[dict[str, Any]] | None = None
         self._times = StepTimes()
         self._deferred = DeferredMetrics()
+        self._generation = GenerationMetrics()
         super().__init__(
             model=model,
             reward_funcs=[_named_reward],
@@ -164,6 +168,10 @@ class IterativeGRPOTrainer(GRPOTrainer):
             spent.tokens += sum(map(len, sampled[0]))
         return sampled
 
+    def _generate(self, prompts: list[Any]) -> Any:
+        with self._generation.alone(self):
+            return super()._generate(prompts)
+
     def _sampling_seed(self) -> int:
         # Each generation and each process its own, the same again after a resume.
         step = int(self.state.global_step) * int(self.accelerator.num_processes)
@@ -198,7 +206,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 truth = self._truth(problems, records)
         # A group may span processes, so every process credits all of them and keeps its own. What
         # is gathered here serves credit, TRL's tables and the log: one collective a generation.
-        share = _Share(
+        share = Share(
             [
                 Rollout(
                     problem_id=problem.id,
@@ -215,9 +223,10 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 )
             ],
             self._moved(inputs, completion_ids_list),
+            self._generation.own,
         )
-        shares: list[_Share] = gather_object([share])
-        self._scored = _Scored(records, shares)
+        shares: list[Share] = gather_object([share])
+        self._scored = Scored(records, shares)
         # TRL's tables show one number an output: the mean of its step rewards.
         means = [sum(r.rewards.values) / len(r.rewards.values) for r in self._scored.rollouts]
         column = torch.tensor(means, dtype=torch.float32, device=self.accelerator.device)
@@ -255,7 +264,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
         )
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        with self._generation.own_texts(self):
+            output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         scored = self._scored
         if scored is None:
             raise RuntimeError("TRL did not ask for rewards; is trl>=1.16,<1.17 installed?")
@@ -267,6 +277,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
             replace(rollout, advantages=tuple(values))
             for rollout, values in zip(scored.rollouts, advantages, strict=True)
         ]
+        self._generation.correct(self, (share.lengths for share in scored.shares))
         first = self.accelerator.process_index * len(inputs)
         own = rollouts[first : first + len(inputs)]
         output["advantages"] = self._spread(scored.completions, own, output["completion_ids"])
@@ -388,27 +399,6 @@ class IterativeGRPOTrainer(GRPOTrainer):
             logs.update(self._times.since_last())
         self._deferred.merge(self)
         super().log(logs, start_time)
-
-
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """What one process brings to the gathering: its rollouts, and its part of the distance."""
-
-    rollouts: Sequence[Rollout]
-    moved: Moved | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    """This process's completions and every process's share, between scoring and credit."""
-
-    completions: Sequence[Completion]
-    shares: Sequence[_Share]
-
-    @property
-    def rollouts(self) -> list[Rollout]:
-        """All rollouts of the generation, in the order of processes."""
-        return [rollout for share in self.shares for rollout in share.rollouts]
 
 
 def _named_reward(**_: Any) -> list[float]:

@@ -33,6 +33,8 @@ CASES: dict[str, dict[str, Any]] = {
     # A row without tokens has no mean: NaN, which the extremes leave out.
     "empty rows": {"max_completion_length": 4, "mask_truncated_completions": True},
     "entropy bonus": {"loss_type": "dapo", "entropy_coef": 0.01},
+    # A table has a row for every output of every process.
+    "table": {"log_completions": True, "num_completions_to_print": 0},
     # The loss itself needs the other processes.
     "entropy quantile": {"top_entropy_quantile": 0.5},
     "adaptive entropy": {"entropy_coef": 0.01, "use_adaptive_entropy": True},
@@ -87,7 +89,8 @@ def run(policy: str, output: Path, defer: bool, more: dict[str, Any]) -> dict[st
         tokenizer=tokenizer,
     )
     trainer.defer_metrics = defer
-    trainer._sampler = GivenEngine(tokenizer, first=trainer.accelerator.process_index)
+    # Other outputs on each process, of other lengths.
+    trainer._sampler = GivenEngine(tokenizer, first=3 * trainer.accelerator.process_index)
     counts.clear()
     trainer.train()
     found = dict(counts)

@@ -12,6 +12,7 @@ from trl import GRPOTrainer
 
 SIGNATURES = {
     "_tokenize_prompts": ["self", "prompts"],
+    "_generate": ["self", "prompts"],
     "_generate_single_turn": [
         "self",
         "prompt_ids",

@@ -206,7 +206,7 @@ def engine(name: str, model: Any, case: Case) -> Callable[[int], int]:
 
     def sample(seed: int) -> int:
         sampling = Sampling(case.group, case.tokens, seed=seed + 1000)
-        stopped = case.stopped if case.lengths else None
+        stopped = [case.stopped] * len(case.prompts) if case.lengths else []
         if name == "generate":
             rows = generate.sample_ids(
                 model, case.prompts, sampling, eos_token_ids=(), stopped=stopped, batch_tokens=10**9

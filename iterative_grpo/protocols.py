@@ -16,6 +16,9 @@ Rewards = Sequence[Group]
 Normalize = Callable[[Rewards], list[list[list[float]]]]
 """Maps values to comparable ones, by the mean and deviation of each group (normalize.py)."""
 
+Samplings = Sampling | Sequence[Sampling]
+"""How to sample prompts: one for all of them, or one for each."""
+
 
 class Splitter(Protocol):
     """Cuts a solution's text into steps (`iterative_grpo/splitters/`, one file each)."""
@@ -40,8 +43,15 @@ class CreditRule(Protocol):
 class Engine(Protocol):
     """Samples a policy (`iterative_grpo/engines/`, one file each)."""
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
-        """Return one group of `sampling.group_size` completions for each prompt, in order."""
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
+        """Return one group of `group_size` completions for each prompt, in order.
+
+        With a sampling for each prompt, a group is what a call with its own sampling alone gives,
+        up to rounding: the other requests do not change it.
+
+        Raises:
+            ValueError: if several samplings are given, and not one for each prompt.
+        """
         ...
 
 

@@ -5,21 +5,20 @@ Dimensions: as in `_shared_cache`; V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from iterative_grpo.engines import _prefixes
-from iterative_grpo.engines._draws import Picker
+from iterative_grpo.engines._draws import Picker, uniforms
 from iterative_grpo.engines._endings import Sampled
+from iterative_grpo.engines._requests import Request
 from iterative_grpo.engines._shared_cache import Rows, SharedCache, UnsupportedModel
-from iterative_grpo.types import Sampling
-
-Stopped = Callable[[Sequence[int]], bool]
-"""Tells from a row's new ids whether a stop string ends it."""
 
 # Tokens of one prefill pass: enough to fill the products, few enough to bound activations.
 _PREFILL_TOKENS = 8_192
@@ -60,26 +59,26 @@ def token_bytes(model: Any) -> int:
     return int(config.num_hidden_layers * key_heads * size * 2 * 4)
 
 
-def batches(
-    prompts: Sequence[Sequence[int]], sampling: Sampling, cache_tokens: int
-) -> Iterator[list[int]]:
-    """Yield indices of prompts whose cache keeps to the budget; a group is never split.
+def batches(requests: Sequence[Request], cache_tokens: int) -> Iterator[list[int]]:
+    """Yield indices of requests whose cache keeps to the budget; a group is never split.
 
     Prompts go by the length of their stems: similar lengths waste least, and what shares a stem
     stays together.
     """
-    stem_of = _prefixes.plan(prompts).stem_of
-    order = sorted(range(len(prompts)), key=lambda i: stem_of[i])
+    stem_of = _prefixes.plan([request.token_ids for request in requests]).stem_of
+    order = sorted(range(len(requests)), key=lambda i: stem_of[i])
     batch: list[int] = []
-    longest = 0
+    longest = rows_tokens = 0
     for index in order:
-        grown = max(longest, len(prompts[index]))
-        tokens = (len(batch) + 1) * (grown + sampling.group_size * sampling.max_tokens)
-        if batch and tokens > cache_tokens:
+        request = requests[index]
+        own = request.sampling.group_size * request.sampling.max_tokens
+        grown = max(longest, len(request.token_ids))
+        if batch and (len(batch) + 1) * grown + rows_tokens + own > cache_tokens:
             yield batch
-            batch, grown = [], len(prompts[index])
+            batch, grown, rows_tokens = [], len(request.token_ids), 0
         batch.append(index)
         longest = grown
+        rows_tokens += own
     if batch:
         yield batch
 
@@ -87,20 +86,11 @@ def batches(
 class Decoder:
     """Samples batches from a model that is borrowed with this decoder's attention function."""
 
-    def __init__(
-        self,
-        model: Any,
-        sampling: Sampling,
-        eos_token_ids: Sequence[int],
-        stopped: Stopped | None,
-    ) -> None:
+    def __init__(self, model: Any, eos_token_ids: Sequence[int]) -> None:
         self.model = model
-        self.sampling = sampling
-        self.stopped = stopped
         self.device = model.device
         self.layers = int(model.config.get_text_config().num_hidden_layers)
         self.eos_token_ids = sorted(eos_token_ids)
-        self.picker = Picker(sampling.temperature, sampling.top_p, sampling.top_k)
         self.cache: SharedCache | None = None
 
     @contextmanager
@@ -119,26 +109,27 @@ class Decoder:
             raise RuntimeError("the native engine's attention was called outside of sampling")
         return self.cache.attend(*args, **kwargs)
 
-    def sample(
-        self, prompts: Sequence[Sequence[int]], uniform_TB: torch.Tensor
-    ) -> list[list[Sampled]]:
-        """Return a group of rows for each prompt; `uniform_TB` holds their random numbers."""
-        group, length = self.sampling.group_size, self.sampling.max_tokens
-        plan = _prefixes.plan(prompts)
-        lengths_P = [len(prompt) for prompt in prompts]
+    def sample(self, requests: Sequence[Request]) -> list[list[Sampled]]:
+        """Return a group of rows for each request."""
+        plan = _prefixes.plan([request.token_ids for request in requests])
+        lengths_P = [len(request.token_ids) for request in requests]
+        limits_P = [request.sampling.max_tokens for request in requests]
         cache = self.cache = SharedCache(
             layers=self.layers,
             stems=len(plan.stems),
             longest=max(lengths_P),
-            max_tokens=length,
+            max_tokens=max(limits_P),
         )
         first_PV = self._prefill(cache, plan, lengths_P)
-        stem_B = torch.tensor(plan.stem_of, device=self.device).repeat_interleave(group)
-        prompt_length_B = torch.tensor(lengths_P, device=self.device).repeat_interleave(group)
-        alive = _Alive(cache, stem_B, prompt_length_B)
-        rows = self._decode(cache, alive, first_PV.repeat_interleave(group, 0), uniform_TB)
+        group_P = torch.tensor([r.sampling.group_size for r in requests], device=self.device)
+        stem_B, length_B, limit_B = (
+            torch.tensor(values_P, device=self.device).repeat_interleave(group_P)
+            for values_P in (plan.stem_of, lengths_P, limits_P)
+        )
+        alive = _Alive(cache, stem_B, length_B, limit_B)
+        rows = iter(self._decode(cache, alive, first_PV.repeat_interleave(group_P, 0), requests))
         self.cache = None
-        return [rows[i * group : (i + 1) * group] for i in range(len(prompts))]
+        return [list(itertools.islice(rows, r.sampling.group_size)) for r in requests]
 
     def _prefill(
         self, cache: SharedCache, plan: _prefixes.PrefixPlan, lengths_P: Sequence[int]
@@ -168,41 +159,47 @@ class Decoder:
         cache: SharedCache,
         alive: _Alive,
         logits_BV: torch.Tensor,
-        uniform_TB: torch.Tensor,
+        requests: Sequence[Request],
     ) -> list[Sampled]:
         """Sample all rows, position by position, and return them in their first order."""
-        length = self.sampling.max_tokens
+        samplings_B = [r.sampling for r in requests for _ in range(r.sampling.group_size)]
+        limits = {sampling.max_tokens for sampling in samplings_B}
+        limit_B, length = alive.limit_A, max(limits)
+        stream_B = np.concatenate([request.streams for request in requests])
+        uniform_TB = uniforms(stream_B, length).to(self.device)
+        picker = Picker.of(samplings_B, self.device)
+        stop_strings = _StopStrings(requests)
         ends_V = torch.zeros(logits_BV.shape[1], dtype=torch.bool, device=self.device)
         ends_V[[token for token in self.eos_token_ids if token < len(ends_V)]] = True
         look = 1 if self.device.type == "cpu" else _GPU_LOOK
         tokens_BT = torch.zeros(len(alive.row_A), length, dtype=torch.long, device=self.device)
         logps_BT = torch.zeros(len(alive.row_A), length, device=self.device)
-        reached_B = torch.full((len(alive.row_A),), length, device=self.device)
-        new_ids_B: list[list[int]] = [[] for _ in range(len(alive.row_A))]  # for stop strings
+        reached_B = limit_B.clone()
         for t in range(length):
-            token_A, logp_A = self.picker.pick(logits_BV, uniform_TB[t, alive.row_A])
+            token_A, logp_A = picker.pick(logits_BV, uniform_TB[t, alive.row_A])
             tokens_BT[alive.row_A, t] = token_A
             logps_BT[alive.row_A, t] = logp_A
             if t + 1 == length:
                 break
             alive.done_A |= ends_V[token_A]
+            if t + 1 in limits:
+                alive.done_A |= alive.limit_A == t + 1
             if (t + 1) % look == 0:
-                if self.stopped is not None:
+                if stop_strings.any:
                     fresh = tokens_BT[alive.row_A, t + 1 - look : t + 1].tolist()
-                    done = []
-                    for row, ids in zip(alive.row_A.tolist(), fresh, strict=True):
-                        new_ids_B[row] += ids
-                        done.append(self.stopped(new_ids_B[row]))
-                    alive.done_A |= torch.tensor(done, device=self.device)
+                    ended = stop_strings.ended(alive.row_A.tolist(), fresh)
+                    alive.done_A |= torch.tensor(ended, device=self.device)
                 if alive.many_finished():
                     reached_B[alive.row_A[alive.done_A]] = t + 1
-                    token_A = token_A[alive.drop_finished()]
-                    if not len(token_A):
+                    place_A = alive.drop_finished()
+                    if not len(place_A):
                         break
-            positions_A = alive.prompt_length_A + t
+                    token_A, picker = token_A[place_A], picker.at(place_A)
+            # A row that is carried beyond its limit stays within the model's positions.
+            positions_A = alive.prompt_length_A + (alive.limit_A - 1).clamp(max=t)
             logits_BV = self._forward(cache, token_A[:, None], positions_A[:, None])[:, -1]
             cache.length = t + 1
-        return self._rows(tokens_BT, logps_BT, reached_B)
+        return self._rows(tokens_BT, logps_BT, torch.minimum(reached_B, limit_B))
 
     def _forward(
         self, cache: SharedCache, ids: torch.Tensor, positions: torch.Tensor
@@ -225,7 +222,8 @@ class Decoder:
         """Cut each row behind its first EOS, or where it was dropped."""
         eos = torch.tensor(self.eos_token_ids, dtype=torch.long, device=self.device)
         ended_BT = torch.isin(tokens_BT, eos)
-        until_B = torch.where(ended_BT.any(1), ended_BT.int().argmax(1) + 1, reached_B)
+        end_B = torch.where(ended_BT.any(1), ended_BT.int().argmax(1) + 1, reached_B)
+        until_B = torch.minimum(end_B, reached_B)
         return [
             Sampled(tuple(ids[:until]), tuple(logps[:until]))
             for ids, logps, until in zip(
@@ -234,16 +232,39 @@ class Decoder:
         ]
 
 
+class _StopStrings:
+    """Looks for the stop strings of each row in its new ids."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self.stopped_B = [r.stopped for r in requests for _ in range(r.sampling.group_size)]
+        self.any = any(self.stopped_B)
+        self.new_ids_B: list[list[int]] = [[] for _ in self.stopped_B]
+
+    def ended(self, row_A: Sequence[int], fresh_A: Sequence[Sequence[int]]) -> list[bool]:
+        """Add the ids that these rows got since the last look; return which rows have ended."""
+        ended_A = []
+        for row, fresh in zip(row_A, fresh_A, strict=True):
+            self.new_ids_B[row] += fresh
+            stopped = self.stopped_B[row]
+            ended_A.append(stopped is not None and stopped(self.new_ids_B[row]))
+        return ended_A
+
+
 class _Alive:
     """The rows still sampled, A of them, kept at the front of the cache."""
 
     def __init__(
-        self, cache: SharedCache, stem_A: torch.Tensor, prompt_length_A: torch.Tensor
+        self,
+        cache: SharedCache,
+        stem_A: torch.Tensor,
+        prompt_length_A: torch.Tensor,
+        limit_A: torch.Tensor,
     ) -> None:
         self.cache = cache
         self.row_A = torch.arange(len(stem_A), device=stem_A.device)
         self.stem_A = stem_A
         self.prompt_length_A = prompt_length_A
+        self.limit_A = limit_A
         self.done_A = torch.zeros(len(stem_A), dtype=torch.bool, device=stem_A.device)
         cache.rows = Rows(stem_A, prompt_length_A, cache.stems, cache.longest)
 
@@ -268,6 +289,7 @@ class _Alive:
         self.row_A = self.row_A[place_A]
         self.stem_A = self.stem_A[place_A]
         self.prompt_length_A = self.prompt_length_A[place_A]
+        self.limit_A = self.limit_A[place_A]
         self.done_A = self.done_A[place_A]
         if kept:
             self._drop_stems()

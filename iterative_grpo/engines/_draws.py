@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,26 +25,33 @@ _STEP = 0x9E3779B97F4A7C15
 _MULTIPLIERS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
-def uniforms(prompts: Sequence[Sequence[int]], sampling: Sampling) -> torch.Tensor:
-    """Return numbers in [0, 1), float64 of shape (T, P, G).
+def streams(
+    prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
+) -> list[NDArray[np.uint64]]:
+    """Return for each prompt the states (G,) that the random numbers of its rows start from.
 
-    The same prompt given twice gets different numbers: the k-th time it is met is part of its
-    stream's name.
+    The same prompt given twice with the same sampling gets different numbers: the k-th time it is
+    met is part of its streams' name. With another sampling it is met anew, so that a request's
+    numbers are those it would have without the others.
     """
-    met: Counter[tuple[int, ...]] = Counter()
-    names_P = np.empty(len(prompts), dtype=np.uint64)
-    for index, prompt in enumerate(prompts):
+    met: Counter[tuple[Sampling, tuple[int, ...]]] = Counter()
+    found = []
+    for prompt, sampling in zip(prompts, samplings, strict=True):
         ids = tuple(prompt)
-        name = f"{sampling.seed} {met[ids]} {ids}"
-        met[ids] += 1
-        names_P[index] = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
-    samples_G = np.arange(1, sampling.group_size + 1, dtype=np.uint64)
-    positions_T = np.arange(1, sampling.max_tokens + 1, dtype=np.uint64)
-    step = np.uint64(_STEP)
-    # Two rounds: the samples of a prompt start at unrelated places of the generator's cycle.
-    rows_PG = _mixed(names_P[:, None] + samples_G * step)
-    bits_TPG = _mixed(rows_PG + positions_T[:, None, None] * step)
-    return torch.from_numpy((bits_TPG >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+        name = f"{sampling.seed} {met[sampling, ids]} {ids}".encode()
+        met[sampling, ids] += 1
+        state = np.uint64(int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()))
+        samples_G = np.arange(1, sampling.group_size + 1, dtype=np.uint64)
+        # Mixed a first time here: samples start at unrelated places of the generator's cycle.
+        found.append(_mixed(state + samples_G * np.uint64(_STEP)))
+    return found
+
+
+def uniforms(stream_B: NDArray[np.uint64], length: int) -> torch.Tensor:
+    """Return the numbers of these streams in [0, 1), float64 of shape (length, B)."""
+    positions_T1 = np.arange(1, length + 1, dtype=np.uint64)[:, None]
+    bits_TB = _mixed(stream_B + positions_T1 * np.uint64(_STEP))
+    return torch.from_numpy((bits_TB >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 
 def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -55,13 +61,42 @@ def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return state ^ (state >> np.uint64(31))
 
 
-@dataclass(frozen=True, slots=True)
 class Picker:
-    """Chooses the next token of each row: temperature, then top-k, then top-p, as `generate`."""
+    """Chooses the next token of each row: temperature, then top-k, then top-p, as `generate`.
 
-    temperature: float
-    top_p: float
-    top_k: int
+    Parameters have the shape (B, 1), or (1, 1) where all rows share them. What no row asks for is
+    not computed.
+    """
+
+    def __init__(
+        self, temperature_B1: torch.Tensor, top_p_B1: torch.Tensor, top_k_B1: torch.Tensor
+    ) -> None:
+        self.temperature_B1 = temperature_B1
+        self.top_p_B1 = top_p_B1
+        self.top_k_B1 = top_k_B1
+        self._greedy_B = temperature_B1[:, 0] == 0
+        self._all_greedy = bool(self._greedy_B.all())
+        self._some_greedy = bool(self._greedy_B.any())
+        self._divisor_B1 = temperature_B1.masked_fill(temperature_B1 == 0, 1.0)
+        self._divides = bool((self._divisor_B1 != 1).any())
+        self._largest_k = int(top_k_B1.max())
+        self._has_nucleus = bool((top_p_B1 < 1).any())
+
+    @classmethod
+    def of(cls, samplings_B: Sequence[Sampling], device: torch.device | str = "cpu") -> Picker:
+        """Return the picker for rows with these samplings."""
+        rows = [(s.temperature, s.top_p, s.top_k) for s in samplings_B]
+        if len(set(rows)) == 1:
+            rows = rows[:1]
+        columns = zip(*rows, strict=True)
+        temperature, top_p, top_k = (torch.tensor(c, device=device)[:, None] for c in columns)
+        return cls(temperature.float(), top_p.float(), top_k)
+
+    def at(self, place_A: torch.Tensor) -> Picker:
+        """Return the picker for these of the rows, in their order."""
+        if len(self.temperature_B1) == 1:
+            return self
+        return Picker(self.temperature_B1[place_A], self.top_p_B1[place_A], self.top_k_B1[place_A])
 
     def pick(
         self, logits_BV: torch.Tensor, uniform_B: torch.Tensor
@@ -72,30 +107,56 @@ class Picker:
         filters; for greedy choices, where that is a point, those of the model itself.
         """
         logits_BV = logits_BV.float()
-        if self.temperature == 0:
-            best_B = logits_BV.argmax(-1)
-            chosen_B = logits_BV.gather(1, best_B[:, None])[:, 0]
-            return best_B, chosen_B - logits_BV.logsumexp(-1)
-        if self.temperature != 1:
-            logits_BV = logits_BV / self.temperature
-        if 0 < self.top_k < logits_BV.shape[1]:
-            kth_B1 = logits_BV.topk(self.top_k, dim=-1).values[:, -1:]
-            logits_BV = logits_BV.masked_fill(logits_BV < kth_B1, -float("inf"))
+        if self._all_greedy:
+            return _best(logits_BV)
+        token_B, logp_B = self._sampled(logits_BV, uniform_B)
+        if self._some_greedy:
+            best_B, best_logp_B = _best(logits_BV)
+            token_B = torch.where(self._greedy_B, best_B, token_B)
+            logp_B = torch.where(self._greedy_B, best_logp_B, logp_B)
+        return token_B, logp_B
+
+    def _sampled(
+        self, logits_BV: torch.Tensor, uniform_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._divides:
+            logits_BV = logits_BV / self._divisor_B1
+        if self._largest_k:
+            logits_BV = self._most_probable(logits_BV)
         probs_BV = logits_BV.softmax(-1)
-        if self.top_p < 1:
+        if self._has_nucleus:
             probs_BV = self._nucleus(probs_BV)
         token_B = _drawn(probs_BV, uniform_B)
         chosen_B = probs_BV.gather(1, token_B[:, None])[:, 0]
-        if self.top_p < 1:
+        if self._has_nucleus:
             chosen_B = chosen_B / probs_BV.sum(-1)
         return token_B, chosen_B.log()
 
+    def _most_probable(self, logits_BV: torch.Tensor) -> torch.Tensor:
+        """Hide all but the `top_k` largest logits; 0 hides none."""
+        rows, vocabulary = logits_BV.shape
+        largest_BK = logits_BV.topk(min(self._largest_k, vocabulary), dim=-1).values
+        last_B1 = (self.top_k_B1.clamp(max=vocabulary) - 1).clamp(min=0).expand(rows, 1)
+        kth_B1 = largest_BK.gather(1, last_B1)
+        kth_B1 = kth_B1.masked_fill(self.top_k_B1 == 0, -float("inf"))
+        return logits_BV.masked_fill(logits_BV < kth_B1, -float("inf"))
+
     def _nucleus(self, probs_BV: torch.Tensor) -> torch.Tensor:
-        """Zero all but the fewest most probable tokens that hold `top_p` of the mass."""
+        """Zero all but the fewest most probable tokens that hold `top_p` of the mass; 1 keeps all.
+
+        Sums of float32 reach 1 before the last token, so that 1 is no border.
+        """
         sorted_BV, order_BV = probs_BV.sort(dim=-1, descending=True, stable=True)
         before_BV = sorted_BV.cumsum(-1) - sorted_BV
-        kept_BV = sorted_BV.masked_fill(before_BV >= self.top_p, 0.0)
+        border_B1 = self.top_p_B1.masked_fill(self.top_p_B1 == 1, float("inf"))
+        kept_BV = sorted_BV.masked_fill(before_BV >= border_B1, 0.0)
         return probs_BV.scatter(1, order_BV, kept_BV)
+
+
+def _best(logits_BV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    best_B = logits_BV.argmax(-1)
+    chosen_B = logits_BV.gather(1, best_B[:, None])[:, 0]
+    return best_B, chosen_B - logits_BV.logsumexp(-1)
 
 
 def _drawn(weights_BV: torch.Tensor, uniform_B: torch.Tensor) -> torch.Tensor:

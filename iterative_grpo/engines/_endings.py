@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from iterative_grpo import stops
+from iterative_grpo.engines._requests import Stopped
 from iterative_grpo.types import Completion, Finish, Prompt, Sampling
 
 # A stop string of n bytes spans at most n tokens that have text; a few more for special tokens and
@@ -53,14 +54,19 @@ def context_length(model: Any) -> int | None:
     return None if length is None else int(length)
 
 
-def check_prompts(prompts: Sequence[Prompt], max_tokens: int, context: int | None) -> None:
+def check_prompts(
+    prompts: Sequence[Prompt], samplings: Sequence[Sampling], context: int | None
+) -> None:
     """Raise `PromptTooLong` for prompts with more than `context - max_tokens` tokens."""
     if context is None:
         return
-    room = context - max_tokens
-    long = [prompt for prompt in prompts if len(prompt.token_ids) > room]
+    long = [
+        (prompt, sampling.max_tokens)
+        for prompt, sampling in zip(prompts, samplings, strict=True)
+        if len(prompt.token_ids) + sampling.max_tokens > context
+    ]
     if long:
-        first = long[0]
+        first, max_tokens = long[0]
         raise PromptTooLong(
             f"{first.problem_id}: a prompt of {len(first.token_ids)} tokens and max_tokens "
             f"{max_tokens} do not fit the model's context of {context} positions "
@@ -77,6 +83,11 @@ class Endings:
     eos: frozenset[int]
     stop: tuple[str, ...]
     _closing: dict[int, bool] = field(default_factory=dict)
+
+    @property
+    def check(self) -> Stopped | None:
+        """`stopped`, or None where there are no stop strings to look for."""
+        return self.stopped if self.stop else None
 
     def stopped(self, token_ids: Sequence[int]) -> bool:
         """Whether a stop string is complete in the text of these ids.
@@ -138,16 +149,19 @@ class Endings:
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
 
+def endings(samplings: Sequence[Sampling], tokenizer: Any, eos: Sequence[int]) -> list[Endings]:
+    """Return what ends the rows of each prompt; prompts with equal stop strings share it."""
+    made = {stop: Endings(tokenizer, frozenset(eos), stop) for stop in {s.stop for s in samplings}}
+    return [made[sampling.stop] for sampling in samplings]
+
+
 def completions(
     prompts: Sequence[Prompt],
     rows: Sequence[Sequence[Sampled]],
-    sampling: Sampling,
-    tokenizer: Any,
-    eos: Sequence[int],
+    endings: Sequence[Endings],
 ) -> list[list[Completion]]:
     """Return the records of all groups, in the order of the prompts."""
-    endings = Endings(tokenizer, frozenset(eos), sampling.stop)
     return [
-        [endings.completion(prompt, sample, row) for sample, row in enumerate(group)]
-        for prompt, group in zip(prompts, rows, strict=True)
+        [own.completion(prompt, sample, row) for sample, row in enumerate(group)]
+        for prompt, group, own in zip(prompts, rows, endings, strict=True)
     ]

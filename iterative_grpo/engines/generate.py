@@ -6,13 +6,15 @@ engines are tested against it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from iterative_grpo import timing
 from iterative_grpo.engines import _endings
 from iterative_grpo.engines._endings import Sampled
 from iterative_grpo.engines._quiet import borrowed
+from iterative_grpo.engines._requests import Stopped, per_prompt
+from iterative_grpo.protocols import Samplings
 from iterative_grpo.types import Completion, Prompt, Sampling
 
 BATCH_TOKENS = 65_536
@@ -29,27 +31,29 @@ class Engine:
         self.batch_tokens = batch_tokens
 
     @timing.generation
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
-        """Return one group of `sampling.group_size` completions for each prompt, in order.
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
+        """Return one group of `group_size` completions for each prompt, in order.
 
-        `logps` stay empty: `generate` would have to keep the scores of every step for them.
+        Prompts with equal samplings share batches. `logps` stay empty: `generate` would have to
+        keep the scores of every step for them.
 
         Raises:
+            ValueError: if several samplings are given, and not one for each prompt.
             PromptTooLong: before anything is sampled, if a prompt does not fit the context.
         """
-        _endings.check_prompts(prompts, sampling.max_tokens, _endings.context_length(self.model))
+        samplings = per_prompt(prompts, sampling)
+        _endings.check_prompts(prompts, samplings, _endings.context_length(self.model))
         eos = _endings.eos_token_ids(self.model, self.tokenizer)
+        endings = _endings.endings(samplings, self.tokenizer, eos)
         rows = sample_ids(
             self.model,
             [prompt.token_ids for prompt in prompts],
-            sampling,
+            samplings,
             eos_token_ids=eos,
-            stopped=_endings.Endings(self.tokenizer, frozenset(eos), sampling.stop).stopped
-            if sampling.stop
-            else None,
+            stopped=[own.check for own in endings],
             batch_tokens=self.batch_tokens,
         )
-        return _endings.completions(prompts, rows, sampling, self.tokenizer, eos)
+        return _endings.completions(prompts, rows, endings)
 
 
 def load(model: Any, tokenizer: Any, *, batch_tokens: int = BATCH_TOKENS) -> Engine:
@@ -66,50 +70,63 @@ def load(model: Any, tokenizer: Any, *, batch_tokens: int = BATCH_TOKENS) -> Eng
 def sample_ids(
     model: Any,
     prompts: Sequence[Sequence[int]],
-    sampling: Sampling,
+    sampling: Samplings,
     *,
     eos_token_ids: Sequence[int],
-    stopped: Callable[[Sequence[int]], bool] | None = None,
+    stopped: Sequence[Stopped | None] = (),
     batch_tokens: int = BATCH_TOKENS,
 ) -> list[list[Sampled]]:
     """Sample a group of token ids for each prompt: the layer below records and text.
 
-    The caller's random number generators are as before afterwards: inside, they start from
-    `sampling.seed`.
+    The caller's random number generators are as before afterwards: inside, they start from the
+    seed of each sampling.
 
     Args:
         model: a transformers model with `generate`.
         prompts: token ids of each prompt, at least one.
-        sampling: how to sample; its `stop` strings are not read here, see `stopped`.
+        sampling: how to sample, for all prompts or each of them; its `stop` strings are not read
+            here, see `stopped`.
         eos_token_ids: a row ends with the first of these.
-        stopped: tells from a row's new ids whether it may end, for stop strings.
+        stopped: for each prompt, tells from a row's new ids whether it may end, for stop strings;
+            none by default.
         batch_tokens: bound of rows times (prompt + completion) tokens in one call.
     """
     import torch
 
+    alike: dict[Sampling, list[int]] = {}
+    for index, own in enumerate(per_prompt(prompts, sampling)):
+        alike.setdefault(own, []).append(index)
+    checks = stopped or [None] * len(prompts)
     devices = [model.device] if model.device.type == "cuda" else []
     rows: list[list[Sampled]] = [[] for _ in prompts]
     with borrowed(model), torch.random.fork_rng(devices=devices):
-        torch.manual_seed(sampling.seed)
-        for batch in _batches(prompts, sampling, batch_tokens):
-            sampled = _call(model, [prompts[i] for i in batch], sampling, eos_token_ids, stopped)
-            for index, ids in zip(batch, sampled, strict=True):
-                rows[index].append(Sampled(_through_eos(ids, eos_token_ids)))
+        for own, members in alike.items():
+            torch.manual_seed(own.seed)
+            for batch in _batches({i: len(prompts[i]) for i in members}, own, batch_tokens):
+                sampled = _call(
+                    model,
+                    [prompts[i] for i in batch],
+                    own,
+                    eos_token_ids,
+                    [checks[i] for i in batch],
+                )
+                for index, ids in zip(batch, sampled, strict=True):
+                    rows[index].append(Sampled(_through_eos(ids, eos_token_ids)))
     return rows
 
 
 def _batches(
-    prompts: Sequence[Sequence[int]], sampling: Sampling, batch_tokens: int
+    lengths: Mapping[int, int], sampling: Sampling, batch_tokens: int
 ) -> Iterator[list[int]]:
     """Yield the prompt index of each row, cut so that a padded batch keeps to the budget."""
     batch: list[int] = []
     longest = 0
-    for index, prompt in enumerate(prompts):
+    for index, length in lengths.items():
         for _ in range(sampling.group_size):
-            grown = max(longest, len(prompt) + sampling.max_tokens)
+            grown = max(longest, length + sampling.max_tokens)
             if batch and grown * (len(batch) + 1) > batch_tokens:
                 yield batch
-                batch, grown = [], len(prompt) + sampling.max_tokens
+                batch, grown = [], length + sampling.max_tokens
             batch.append(index)
             longest = grown
     if batch:
@@ -121,7 +138,7 @@ def _call(
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     eos_token_ids: Sequence[int],
-    stopped: Callable[[Sequence[int]], bool] | None,
+    stopped: Sequence[Stopped | None],
 ) -> list[list[int]]:
     """Return the new ids of each row, up to where `stopped` ended it; padding behind EOS stays."""
     import torch
@@ -143,7 +160,7 @@ def _call(
     )
     reached = [sampling.max_tokens] * len(prompts)
     criteria = StoppingCriteriaList()
-    if stopped is not None:
+    if any(stopped):
         criteria.append(_stopping_criteria(stopped, width, reached))
     output = model.generate(
         input_ids=input_ids.to(model.device),
@@ -166,9 +183,7 @@ def _distribution(sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def _stopping_criteria(
-    stopped: Callable[[Sequence[int]], bool], width: int, reached: list[int]
-) -> Any:
+def _stopping_criteria(stopped: Sequence[Stopped | None], width: int, reached: list[int]) -> Any:
     import torch
     from transformers import StoppingCriteria
 
@@ -180,8 +195,10 @@ def _stopping_criteria(
         ) -> torch.Tensor:
             length = input_ids.shape[1] - width
             done = [
-                length >= end or stopped(ids)
-                for ids, end in zip(input_ids[:, width:].tolist(), reached, strict=True)
+                length >= end or (check is not None and check(ids))
+                for ids, end, check in zip(
+                    input_ids[:, width:].tolist(), reached, stopped, strict=True
+                )
             ]
             reached[:] = [
                 min(end, length) if over else end for end, over in zip(reached, done, strict=True)

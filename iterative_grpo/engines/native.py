@@ -8,13 +8,15 @@ attention function are ours, for the time of the call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from iterative_grpo import timing
 from iterative_grpo.engines import _endings
 from iterative_grpo.engines._endings import Sampled
-from iterative_grpo.types import Completion, Prompt, Sampling
+from iterative_grpo.engines._requests import Request, Stopped, per_prompt
+from iterative_grpo.protocols import Samplings
+from iterative_grpo.types import Completion, Prompt
 
 if TYPE_CHECKING:
     import torch
@@ -37,26 +39,30 @@ class Engine:
         self.cache_gib = cache_gib
 
     @timing.generation
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
-        """Return one group of `sampling.group_size` completions for each prompt, in order.
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
+        """Return one group of `group_size` completions for each prompt, in order.
+
+        Requests share a batch, whatever their samplings.
 
         Raises:
+            ValueError: if several samplings are given, and not one for each prompt.
             PromptTooLong: before anything is sampled, if a prompt does not fit the context.
             UnsupportedModel: if the model's attention is not plain causal attention.
         """
-        _endings.check_prompts(prompts, sampling.max_tokens, _endings.context_length(self.model))
+        samplings = per_prompt(prompts, sampling)
+        _endings.check_prompts(prompts, samplings, _endings.context_length(self.model))
         eos = _endings.eos_token_ids(self.model, self.tokenizer)
-        endings = _endings.Endings(self.tokenizer, frozenset(eos), sampling.stop)
+        endings = _endings.endings(samplings, self.tokenizer, eos)
         rows = sample_ids(
             self.model,
             [prompt.token_ids for prompt in prompts],
-            sampling,
+            samplings,
             eos_token_ids=eos,
-            stopped=endings.stopped if sampling.stop else None,
+            stopped=[own.check for own in endings],
             dtype=self.dtype,
             cache_gib=self.cache_gib,
         )
-        return _endings.completions(prompts, rows, sampling, self.tokenizer, eos)
+        return _endings.completions(prompts, rows, endings)
 
 
 def load(
@@ -76,30 +82,32 @@ def load(
 def sample_ids(
     model: Any,
     prompts: Sequence[Sequence[int]],
-    sampling: Sampling,
+    sampling: Samplings,
     *,
     eos_token_ids: Sequence[int],
-    stopped: Callable[[Sequence[int]], bool] | None = None,
+    stopped: Sequence[Stopped | None] = (),
     dtype: str | None = None,
     cache_gib: float = CACHE_GIB,
 ) -> list[list[Sampled]]:
     """Sample a group of token ids for each prompt: the layer below records and text.
 
-    No global random number generator is touched: each row has a stream of its own, made from
-    `sampling.seed`, the prompt and the sample's index.
+    No global random number generator is touched: each row has a stream of its own, made from its
+    seed, the prompt and the sample's index.
 
     Args:
         model: a transformers decoder with full causal attention.
         prompts: token ids of each prompt, at least one.
-        sampling: how to sample; its `stop` strings are not read here, see `stopped`.
+        sampling: how to sample, for all prompts or each of them; its `stop` strings are not read
+            here, see `stopped`.
         eos_token_ids: a row ends with the first of these.
-        stopped: tells from a row's new ids whether it may end, for stop strings. On a
-            GPU it is asked every few tokens, so a row may run a little further.
+        stopped: for each prompt, tells from a row's new ids whether it may end, for stop strings;
+            none by default. On a GPU it is asked every few tokens, so a row may run a little
+            further.
         dtype: precision to sample in; the model's own by default.
         cache_gib: memory for keys and values.
     """
     from iterative_grpo.engines import _decoding
-    from iterative_grpo.engines._draws import uniforms
+    from iterative_grpo.engines._draws import streams
     from iterative_grpo.engines._quiet import borrowed
 
     if not prompts:
@@ -107,12 +115,19 @@ def sample_ids(
     precision = _precision(dtype)
     _decoding.check_model(model)
     cache_tokens = int(cache_gib * 2**30 / _decoding.token_bytes(model))
-    uniform_TPG = uniforms(prompts, sampling).to(model.device)
+    samplings = per_prompt(prompts, sampling)
+    stream_PG = streams(prompts, samplings)
+    requests = [
+        Request(*request)
+        for request in zip(
+            prompts, samplings, stopped or [None] * len(prompts), stream_PG, strict=True
+        )
+    ]
     rows: list[list[Sampled]] = [[] for _ in prompts]
-    decoder = _decoding.Decoder(model, sampling, eos_token_ids, stopped)
+    decoder = _decoding.Decoder(model, eos_token_ids)
     with decoder.registered() as attention, borrowed(model, attention, precision):
-        for batch in _decoding.batches(prompts, sampling, cache_tokens):
-            groups = decoder.sample([prompts[i] for i in batch], uniform_TPG[:, batch].flatten(1))
+        for batch in _decoding.batches(requests, cache_tokens):
+            groups = decoder.sample([requests[i] for i in batch])
             for index, group in zip(batch, groups, strict=True):
                 rows[index] = group
     return rows

@@ -18,6 +18,8 @@ from typing import Any
 from iterative_grpo import timing
 from iterative_grpo.engines import _endings
 from iterative_grpo.engines._endings import Sampled
+from iterative_grpo.engines._requests import per_prompt
+from iterative_grpo.protocols import Samplings
 from iterative_grpo.types import Completion, Prompt, Sampling
 
 READS_CHECKPOINTS = True
@@ -33,28 +35,35 @@ class Engine:
         self.tokenizer = tokenizer
 
     @timing.generation
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
-        """Return one group of `sampling.group_size` completions for each prompt, in order.
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
+        """Return one group of `group_size` completions for each prompt, in order.
 
         Stop strings are cut afterwards: vLLM has no tokenizer here, so it samples on until EOS.
 
         Raises:
+            ValueError: if several samplings are given, and not one for each prompt.
             PromptTooLong: before anything is sampled, if a prompt does not fit the context.
         """
+        samplings = per_prompt(prompts, sampling)
         context = self.llm.llm_engine.model_config.max_model_len
-        _endings.check_prompts(prompts, sampling.max_tokens, context)
+        _endings.check_prompts(prompts, samplings, context)
         if not prompts:
             return []
         eos = _endings.eos_token_ids(self.checkpoint, self.tokenizer)
         outputs = self.llm.generate(
             [{"prompt_token_ids": list(prompt.token_ids)} for prompt in prompts],
-            [_parameters(sampling, eos, seed) for seed in _seeds(prompts, sampling)],
+            [
+                _parameters(own, eos, seed)
+                for own, seed in zip(samplings, _seeds(prompts, samplings), strict=True)
+            ],
             use_tqdm=False,
         )
         rows = [[_sampled(row) for row in output.outputs] for output in outputs]
-        if sampling.temperature == 0:
-            rows = [row * sampling.group_size for row in rows]
-        return _endings.completions(prompts, rows, sampling, self.tokenizer, eos)
+        rows = [
+            row * own.group_size if own.temperature == 0 else row
+            for row, own in zip(rows, samplings, strict=True)
+        ]
+        return _endings.completions(prompts, rows, _endings.endings(samplings, self.tokenizer, eos))
 
 
 def load(
@@ -117,13 +126,13 @@ def _checkpoint(folder: Path) -> Any:
     )
 
 
-def _seeds(prompts: Sequence[Prompt], sampling: Sampling) -> list[int]:
+def _seeds(prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[int]:
     """Return a seed for each prompt; vLLM counts up from it for the samples of a group."""
-    met: Counter[tuple[int, ...]] = Counter()
+    met: Counter[tuple[Sampling, tuple[int, ...]]] = Counter()
     seeds = []
-    for prompt in prompts:
-        name = f"{sampling.seed} {met[prompt.token_ids]} {prompt.token_ids}"
-        met[prompt.token_ids] += 1
+    for prompt, sampling in zip(prompts, samplings, strict=True):
+        name = f"{sampling.seed} {met[sampling, prompt.token_ids]} {prompt.token_ids}"
+        met[sampling, prompt.token_ids] += 1
         digest = hashlib.blake2b(name.encode(), digest_size=7).digest()
         seeds.append(int.from_bytes(digest))
     return seeds

@@ -14,26 +14,11 @@ import torch
 from scipy.stats import chisquare
 from transformers import PreTrainedModel
 
-from iterative_grpo import plugins, timing
+from iterative_grpo import timing
 from iterative_grpo.engines._endings import PromptTooLong
 from iterative_grpo.protocols import Engine
 from iterative_grpo.types import Completion, Finish, Prompt, Sampling
 from tests.iterative_grpo.engines import tiny
-
-LIVE_ENGINES = [
-    name for name in plugins.names("iterative_grpo.engines") if name in ("generate", "native")
-]
-
-
-@pytest.fixture(params=LIVE_ENGINES)
-def module(request: pytest.FixtureRequest) -> ModuleType:
-    """An engine's module; vLLM, which samples checkpoints only, has tests of its own."""
-    return plugins.find("iterative_grpo.engines", request.param)
-
-
-@pytest.fixture(params=tiny.FAMILIES)
-def model(request: pytest.FixtureRequest) -> PreTrainedModel:
-    return tiny.model(request.param)
 
 
 def greedy_by_hand(model: PreTrainedModel, prompt: Prompt, length: int) -> tuple[int, ...]:
@@ -90,23 +75,18 @@ def test_greedy_tokens_are_those_of_generate_beyond_eos(module: ModuleType) -> N
     assert finishes == {Finish.STOP, Finish.LENGTH}
 
 
-@pytest.mark.parametrize(
-    "sampling",
-    [
-        Sampling(4000, 2, seed=1),
-        Sampling(4000, 2, temperature=0.6, seed=2),
-        Sampling(4000, 2, temperature=1.7, top_k=5, seed=3),
-        Sampling(4000, 2, top_p=0.7, seed=4),
-        Sampling(4000, 2, top_p=0.8, top_k=6, temperature=1.2, seed=5),
-    ],
-    ids=["plain", "cold", "top-k", "top-p", "all"],
-)
-def test_two_sampled_tokens_have_the_exact_joint_distribution(
-    module: ModuleType, sampling: Sampling
+DISTRIBUTIONS = {
+    "plain": Sampling(4000, 2, seed=1),
+    "cold": Sampling(4000, 2, temperature=0.6, seed=2),
+    "top-k": Sampling(4000, 2, temperature=1.7, top_k=5, seed=3),
+    "top-p": Sampling(4000, 2, top_p=0.7, seed=4),
+    "all": Sampling(4000, 2, top_p=0.8, top_k=6, temperature=1.2, seed=5),
+}
+
+
+def assert_joint_distribution(
+    model: PreTrainedModel, prompt: Prompt, sampling: Sampling, group: Sequence[Completion]
 ) -> None:
-    model = tiny.model("llama")
-    prompt = tiny.prompts(6)[0]
-    (group,) = engine(module, model).generate([prompt], sampling)
     counts = Counter(completion.token_ids for completion in group)
 
     first = distribution(tiny.plain_logps(model, prompt, (0,))[0], sampling)
@@ -126,6 +106,16 @@ def test_two_sampled_tokens_have_the_exact_joint_distribution(
     observed, wanted = zip(*cells, strict=True)
     assert len(common) > 10
     assert chisquare(observed, wanted).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("sampling", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
+def test_two_sampled_tokens_have_the_exact_joint_distribution(
+    module: ModuleType, sampling: Sampling
+) -> None:
+    model = tiny.model("llama")
+    prompt = tiny.prompts(6)[0]
+    (group,) = engine(module, model).generate([prompt], sampling)
+    assert_joint_distribution(model, prompt, sampling, group)
 
 
 def test_samples_of_a_group_and_of_equal_prompts_are_independent(module: ModuleType) -> None:
@@ -212,10 +202,15 @@ def test_ids_alone_end_where_the_caller_says(module: ModuleType) -> None:
     def stopped(ids: Sequence[int]) -> bool:
         return len(ids) >= 3 + ids[0] % 7
 
-    groups = module.sample_ids(
-        model, prompts, Sampling(5, 8), eos_token_ids=(tiny.EOS,), stopped=stopped
+    *groups, free = module.sample_ids(
+        model,
+        prompts,
+        Sampling(5, 8),
+        eos_token_ids=(tiny.EOS,),
+        stopped=[stopped, stopped, None],
     )
-    assert [len(group) for group in groups] == [5, 5, 5]
+    assert [len(group) for group in groups] == [5, 5]
+    assert all(len(row.token_ids) == 8 or row.token_ids[-1] == tiny.EOS for row in free)
     lengths = set()
     for row in itertools.chain(*groups):
         ids = row.token_ids
@@ -245,6 +240,8 @@ def test_a_prompt_that_does_not_fit_is_refused_before_sampling(module: ModuleTyp
     loaded = engine(module, model)
     with pytest.raises(PromptTooLong, match=r"p1: a prompt of 81 tokens.*context of 96.*1 of 2"):
         loaded.generate(tiny.prompts(80, 81), Sampling(1, 16))
+    with pytest.raises(PromptTooLong, match=r"p1: a prompt of 81 tokens and max_tokens 16"):
+        loaded.generate(tiny.prompts(88, 81), [Sampling(1, 8), Sampling(1, 16)])
     assert not calls
     (completion,) = loaded.generate(tiny.prompts(80), Sampling(1, 16))[0]
     assert len(completion.token_ids) == 16

@@ -1,16 +1,27 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import kstest, pearsonr
 
-from iterative_grpo.engines._draws import Picker, uniforms
+from iterative_grpo.engines._draws import Picker, streams, uniforms
 from iterative_grpo.types import Sampling
+
+
+def numbers(prompts: list[tuple[int, ...]], sampling: Sampling) -> torch.Tensor:
+    """Return the numbers (T, P, G) of prompts that are sampled alike."""
+    rows = np.concatenate(streams(prompts, [sampling] * len(prompts)))
+    return uniforms(rows, sampling.max_tokens).unflatten(1, (-1, sampling.group_size))
+
+
+def picker(temperature: float = 1.0, top_p: float = 1.0, top_k: int = 0) -> Picker:
+    return Picker.of([Sampling(1, 1, temperature, top_p, top_k)])
 
 
 def test_numbers_are_uniform_and_unrelated_along_every_axis() -> None:
     prompts = [(i, 3) for i in range(40)]
-    u = uniforms(prompts, Sampling(20, 30, seed=5)).numpy()
+    u = numbers(prompts, Sampling(20, 30, seed=5)).numpy()
     assert u.shape == (30, 40, 20)
     assert u.min() >= 0
     assert u.max() < 1
@@ -20,24 +31,24 @@ def test_numbers_are_uniform_and_unrelated_along_every_axis() -> None:
 
 
 def test_a_number_depends_on_seed_prompt_occurrence_sample_and_position_alone() -> None:
-    small = uniforms([(1, 2), (3,), (1, 2)], Sampling(2, 4, seed=9))
-    large = uniforms([(3,), (7, 7), (1, 2), (1, 2)], Sampling(5, 6, seed=9))
+    small = numbers([(1, 2), (3,), (1, 2)], Sampling(2, 4, seed=9))
+    large = numbers([(3,), (7, 7), (1, 2), (1, 2)], Sampling(5, 6, seed=9))
     assert torch.equal(small, large[:4, [2, 0, 3], :2])
-    everything = torch.cat([small.flatten(), uniforms([(1, 2)], Sampling(2, 4, seed=8)).flatten()])
+    everything = torch.cat([small.flatten(), numbers([(1, 2)], Sampling(2, 4, seed=8)).flatten()])
     assert len(everything.unique()) == len(everything)
 
 
 @pytest.mark.parametrize(("uniform", "token"), [(0.0, 1), (0.19, 1), (0.21, 3), (1 - 2**-53, 3)])
 def test_impossible_tokens_are_never_drawn(uniform: float, token: int) -> None:
     logits = torch.tensor([[0.0, 0.2, 0.0, 0.8, 0.0]]).log()
-    picked, logp = Picker(1.0, 1.0, 0).pick(logits, torch.tensor([uniform], dtype=torch.float64))
+    picked, logp = picker().pick(logits, torch.tensor([uniform], dtype=torch.float64))
     assert int(picked) == token
     assert float(logp) == pytest.approx(float(logits[0, token]), abs=1e-6)
 
 
 def test_log_probabilities_are_those_after_temperature_and_filters() -> None:
     logits = torch.tensor([[1.0, 3.0, 2.0, 0.0]])
-    picked, logp = Picker(0.5, 1.0, 2).pick(logits, torch.tensor([0.99], dtype=torch.float64))
+    picked, logp = picker(0.5, top_k=2).pick(logits, torch.tensor([0.99], dtype=torch.float64))
     assert int(picked) == 2
     expected = torch.tensor([6.0, 4.0]).log_softmax(0)[1]
     assert float(logp) == pytest.approx(float(expected), abs=1e-6)
@@ -50,7 +61,7 @@ def test_a_large_vocabulary_is_searched_as_one_cumulative_sum(vocabulary: int) -
     logits[:, :: vocabulary // 50] = -float("inf")
     u = torch.rand(500, generator=generator, dtype=torch.float64)
     u[:2] = torch.tensor([0.0, 1 - 2**-53])
-    picked, logp = Picker(1.0, 1.0, 0).pick(logits, u)
+    picked, logp = picker().pick(logits, u)
     exact = logits.double().softmax(-1)
     above = exact.cumsum(-1).gather(1, picked[:, None])[:, 0]
     below = above - exact.gather(1, picked[:, None])[:, 0]
@@ -58,3 +69,30 @@ def test_a_large_vocabulary_is_searched_as_one_cumulative_sum(vocabulary: int) -
     assert bool((u <= above + 1e-6).all())
     torch.testing.assert_close(logp.double(), (above - below).log(), atol=1e-4, rtol=0)
     assert bool(torch.isfinite(logp).all())
+
+
+def test_rows_with_parameters_of_their_own_are_picked_as_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    samplings = [
+        Sampling(1, 1),
+        Sampling(1, 1, temperature=0),
+        Sampling(1, 1, temperature=0.5),
+        Sampling(1, 1, top_k=3),
+        Sampling(1, 1, top_k=2000),
+        Sampling(1, 1, top_p=0.6),
+        Sampling(1, 1, temperature=1.3, top_p=0.9, top_k=7),
+    ] * 40
+    logits = torch.randn(len(samplings), 1200, generator=generator) * 3
+    u = torch.rand(len(samplings), generator=generator, dtype=torch.float64)
+    kept = torch.randperm(len(samplings), generator=generator)[:100]
+    mixed = Picker.of(samplings)
+    for place, (tokens, logps) in [
+        (torch.arange(len(samplings)), mixed.pick(logits, u)),
+        (kept, mixed.at(kept).pick(logits[kept], u[kept])),
+    ]:
+        for row, token, logp in zip(place.tolist(), tokens, logps, strict=True):
+            alone, alone_logp = Picker.of([samplings[row]]).pick(
+                logits[row : row + 1], u[row : row + 1]
+            )
+            assert int(token) == int(alone)
+            assert float(logp) == pytest.approx(float(alone_logp), abs=1e-5)

@@ -109,6 +109,14 @@ def test_a_prompt_is_forwarded_once_for_its_group_and_its_prefixes() -> None:
     assert counts == [30, 20, 20, 20]
 
 
+def test_requests_with_samplings_of_their_own_share_a_batch() -> None:
+    samplings = [Sampling(5, 4, temperature=0.5), Sampling(3, 2, top_k=4, seed=9)]
+    model = tiny.model("llama")
+    with counted_tokens(model) as counts:
+        native.load(model, tiny.NoEos()).generate(tiny.prompts(10, 10), samplings)
+    assert counts == [20, 8, 5, 5]
+
+
 def test_finished_rows_are_not_carried_along() -> None:
     model = tiny.model("llama", eos=ENDING)
     prompts = tiny.prompts(*range(3, 23))

@@ -315,5 +315,5 @@ class Narrow(ChainEngine):
     context: int = 0
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
-        check_prompts(prompts, sampling.max_tokens, self.context)
+        check_prompts(prompts, [sampling] * len(prompts), self.context)
         return super().generate(prompts, sampling)

@@ -1,13 +1,13 @@
-"""Optimizer steps of several processes: metrics of the loss as TRL gathers them, and deferred.
+"""Optimizer steps of several processes: metrics as TRL gathers them, and deferred.
 
-    python benchmarks/collectives.py --data ../shared/data --processes 2 --repeats 5
+    python benchmarks/collectives.py --data ../shared/data --processes 2 --pairs 20
 
-Both ways train the same policy on the same outputs in turns, in the same processes (gloo on CPUs,
-one thread each): GSM8K's questions, its worked solutions (of other questions) as outputs that cost
-nothing to sample, and a random policy under a tokenizer trained on them. One micro-batch is one
-group. A turn is a training of some steps, each with a generation; its time is the median step's,
-the first one left out. Collectives are counted where they are asked for in Python: those of
-gradients are the same both ways and are not among them.
+One training whose steps change their way in turns (TRL's, deferred, deferred, TRL's, ...): both
+steps of a pair follow each other and work on the same outputs. On CPUs with gloo, one thread a
+process. GSM8K's questions, its worked solutions (of other questions) as outputs that cost nothing
+to sample, a random policy under a tokenizer trained on them; each step has a generation, each
+micro-batch is one group. Collectives are counted where Python asks for them: those of gradients are
+the same both ways and not among them.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 from update_rollouts import SHAPES, make, read
 
-WAYS = {"TRL's": False, "deferred": True}
+WARM_UP = 1
+"""Pairs of steps that are left out."""
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         policy = Path(folder) / "policy"
         options.prompts, options.device = 1, "cpu"
-        make(options, 1, policy)
+        make(options, 2, policy)
         command = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
         command += ["--num_processes", str(options.processes), "--main_process_port", "0"]
         command += ["--multi_gpu", "--mixed_precision", "no", "--dynamo_backend", "no"]
@@ -58,49 +59,33 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--group", type=int, default=8, help="G, and the rows of a micro-batch")
     parser.add_argument("--accumulate", type=int, default=8, help="micro-batches of a process")
-    parser.add_argument("--steps", type=int, default=6, help="optimizer steps of a turn")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--longest", type=int, default=512, help="tokens that answers are cut to")
+    parser.add_argument("--pairs", type=int, default=20, help="of optimizer steps")
     parser.add_argument("--policy", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Train in turns and print medians."""
+    """Train, and print medians."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     import torch
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PrinterCallback
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(options.policy)
-    rows = read(options.data)
-    answers = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for _, text in rows[:512]]
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    asked: dict[str, float] = {}
-    for repeat in range(-1, options.repeats):
-        for way, defer in WAYS.items():
-            trainer = prepare(options, tokenizer, rows, answers)
-            trainer.defer_metrics = defer
-            with Counting() as counting:
-                found = turn(trainer)
-            asked[way] = counting.number / options.steps
-            if repeat >= 0:
-                seconds[way].append(found)
+    trainer = prepare(options, AutoTokenizer.from_pretrained(options.policy))
+    trainer.remove_callback(PrinterCallback)
+    steps = in_turns(trainer)
     if torch.distributed.get_rank() == 0:
-        print(table(options, seconds, asked))
+        print(table(options, steps[2 * WARM_UP :]))
     # A process that leaves while its group's threads run may be aborted.
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
-def prepare(
-    options: argparse.Namespace,
-    tokenizer: Any,
-    rows: Sequence[tuple[str, str]],
-    answers: list[list[int]],
-) -> Any:
-    """Return a trainer of the policy as it was saved."""
+def prepare(options: argparse.Namespace, tokenizer: Any) -> Any:
+    """Return a trainer whose steps work on the same questions two by two."""
     from transformers import AutoModelForCausalLM
     from trl import GRPOConfig
 
@@ -109,9 +94,17 @@ def prepare(
     from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
     from iterative_grpo.types import Problem, Prompt
 
-    count = options.processes * options.accumulate * options.steps
+    rows = read(options.data)
+    answers = [
+        [*tokenizer(answer)["input_ids"][: options.longest - 1], tokenizer.eos_token_id]
+        for _, answer in rows[:512]
+    ]
+    pairs, questions = options.pairs + WARM_UP, options.processes * options.accumulate
     problems = [
-        Problem(f"gsm8k/{i}", question, "", "gsm8k") for i, (question, _) in enumerate(rows[:count])
+        Problem(f"gsm8k/{i}", rows[i][0], "", "gsm8k")
+        for pair in range(pairs)
+        for _ in range(2)
+        for i in range(pair * questions, (pair + 1) * questions)
     ]
     return IterativeGRPOTrainer(
         AutoModelForCausalLM.from_pretrained(options.policy),
@@ -121,7 +114,7 @@ def prepare(
             gradient_accumulation_steps=options.accumulate,
             num_generations=options.group,
             max_completion_length=512,
-            max_steps=options.steps,
+            max_steps=2 * pairs,
             beta=0.04,
             loss_type="grpo",
             use_bias_correction_kl=False,
@@ -132,6 +125,7 @@ def prepare(
             report_to="none",
             save_strategy="no",
             disable_tqdm=True,
+            ddp_find_unused_parameters=False,
             log_level="error",
         ),
         task=Task(
@@ -147,16 +141,20 @@ def prepare(
 
 
 class Given:
-    """Answers with worked solutions, others for each seed."""
+    """Answers with worked solutions, the same ones in two calls that follow each other."""
 
     def __init__(self, answers: list[list[int]]) -> None:
         self.answers = answers
+        self.calls = 0
 
     def generate(self, prompts: Sequence[Any], sampling: Any) -> list[list[Any]]:
         """Return `sampling.group_size` answers to each prompt."""
+        import torch
+
         from iterative_grpo.types import Completion, Finish
 
-        drawn = random.Random(sampling.seed)
+        drawn = random.Random(f"{torch.distributed.get_rank()}/{self.calls // 2}")
+        self.calls += 1
         return [
             [
                 Completion(prompt.problem_id, sample, "", tuple(ids), Finish.STOP)
@@ -176,69 +174,68 @@ class Random:
         return [StepRewards((len(c.text),), (random.Random(c.text).random(),)) for c in completions]
 
 
-class Counting:
-    """Counts the collectives that are asked for inside, in Python."""
+@dataclass(slots=True)
+class Step:
+    """An optimizer step: how metrics went, its seconds, and collectives that Python asked for."""
 
-    NAMES = ("all_reduce", "all_gather", "all_gather_into_tensor", "all_gather_object")
+    deferred: bool
+    seconds: float = 0.0
+    collectives: int = 0
 
-    def __enter__(self) -> Counting:
-        import torch
 
-        self.number = 0
-        self.before = {name: getattr(torch.distributed, name) for name in self.NAMES}
-        for name, function in self.before.items():
-            setattr(torch.distributed, name, self.counted(function))
-        return self
+def in_turns(trainer: Any) -> list[Step]:
+    """Train, and return the steps."""
+    import torch
+    from transformers import TrainerCallback
 
-    def __exit__(self, *_: object) -> None:
-        import torch
+    steps: list[Step] = []
+    began = [time.perf_counter()]
 
-        for name, function in self.before.items():
-            setattr(torch.distributed, name, function)
+    def end() -> None:
+        if steps:
+            steps[-1].seconds = time.perf_counter() - began[-1]
 
-    def counted(self, function: Any) -> Any:
-        """Return the function, counted."""
+    class Turns(TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            end()
+            trainer.defer_metrics = len(steps) % 4 in (1, 2)
+            steps.append(Step(trainer.defer_metrics))
+            began.append(time.perf_counter())
 
+        def on_train_end(self, *_: Any, **__: Any) -> None:
+            end()
+
+    def counted(function: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
-            self.number += 1
+            if steps:
+                steps[-1].collectives += 1
             return function(*args, **kwargs)
 
         return call
 
-
-def turn(trainer: Any) -> float:
-    """Train, and return the seconds of the median step."""
-    from transformers import PrinterCallback, TrainerCallback
-
-    starts: list[float] = []
-
-    class Starts(TrainerCallback):
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            starts.append(time.perf_counter())
-
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Starts())
+    for name in ("all_reduce", "all_gather", "all_gather_object"):
+        setattr(torch.distributed, name, counted(getattr(torch.distributed, name)))
+    trainer.add_callback(Turns())
     trainer.train()
-    # The first step is left out, the last has no next one to end it.
-    return median(after - before for before, after in pairwise(starts[1:]))
+    return steps
 
 
-def table(
-    options: argparse.Namespace, seconds: dict[str, list[float]], asked: dict[str, float]
-) -> str:
+def table(options: argparse.Namespace, steps: Sequence[Step]) -> str:
     """Return the Markdown table."""
     lines = [
-        "| shape | processes | micro-batches | metrics | seconds a step | collectives a step "
-        "| speed-up |",
+        "| shape | tokens of an output | micro-batches | metrics | seconds a step "
+        "| collectives a step | speed-up |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    stock = seconds["TRL's"]
-    for way, found in seconds.items():
-        ratios = [a / b for a, b in zip(stock, found, strict=True)]
+    ways = [[step for step in steps if step.deferred is deferred] for deferred in (False, True)]
+    ratios = [stock.seconds / ours.seconds for stock, ours in zip(*ways, strict=True)]
+    low, middle, high = quantiles(ratios, n=4)
+    gains = ("1.00x", f"{middle:.2f}x (quartiles {low:.2f} to {high:.2f})")
+    for name, found, gain in zip(("TRL's", "deferred"), ways, gains, strict=True):
         lines.append(
-            f"| {options.shape} | {options.processes} | {options.accumulate} | {way} "
-            f"| {median(found):.3f} ({min(found):.3f} to {max(found):.3f}) | {asked[way]:.0f} "
-            f"| {median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f}) |"
+            f"| {options.shape} | up to {options.longest} | {options.accumulate} | {name} "
+            f"| {median(step.seconds for step in found):.3f} "
+            f"| {median(step.collectives for step in found):.0f} | {gain} |"
         )
     return "\n".join(lines)
 

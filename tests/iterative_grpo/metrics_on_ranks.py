@@ -35,6 +35,8 @@ CASES: dict[str, dict[str, Any]] = {
     "entropy bonus": {"loss_type": "dapo", "entropy_coef": 0.01},
     # A table has a row for every output of every process.
     "table": {"log_completions": True, "num_completions_to_print": 0},
+    # Deferred, it goes on behind the first step.
+    "resumed": {"num_iterations": 1, "save_strategy": "steps", "save_steps": 1},
     # The loss itself needs the other processes.
     "entropy quantile": {"top_entropy_quantile": 0.5},
     "adaptive entropy": {"entropy_coef": 0.01, "use_adaptive_entropy": True},
@@ -68,6 +70,19 @@ def asker(frame: FrameType | None) -> str:
 
 
 def run(policy: str, output: Path, defer: bool, more: dict[str, Any]) -> dict[str, Any]:
+    trainer = prepare(policy, output, defer, more)
+    counts.clear()
+    trainer.train()
+    found = dict(counts)
+    if not more:
+        trainer.evaluate(trainer.train_dataset)
+    if defer and "save_steps" in more:
+        trainer = prepare(policy, output, defer, more)
+        trainer.train(resume_from_checkpoint=str(output / "out" / "checkpoint-1"))
+    return {"logs": trainer.state.log_history, "collectives": found}
+
+
+def prepare(policy: str, output: Path, defer: bool, more: dict[str, Any]) -> IterativeGRPOTrainer:
     tokenizer = AutoTokenizer.from_pretrained(policy)
     problems = [Problem(f"toy/{i}", f"{i}+{i}=", str(2 * i), "toy") for i in range(8)]
     prompts = [Prompt(p.id, tuple(tokenizer(p.question)["input_ids"])) for p in problems]
@@ -91,12 +106,7 @@ def run(policy: str, output: Path, defer: bool, more: dict[str, Any]) -> dict[st
     trainer.defer_metrics = defer
     # Other outputs on each process, of other lengths.
     trainer._sampler = GivenEngine(tokenizer, first=3 * trainer.accelerator.process_index)
-    counts.clear()
-    trainer.train()
-    found = dict(counts)
-    if not more:
-        trainer.evaluate(trainer.train_dataset)
-    return {"logs": trainer.state.log_history, "collectives": found}
+    return trainer
 
 
 def main(policy: str, output: Path) -> None:

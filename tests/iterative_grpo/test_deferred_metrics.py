@@ -135,14 +135,15 @@ def test_two_processes_log_the_same_from_fewer_collectives(
         for rank in range(2)
     )
     for case in CASES:
-        theirs, ours = first[f"{case}: TRL"]["logs"], first[f"{case}: deferred"]["logs"]
-        assert len(theirs) == len(ours)
+        theirs, ours = (
+            [row for row in first[f"{case}: {way}"]["logs"] if "kl" in row or "eval_kl" in row]
+            for way in ("TRL", "deferred")
+        )
         for their_row, our_row in zip(theirs, ours, strict=True):
             assert steady(our_row) == pytest.approx(steady(their_row), rel=1e-6), case
         # What callbacks read off the log, such as the KL, is the same on every process.
-        elsewhere = second[f"{case}: deferred"]["logs"]
-        for row, other in zip(ours, elsewhere, strict=True):
-            assert row.get("kl") == other.get("kl")
+        elsewhere = [row["kl"] for row in second[f"{case}: deferred"]["logs"] if "kl" in row]
+        assert elsewhere == [row["kl"] for row in ours if "kl" in row]
     logged = [row for row in first["grpo: deferred"]["logs"] if "kl" in row]
     assert len(logged) == STEPS
     assert logged[-1]["clip_ratio/low_mean"] > 0

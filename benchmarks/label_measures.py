@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.label_report import NAMES, Figures, table
 from iterative_grpo import plugins
 from iterative_grpo.engines import _prefixes
-from iterative_grpo.protocols import Engine, Splitter
+from iterative_grpo.protocols import Engine, Samplings, Splitter
 from iterative_grpo.types import Completion, Problem, Prompt, Sampling, StepRewards
 from reward_models.labels import exact, first_error, monte_carlo
 from reward_models.protocols import Continuing, Labeler
@@ -93,7 +93,7 @@ class Counted:
         self.engine = engine
         self.asked = self.read = 0
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
         """Pass on, and count."""
         ids = [prompt.token_ids for prompt in prompts]
         self.asked += sum(map(len, ids))

@@ -46,8 +46,8 @@ class Engine(Protocol):
     def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
         """Return one group of `group_size` completions for each prompt, in order.
 
-        With a sampling for each prompt, a group is what a call with its own sampling alone gives,
-        up to rounding: the other requests do not change it.
+        A prompt is sampled by its own sampling as it would be alone: the other requests change
+        nothing but the random numbers of an engine that draws them for a whole batch.
 
         Raises:
             ValueError: if several samplings are given, and not one for each prompt.

@@ -22,18 +22,11 @@ def sample_rows(
             runs[-1] = (ids, runs[-1][1] + 1)
         else:
             runs.append((ids, 1))
-    sampled: list[list[int]] = [[] for _ in prompt_ids]
-    starts = [0]
-    for _, size in runs:
-        starts.append(starts[-1] + size)
-    # One call for each size of run: groups that process borders cut have sizes of their own.
-    for size in sorted({size for _, size in runs}):
-        chosen = [index for index, (_, n) in enumerate(runs) if n == size]
-        groups = engine.generate(
-            [Prompt(f"{starts[index]}", tuple(runs[index][0])) for index in chosen],
-            replace(sampling, group_size=size),
-        )
-        for index, group in zip(chosen, groups, strict=True):
-            for offset, completion in enumerate(group):
-                sampled[starts[index] + offset] = list(completion.token_ids)
-    return sampled
+    prompts, samplings = [], []
+    row = 0
+    for ids, size in runs:
+        prompts.append(Prompt(f"{row}", tuple(ids)))
+        samplings.append(replace(sampling, group_size=size))
+        row += size
+    groups = engine.generate(prompts, samplings)
+    return [list(completion.token_ids) for group in groups for completion in group]

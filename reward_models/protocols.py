@@ -64,14 +64,12 @@ class Continuing:
 
     `prompts` holds the rendered question of each problem id. `sampling.group_size` is the number of
     continuations of a prefix; `sampling.max_tokens` limits the whole completion, prefix included.
-    `context` is how many positions the policy has, None for no limit.
     """
 
     engine: Engine
     prompts: Mapping[str, Prompt]
     sampling: Sampling
     tokenizer: Decoder
-    context: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ engines are tested against it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from iterative_grpo import timing
@@ -34,8 +35,8 @@ class Engine:
     def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
         """Return one group of `group_size` completions for each prompt, in order.
 
-        Prompts with equal samplings share batches. `logps` stay empty: `generate` would have to
-        keep the scores of every step for them.
+        Prompts of one distribution and seed share batches, and with them the random numbers.
+        `logps` stay empty: `generate` would have to keep the scores of every step for them.
 
         Raises:
             ValueError: if several samplings are given, and not one for each prompt.
@@ -78,8 +79,8 @@ def sample_ids(
 ) -> list[list[Sampled]]:
     """Sample a group of token ids for each prompt: the layer below records and text.
 
-    The caller's random number generators are as before afterwards: inside, they start from the
-    seed of each sampling.
+    The caller's random number generators are as before afterwards: inside, they start from each
+    seed anew.
 
     Args:
         model: a transformers model with `generate`.
@@ -93,20 +94,24 @@ def sample_ids(
     """
     import torch
 
+    samplings = per_prompt(prompts, sampling)
     alike: dict[Sampling, list[int]] = {}
-    for index, own in enumerate(per_prompt(prompts, sampling)):
-        alike.setdefault(own, []).append(index)
+    for index, own in enumerate(samplings):
+        # Group sizes, limits and stop strings may differ within a call of `generate`.
+        alike.setdefault(replace(own, group_size=1, max_tokens=1, stop=()), []).append(index)
     checks = stopped or [None] * len(prompts)
     devices = [model.device] if model.device.type == "cuda" else []
     rows: list[list[Sampled]] = [[] for _ in prompts]
+    context = _endings.context_length(model)
     with borrowed(model), torch.random.fork_rng(devices=devices):
-        for own, members in alike.items():
-            torch.manual_seed(own.seed)
-            for batch in _batches({i: len(prompts[i]) for i in members}, own, batch_tokens):
+        for drawn, members in alike.items():
+            torch.manual_seed(drawn.seed)
+            sizes = {i: (len(prompts[i]), samplings[i]) for i in members}
+            for batch in _batches(sizes, batch_tokens, context):
                 sampled = _call(
                     model,
                     [prompts[i] for i in batch],
-                    own,
+                    [samplings[i] for i in batch],
                     eos_token_ids,
                     [checks[i] for i in batch],
                 )
@@ -116,19 +121,25 @@ def sample_ids(
 
 
 def _batches(
-    lengths: Mapping[int, int], sampling: Sampling, batch_tokens: int
+    sizes: Mapping[int, tuple[int, Sampling]], batch_tokens: int, context: int | None
 ) -> Iterator[list[int]]:
-    """Yield the prompt index of each row, cut so that a padded batch keeps to the budget."""
+    """Yield the prompt index of each row, cut so that a padded batch keeps to the budget.
+
+    All rows of a batch are carried to its largest limit, so that similar limits go together, and
+    the longest prompt must have room for it in the context.
+    """
     batch: list[int] = []
-    longest = 0
-    for index, length in lengths.items():
+    longest = limit = 0
+    for index, (length, sampling) in sorted(sizes.items(), key=lambda x: x[1][1].max_tokens):
         for _ in range(sampling.group_size):
-            grown = max(longest, length + sampling.max_tokens)
-            if batch and grown * (len(batch) + 1) > batch_tokens:
+            longest, limit = max(longest, length), sampling.max_tokens
+            grown = longest + limit
+            if batch and (
+                grown * (len(batch) + 1) > batch_tokens or (context is not None and grown > context)
+            ):
                 yield batch
-                batch, grown = [], length + sampling.max_tokens
+                batch, longest = [], length
             batch.append(index)
-            longest = grown
     if batch:
         yield batch
 
@@ -136,11 +147,14 @@ def _batches(
 def _call(
     model: Any,
     prompts: Sequence[Sequence[int]],
-    sampling: Sampling,
+    samplings: Sequence[Sampling],
     eos_token_ids: Sequence[int],
     stopped: Sequence[Stopped | None],
 ) -> list[list[int]]:
-    """Return the new ids of each row, up to where `stopped` ended it; padding behind EOS stays."""
+    """Return the new ids of rows with one distribution; padding behind EOS stays.
+
+    They reach to the row's limit, or to where `stopped` ended it.
+    """
     import torch
     from transformers import GenerationConfig, StoppingCriteriaList
 
@@ -149,18 +163,18 @@ def _call(
     width = max(map(len, prompts))
     input_ids = torch.tensor([[pad] * (width - len(ids)) + list(ids) for ids in prompts])
     mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts])
+    reached = [sampling.max_tokens for sampling in samplings]
     settings = GenerationConfig.from_dict(
         {
-            "max_new_tokens": sampling.max_tokens,
+            "max_new_tokens": max(reached),
             "eos_token_id": list(eos_token_ids) or None,
             "pad_token_id": pad,
             "use_cache": True,
-            **_distribution(sampling),
+            **_distribution(samplings[0]),
         }
     )
-    reached = [sampling.max_tokens] * len(prompts)
     criteria = StoppingCriteriaList()
-    if any(stopped):
+    if any(stopped) or len(set(reached)) > 1:
         criteria.append(_stopping_criteria(stopped, width, reached))
     output = model.generate(
         input_ids=input_ids.to(model.device),
@@ -187,8 +201,11 @@ def _stopping_criteria(stopped: Sequence[Stopped | None], width: int, reached: l
     import torch
     from transformers import StoppingCriteria
 
-    class StopStrings(StoppingCriteria):
-        """Ends the rows whose new ids say so and notes where; here, since transformers is heavy."""
+    class OwnEnds(StoppingCriteria):
+        """Ends rows at their limit or where their new ids say so, and notes where.
+
+        Here, since transformers is heavy.
+        """
 
         def __call__(
             self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
@@ -205,7 +222,7 @@ def _stopping_criteria(stopped: Sequence[Stopped | None], width: int, reached: l
             ]
             return torch.tensor(done, device=input_ids.device)
 
-    return StopStrings()
+    return OwnEnds()
 
 
 def _through_eos(ids: Sequence[int], eos_token_ids: Sequence[int]) -> tuple[int, ...]:

@@ -61,7 +61,8 @@ def _run(
     greedy = Sampling(
         group_size=1, max_tokens=rendered.max_tokens, temperature=0.0, stop=rendered.stop
     )
-    groups = engine.generate(prompts, greedy)
+    # One call for both: an engine reads each question once and fills its batches.
+    asked, samplings = list(prompts), [greedy] * len(prompts)
     if samples.count:
         drawn = Sampling(
             group_size=samples.count,
@@ -72,8 +73,10 @@ def _run(
             # Engines whose draws start at the seed shall not repeat them from run to run.
             seed=samples.seed + 7_919 * run.start,
         )
-        more = engine.generate(prompts, drawn)
-        groups = [[*first, *rest] for first, rest in zip(groups, more, strict=True)]
+        asked += prompts
+        samplings += [drawn] * len(prompts)
+    made = engine.generate(asked, samplings)
+    groups = [list(itertools.chain(*made[i :: len(prompts)])) for i in range(len(prompts))]
     generated = time.perf_counter()
     rows = judged(rendered.task.verifier, problems, groups)
     verified = time.perf_counter()

@@ -142,7 +142,6 @@ def tools(job: Job, problems: list[Any]) -> Tools:
                 seed=job.seed,
             ),
             tokenizer=tokenizer,
-            context=policies.context_of(model),
         )
         completer = read_manifest(job.inputs["policy"])["fingerprint"]
     return Tools(

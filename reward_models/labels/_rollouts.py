@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import bisect
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from iterative_grpo import stops
 from iterative_grpo.steps import TokenSteps
-from iterative_grpo.types import Completion, Prompt, Sampling
+from iterative_grpo.types import Completion, Prompt
 from reward_models.protocols import Continuing, Judge
 from reward_models.types import LabelCost
 
@@ -72,68 +72,56 @@ class Rollouts:
             success = correct and not completion.truncated
             self._add(completion.problem_id, completion.token_ids, success)
 
-    def sample(self, prefixes: Sequence[Prefix], number: int) -> None:
-        """Continue each prefix `number` times with the policy, judge and count."""
-        if not prefixes:
-            return
-        continuing = self._continuing
-        whole = continuing.sampling.max_tokens
-        left = [whole - len(token_ids) for _, token_ids in prefixes]
-        prompts = [
-            Prompt(problem_id, continuing.prompts[problem_id].token_ids + token_ids)
-            for problem_id, token_ids in prefixes
-        ]
-        # An engine's streams depend on seed and prompt: each round needs a seed of its own.
-        self._rounds += 1
-        sampling = replace(
-            continuing.sampling,
-            group_size=number,
-            seed=continuing.sampling.seed + 7919 * self._rounds,
-        )
-        groups = self._generate(prompts, sampling, left)
+    def sample(self, needs: Mapping[Prefix, int]) -> None:
+        """Continue each prefix as often as it needs, in one call of the engine; judge and count.
+
+        A continuation gets the tokens that its prefix leaves of a completion's limit.
+        """
+        whole = self._continuing.sampling.max_tokens
+        for prefix, number in needs.items():
+            if len(prefix[1]) >= whole:
+                # Nothing can follow, not even EOS: all have failed without being sampled.
+                self._counts[prefix][1] += number
+        needs = {prefix: number for prefix, number in needs.items() if len(prefix[1]) < whole}
         made = [
-            (prefix, completion, rest)
-            for prefix, rest, group in zip(prefixes, left, groups, strict=True)
+            (prefix, completion)
+            for prefix, group in zip(needs, self._generate(needs), strict=True)
             for completion in group
         ]
-        # Who needs more tokens than the policy would have had left has failed.
-        ended = [not c.truncated and len(c.token_ids) <= rest for _, c, rest in made]
         asked = [
             (self._text(token_ids + completion.token_ids), self._answers[problem_id])
-            for ((problem_id, token_ids), completion, _), good in zip(made, ended, strict=True)
-            if good
+            for (problem_id, token_ids), completion in made
+            if not completion.truncated
         ]
         verdicts = iter(self._judge(asked))
-        for (prefix, completion, _), good in zip(made, ended, strict=True):
-            success = good and next(verdicts).correct
+        for prefix, completion in made:
+            success = not completion.truncated and next(verdicts).correct
             if self._share:
                 self._add(prefix[0], prefix[1] + completion.token_ids, success, made_for=prefix)
             else:
                 self._counts[prefix][0] += success
                 self._counts[prefix][1] += 1
-        tokens = sum(len(completion.token_ids) for _, completion, _ in made)
+        tokens = sum(len(completion.token_ids) for _, completion in made)
         self.cost += LabelCost(rollouts=len(made), tokens=tokens)
 
-    def _generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling, left: Sequence[int]
-    ) -> list[list[Completion]]:
-        """Return a group for each prompt: in one call, unless a long prompt leaves no room for it.
-
-        A prompt always has room for the tokens that its own prefix leaves.
-        """
-        engine, context = self._continuing.engine, self._continuing.context
-        most = max(1, *left)
-        if context is None or max(len(p.token_ids) for p in prompts) + most <= context:
-            return engine.generate(prompts, replace(sampling, max_tokens=most))
-        groups: list[list[Completion]] = [[] for _ in prompts]
-        for size in sorted(set(left)):
-            chosen = [place for place, tokens in enumerate(left) if tokens == size]
-            made = engine.generate(
-                [prompts[place] for place in chosen], replace(sampling, max_tokens=max(1, size))
+    def _generate(self, needs: Mapping[Prefix, int]) -> list[list[Completion]]:
+        # An engine's streams depend on seed and prompt: each round needs a seed of its own.
+        self._rounds += 1
+        continuing = self._continuing
+        whole = continuing.sampling
+        prompts, samplings = [], []
+        for (problem_id, token_ids), number in needs.items():
+            ids = continuing.prompts[problem_id].token_ids + token_ids
+            prompts.append(Prompt(problem_id, ids))
+            samplings.append(
+                replace(
+                    whole,
+                    group_size=number,
+                    max_tokens=whole.max_tokens - len(token_ids),
+                    seed=whole.seed + 7919 * self._rounds,
+                )
             )
-            for place, group in zip(chosen, made, strict=True):
-                groups[place] = group
-        return groups
+        return continuing.engine.generate(prompts, samplings)
 
     def _add(
         self,

@@ -112,12 +112,12 @@ class Labeler:
                         break
             if not unsettled:
                 return
-            by_need: dict[int, list[Prefix]] = {}
-            for prefix in unsettled:
-                need = min(self.at_once, limit - rollouts.count(prefix)[1])
-                by_need.setdefault(need, []).append(prefix)
-            for need, group in sorted(by_need.items()):
-                rollouts.sample(group, need)
+            rollouts.sample(
+                {
+                    prefix: min(self.at_once, limit - rollouts.count(prefix)[1])
+                    for prefix in unsettled
+                }
+            )
 
 
 def build(tools: Tools) -> Labeler:

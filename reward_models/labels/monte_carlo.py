@@ -99,14 +99,12 @@ class Labeler:
             if not waiting:
                 return
             undecided = set(waiting)
-            by_need: dict[int, list[Prefix]] = {}
+            needs: dict[Prefix, int] = {}
             for prefix in waiting:
                 if undecided.isdisjoint(before.get(prefix, ())):
                     left = limit - rollouts.count(prefix)[1]
-                    need = left if self.confidence == 1 else min(self.at_once, left)
-                    by_need.setdefault(need, []).append(prefix)
-            for need, group in sorted(by_need.items()):
-                rollouts.sample(group, need)
+                    needs[prefix] = left if self.confidence == 1 else min(self.at_once, left)
+            rollouts.sample(needs)
 
     def _done(self, count: tuple[int, int], limit: int) -> bool:
         return count[1] >= limit or decided(*count, self.confidence)

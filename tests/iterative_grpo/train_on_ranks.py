@@ -13,11 +13,13 @@ from pathlib import Path
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from iterative_grpo.advantages.sum import Rule
+from iterative_grpo.engines._requests import per_prompt
 from iterative_grpo.normalize import Normalizer
+from iterative_grpo.protocols import Samplings
 from iterative_grpo.rollouts import Rollout
 from iterative_grpo.splitters.lines import Splitter
 from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
-from iterative_grpo.types import Completion, Finish, Problem, Prompt, Sampling
+from iterative_grpo.types import Completion, Finish, Problem, Prompt
 from tests.iterative_grpo.test_trainer import DigitSource, G, arguments
 
 OUTPUTS = ["1\n22\n3ab", "ab\ncd", "7", "a1\nb\n9\n99", "00\na", "cd\n5\nef", "", "8\n8\n8", "h\n1"]
@@ -30,15 +32,15 @@ class GivenEngine:
         self.tokenizer = tokenizer
         self.next = first
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
         groups = []
-        for prompt in sorted(prompts, key=lambda p: int(p.problem_id)):
+        for prompt, own in zip(prompts, per_prompt(prompts, sampling), strict=True):
             group = []
-            for sample in range(sampling.group_size):
+            for sample in range(own.group_size):
                 row = self.next + int(prompt.problem_id) + sample
                 text = OUTPUTS[row % len(OUTPUTS)]
                 whole = (*self.tokenizer(text)["input_ids"], self.tokenizer.eos_token_id)
-                ids = whole[: sampling.max_tokens]
+                ids = whole[: own.max_tokens]
                 finish = Finish.STOP if ids == whole else Finish.LENGTH
                 group.append(Completion(prompt.problem_id, sample, text, ids, finish))
             groups.append(group)

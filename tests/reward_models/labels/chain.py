@@ -6,6 +6,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from iterative_grpo.engines._requests import per_prompt
+from iterative_grpo.protocols import Samplings
 from iterative_grpo.types import Completion, Finish, Problem, Prompt, Sampling
 from tests.reward_models.making import words
 from verifiers.verdict import Outcome, Verdict
@@ -37,24 +39,28 @@ def completion(text: str, *, sample: int = 0, finish: Finish = Finish.STOP) -> C
 class ChainEngine:
     """Continues "Ann has 1." by lines: first "1" with chance `first`, then "1" with `second`.
 
-    `asked` keeps the prompts, so that tests can count what was generated.
+    `calls` keeps the samplings of each call and `asked` the prompts, so that tests can count what
+    was generated.
     """
 
     first: float
     second: float
     tokens_extra: int = 0
     asked: list[tuple[tuple[int, ...], int]] = field(default_factory=list)
+    calls: list[list[Sampling]] = field(default_factory=list)
     tokens: int = 0
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
-        generator = random.Random(sampling.seed)
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
+        samplings = per_prompt(prompts, sampling)
+        self.calls.append(samplings)
+        generators = {own.seed: random.Random(own.seed) for own in samplings}
         question = len(ids(PROBLEM.question))
         groups = []
-        for prompt in prompts:
-            self.asked.append((prompt.token_ids, sampling.group_size))
+        for prompt, own in zip(prompts, samplings, strict=True):
+            self.asked.append((prompt.token_ids, own.group_size))
             done = len(prompt.token_ids) - question
             groups.append(
-                [self._sample(done, i, generator, sampling) for i in range(sampling.group_size)]
+                [self._sample(done, i, generators[own.seed], own) for i in range(own.group_size)]
             )
         return groups
 

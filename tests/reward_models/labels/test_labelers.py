@@ -10,9 +10,11 @@ from scipy.stats import beta
 
 from iterative_grpo import plugins
 from iterative_grpo.engines._endings import check_prompts
-from iterative_grpo.protocols import Engine
+from iterative_grpo.engines._requests import per_prompt
+from iterative_grpo.protocols import Engine, Samplings
 from iterative_grpo.types import Completion, Finish, Problem, Prompt, Sampling
 from reward_models.labels import exact, first_error, monte_carlo, verdict
+from reward_models.labels._rollouts import Rollouts
 from reward_models.protocols import Continuing, Tools
 from tests.reward_models.labels.chain import PROBLEM, TOKENIZER, ChainEngine, completion, ids, judge
 
@@ -140,6 +142,16 @@ def test_a_continuation_beyond_the_limit_has_failed() -> None:
     assert row.labels[0] == 0.0
 
 
+def test_a_prefix_that_fills_the_limit_has_failed_without_being_sampled() -> None:
+    engine = ChainEngine(first=1, second=1)
+    full = ("p0", ids("1\n1"))
+    rollouts = Rollouts([full], {"p0": "11"}, judge, continuing(engine, max_tokens=3))
+    rollouts.sample({full: 5})
+    assert rollouts.count(full) == (0, 5)
+    assert rollouts.cost.rollouts == 0
+    assert not any(engine.calls)
+
+
 def test_one_end_needs_no_continuation() -> None:
     engine = ChainEngine(first=0.5, second=0.5)
     labeler = monte_carlo.build(Tools(judge, 1, continuing=continuing(engine)))
@@ -181,6 +193,19 @@ def test_completions_and_shorter_prefixes_rollouts_are_trials_too() -> None:
     assert cost.reused == 2 * 2 + 38
     assert cost.tokens_per_label == 38 * 3 / 4
     assert len({ids for ids, _ in engine.asked}) == 1
+
+
+def test_a_round_is_one_call_whatever_its_prefixes_need() -> None:
+    engine = ChainEngine(first=0.5, second=0.5)
+    labeler = monte_carlo.Labeler(judge, continuing(engine, group_size=40), 1, "", confidence=1)
+    texts = [completion(text, sample=i) for i, text in enumerate(["1\n1", "1\n2", "2\n1"])]
+    rows, cost = labeler.label([PROBLEM] * 3, texts, [(2, 3), (2, 3), (1, 3)])
+    assert [row.counts[0][1] for row in rows] == [40, 40, 40]
+    # Two completions are trials of the first prefix, one of the second; prefixes of two tokens and
+    # of one leave so many of eight.
+    (call,) = engine.calls
+    assert [(own.group_size, own.max_tokens) for own in call] == [(38, 6), (39, 7)]
+    assert cost.rollouts == 77
 
 
 def test_a_rollout_says_nothing_of_prefixes_it_was_steered_past() -> None:
@@ -284,15 +309,15 @@ class OnesEngine:
         self.lines = lines
         self.asked: list[tuple[int, ...]] = []
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
         groups = []
-        for prompt in prompts:
+        for prompt, own in zip(prompts, per_prompt(prompts, sampling), strict=True):
             self.asked.append(prompt.token_ids)
             done = str(TOKENIZER.decode(list(prompt.token_ids[len(ids(PROBLEM.question)) :])))
             left = self.lines - done.count("\n")
             text = "\n".join(["1"] * left)
             one = Completion("p0", 0, text, (*ids(text), 1), Finish.STOP)
-            groups.append([one] * sampling.group_size)
+            groups.append([one] * own.group_size)
         return groups
 
 
@@ -301,8 +326,7 @@ def test_prefixes_of_unequal_length_stay_within_the_context() -> None:
     # shortest one would not.
     asked = len(ids(PROBLEM.question))
     engine = Narrow(0.5, 0.5, context=asked + 8)
-    made = replace(continuing(engine), context=engine.context)
-    labeler = monte_carlo.Labeler(judge, made, 2, "policy-hash", share=False, confidence=1)
+    labeler = naive(engine)
     ((row,), _) = labeler.label([PROBLEM], [completion("1\n1\n")], [(2, 3, 4)])
     assert [trials for _, trials in row.counts] == [8, 8, 1]
     assert len({len(prompt) for prompt, _ in engine.asked}) == 2
@@ -314,6 +338,6 @@ class Narrow(ChainEngine):
 
     context: int = 0
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
-        check_prompts(prompts, [sampling] * len(prompts), self.context)
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
+        check_prompts(prompts, per_prompt(prompts, sampling), self.context)
         return super().generate(prompts, sampling)

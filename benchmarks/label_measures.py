@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.label_report import NAMES, Figures, table
 from iterative_grpo import plugins
-from iterative_grpo.engines import _prefixes
+from iterative_grpo.engines import native
 from iterative_grpo.protocols import Engine, Samplings, Splitter
 from iterative_grpo.types import Completion, Problem, Prompt, Sampling, StepRewards
 from reward_models.labels import exact, first_error, monte_carlo
@@ -63,6 +63,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--group", type=int, default=8, help="solutions of a question")
     parser.add_argument("--continuations", type=int, default=8, help="N, of a prefix at most")
     parser.add_argument("--labelers", nargs="+", choices=NAMES, default=list(NAMES))
+    parser.add_argument(
+        "--whole-prompts", action="store_true", help="compute what prompts share for each of them"
+    )
     parser.add_argument("--json", type=Path, help="write all figures here")
     return parser.parse_args()
 
@@ -83,21 +86,24 @@ class Solutions:
 
 
 class Counted:
-    """An engine that counts what it is asked to read before it samples.
+    """An engine that counts what it reads before it samples.
 
-    `asked` are the tokens of all prompts, `read` those that are left when a prompt that begins
-    another one of the same call is read off it, as the native engine does.
+    `asked` are the tokens of all prompts, `read` those that the model computed.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, model: Any) -> None:
         self.engine = engine
         self.asked = self.read = 0
+        model.get_input_embeddings().register_forward_hook(self._count)
+
+    def _count(self, module: Any, args: tuple[Any, ...], output: Any) -> None:
+        # Rows that are sampled go on by one token each; prompts are read many at a time.
+        if args[0].shape[1] > 1:
+            self.read += args[0].numel()
 
     def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
         """Pass on, and count."""
-        ids = [prompt.token_ids for prompt in prompts]
-        self.asked += sum(map(len, ids))
-        self.read += sum(map(len, _prefixes.plan(ids).stems))
+        self.asked += sum(len(prompt.token_ids) for prompt in prompts)
         return self.engine.generate(prompts, sampling)
 
 
@@ -113,8 +119,9 @@ class Place:
         self.config = settings.load(CONFIG, own)
         self.policy = start(self.config)
         self.model, self.tokenizer = policies.load(self.policy, self.config.policy)
-        engines: Any = plugins.find("iterative_grpo.engines", self.config.engine)
-        self.engine = Counted(engines.load(self.model, self.tokenizer))
+        share = not options.whole_prompts
+        engine = native.load(self.model, self.tokenizer, share_prefixes=share)
+        self.engine = Counted(engine, self.model)
         self.judge = judging.judge(self.config)
         self.check = judging.step_check(self.config) or exact.check_arithmetic
         self.splitter = building.splitter(self.config)

@@ -70,6 +70,8 @@ def table(figures: Sequence[Figures], seconds: float, options: argparse.Namespac
     columns: list[tuple[str, Callable[[Figures], float], str]] = [
         ("tokens a label", lambda it: it.cost.tokens_per_label, ".1f"),
         ("rollouts a label", lambda it: it.cost.rollouts / max(it.cost.labels, 1), ".2f"),
+        ("prompt tokens asked for", lambda it: it.asked, ",.0f"),
+        ("computed", lambda it: it.read, ",.0f"),
         ("AUROC of labels", lambda it: it.label_auroc, ".4f"),
         ("AUROC of the model", lambda it: it.auroc, ".4f"),
         ("before the last step", lambda it: it.auroc_before, ".4f"),
@@ -130,19 +132,12 @@ def notes(figures: Sequence[Figures], seconds: float, options: argparse.Namespac
     """Say what the figures stand on."""
     seeds = sorted({it.seed for it in figures})
     policy = plus_minus([it.policy for it in figures if it.labeler == figures[0].labeler], ".3f")
-    lines = [
+    return [
         f"Mean and standard deviation over {len(seeds)} seeds; labels for {options.problems} x "
         f"{options.group} solutions, measured on {options.test} x {options.group} solutions of "
         f"test questions, of which {policy} are right. N = {options.continuations}. F1 at the "
         f"threshold that was best on validation questions. {seconds / 60:.1f} CPU minutes."
     ]
-    read = [it.read / it.asked for it in figures if it.labeler == "naive"]
-    if read:
-        lines.append(
-            f"Of the prompts' tokens {fmean(read):.0%} are computed where all prefixes are "
-            "continued at once (naive); the rest is read off longer prefixes."
-        )
-    return lines
 
 
 def plus_minus(values: Sequence[float], form: str) -> str:

@@ -9,8 +9,9 @@ Processor seconds are counted beside wall time: they tell work from waiting.
 
 `fixed` samples 128 tokens a row. `varied` ends each row at a length drawn from those of GSM8K's
 solutions: an engine that carries finished rows pays for the longest. Tokens a second count the
-tokens of completions up to their end, nothing else. Prints a Markdown table; `--json` keeps all
-single times.
+tokens of completions up to their end, nothing else. `--examples` puts the same tokens before all
+prompts, as prompts with examples have them; `native-whole-prompts` computes them for each. Prints a
+Markdown table; `--json` keeps all single times.
 
 The rows of one run differ between engines (their random streams do), so the varied lengths are
 draws from one list, not the same draws; their mean is in the table.
@@ -52,7 +53,7 @@ SOLUTION_TOKENS = (
 QUESTION_TOKENS = (28, 33, 36, 39, 42, 45, 48, 51, 55, 58, 61, 65, 70, 77, 87, 105)
 # Prompts of a batch, 8 rows each: with more of the largest models, `generate` alone takes an hour.
 PROMPTS = {"0.4m": 64, "3m": 64, "30m": 16, "0.5b": 64}
-ENGINES = ("generate", "native", "native-bf16")
+ENGINES = ("generate", "native", "native-bf16", "native-whole-prompts")
 
 
 def processor_seconds() -> float:
@@ -159,6 +160,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--prompts", type=int, default=None, help="by default by shape")
     parser.add_argument("--group", type=int, default=8)
+    parser.add_argument("--examples", type=int, default=0, help="tokens all prompts start with")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of a row in `fixed`")
     parser.add_argument("--key-heads", type=int, default=None, help="grouped queries, if fewer")
     parser.add_argument("--repeats", type=int, default=5)
@@ -179,9 +181,11 @@ def make_cases(shape: str, options: argparse.Namespace) -> list[Case]:
         for i in range(options.prompts or PROMPTS[shape])
     )
     tokens, lengths = options.tokens, SOLUTION_TOKENS
+    examples = tuple(draw.randrange(3, vocabulary) for _ in range(options.examples))
     if shape == "0.4m":
         prompts = tuple(prompt[:25] for prompt in prompts)
         tokens, lengths = 22, tuple(range(14, 31))
+    prompts = tuple(examples + prompt for prompt in prompts)
     cases = [
         Case(shape, "fixed", prompts, options.group, tokens, ()),
         Case(shape, "varied", prompts, options.group, max(lengths), lengths),
@@ -221,6 +225,7 @@ def engine(name: str, model: Any, case: Case) -> Callable[[int], int]:
                 stopped=stopped,
                 dtype=dtype,
                 cache_gib=16,
+                share_prefixes=name != "native-whole-prompts",
             )
         return sum(
             min(len(row.token_ids), case.target(row.token_ids)) for group in rows for row in group

@@ -1,4 +1,4 @@
-"""The native engine's loop: prefill the stems of a batch, then one token a row and step.
+"""The native engine's loop: compute the prompts of a batch, then one token a row and step.
 
 Dimensions: as in `_shared_cache`; V vocabulary.
 """
@@ -6,6 +6,7 @@ Dimensions: as in `_shared_cache`; V vocabulary.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,14 +15,12 @@ import numpy as np
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from iterative_grpo.engines import _prefixes
+from iterative_grpo.engines import _prefill, _prefixes
 from iterative_grpo.engines._draws import Picker, uniforms
 from iterative_grpo.engines._endings import Sampled
 from iterative_grpo.engines._requests import Request
 from iterative_grpo.engines._shared_cache import Rows, SharedCache, UnsupportedModel
 
-# Tokens of one prefill pass: enough to fill the products, few enough to bound activations.
-_PREFILL_TOKENS = 8_192
 # Rows move when this share of them has finished: moving costs, and so does carrying them.
 _FINISHED_SHARE = 1 / 16
 # Looking at results makes a GPU wait, so it happens every few tokens there.
@@ -62,14 +61,11 @@ def token_bytes(model: Any) -> int:
 def batches(requests: Sequence[Request], cache_tokens: int) -> Iterator[list[int]]:
     """Yield indices of requests whose cache keeps to the budget; a group is never split.
 
-    Prompts go by the length of their stems: similar lengths waste least, and what shares a stem
-    stays together.
+    Similar lengths waste least, and what shares tokens stays together.
     """
-    stem_of = _prefixes.plan([request.token_ids for request in requests]).stem_of
-    order = sorted(range(len(requests)), key=lambda i: stem_of[i])
     batch: list[int] = []
     longest = rows_tokens = 0
-    for index in order:
+    for index in _prefixes.families([request.token_ids for request in requests]):
         request = requests[index]
         own = request.sampling.group_size * request.sampling.max_tokens
         grown = max(longest, len(request.token_ids))
@@ -86,9 +82,12 @@ def batches(requests: Sequence[Request], cache_tokens: int) -> Iterator[list[int
 class Decoder:
     """Samples batches from a model that is borrowed with this decoder's attention function."""
 
-    def __init__(self, model: Any, eos_token_ids: Sequence[int]) -> None:
+    def __init__(
+        self, model: Any, eos_token_ids: Sequence[int], share_prefixes: bool = True
+    ) -> None:
         self.model = model
         self.device = model.device
+        self.level_tokens = _prefill.level_tokens(model.device) if share_prefixes else math.inf
         self.layers = int(model.config.get_text_config().num_hidden_layers)
         self.eos_token_ids = sorted(eos_token_ids)
         self.cache: SharedCache | None = None
@@ -111,7 +110,7 @@ class Decoder:
 
     def sample(self, requests: Sequence[Request]) -> list[list[Sampled]]:
         """Return a group of rows for each request."""
-        plan = _prefixes.plan([request.token_ids for request in requests])
+        plan = _prefixes.plan([request.token_ids for request in requests], self.level_tokens)
         lengths_P = [len(request.token_ids) for request in requests]
         limits_P = [request.sampling.max_tokens for request in requests]
         cache = self.cache = SharedCache(
@@ -135,22 +134,23 @@ class Decoder:
         self, cache: SharedCache, plan: _prefixes.PrefixPlan, lengths_P: Sequence[int]
     ) -> torch.Tensor:
         """Fill the cache with the stems; return the logits (P, V) behind each prompt."""
+        members_N: list[list[int]] = [[] for _ in plan.stems]
+        for prompt, stem in enumerate(plan.stem_of):
+            members_N[stem].append(prompt)
         found: dict[int, torch.Tensor] = {}
-        for start, stop in _passes([len(stem) for stem in plan.stems]):
-            width = len(plan.stems[stop - 1])
-            members = [p for p, stem in enumerate(plan.stem_of) if start <= stem < stop]
-            last = [(plan.stem_of[p] - start) * width + lengths_P[p] - 1 for p in members]
-            # Padding sees the tokens before it and nothing sees the padding. It repeats a token of
-            # the stem, since some models warn of padding ids.
-            ids = [stem + stem[-1:] * (width - len(stem)) for stem in plan.stems[start:stop]]
-            cache.prefilling = slice(start, stop)
-            with _only_positions(self.model, torch.tensor(last, device=self.device)):
-                logits = self._forward(
-                    cache,
-                    torch.tensor(ids, device=self.device),
-                    torch.arange(width, device=self.device).expand(stop - start, width),
-                )
-            found.update(zip(members, logits.flatten(0, -2), strict=True))
+        for edges in (edges for level in plan.levels for edges in _prefill.passes(level)):
+            cache.prefilling = part = _prefill.Pass(edges, plan.stems, self.device)
+            last = {
+                prompt: first + lengths_P[prompt] - 1 - edge.start
+                for edge, first in zip(edges, part.first_tokens, strict=True)
+                for stem in edge.stems
+                for prompt in members_N[stem]
+                if edge.start < lengths_P[prompt] <= edge.stop
+            }
+            positions = torch.tensor(list(last.values()), dtype=torch.long, device=self.device)
+            with _only_positions(self.model, positions):
+                logits = self._forward(cache, part.ids, part.positions)
+            found.update(zip(last, logits.flatten(0, -2), strict=True))
         cache.prefilling = None
         return torch.stack([found[p] for p in range(len(lengths_P))])
 
@@ -311,16 +311,6 @@ class _Alive:
                 self.stem_A = renamed_N[self.stem_A]
             cache.stems = kept
         cache.rows = Rows(self.stem_A, self.prompt_length_A, cache.stems, cache.longest)
-
-
-def _passes(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield slices of ascending lengths whose padded tokens keep to the prefill's budget."""
-    start = 0
-    for stop in range(1, len(lengths) + 1):
-        following = lengths[stop] if stop < len(lengths) else None
-        if following is None or following * (stop + 1 - start) > _PREFILL_TOKENS:
-            yield start, stop
-            start = stop
 
 
 @contextmanager

@@ -1,40 +1,145 @@
-"""Which prompts need a forward pass of their own: a prompt inside a longer one is read off it.
+"""What prompts share, so that each token is computed once: a tree of their prefixes.
 
-Step labels continue a solution after each of its steps, so their prompts are prefixes of one
-another: only the longest is prefilled, and the others see less of its keys and values.
+Step labels continue a solution after each of its steps: their prompts are prefixes of one another,
+or of the solutions of one question. Prompts with examples share these. A prompt inside a longer one
+is read off it. The longest prompts, the stems, are cut where they part; what several share is an
+edge of the tree, computed before the edges that follow it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Edge:
+    """Tokens `start` up to `stop` of these stems, which are alike until there."""
+
+    start: int
+    stop: int
+    stems: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PrefixPlan:
-    """`stems` are the token ids to prefill; prompt i is the start of `stems[stem_of[i]]`."""
+    """Prompt i is the start of `stems[stem_of[i]]`; stems are in the order of their prompts.
+
+    `levels` are the edges in the order to compute them: those of a level follow edges of levels
+    before it.
+    """
 
     stems: tuple[tuple[int, ...], ...]
     stem_of: tuple[int, ...]
+    levels: tuple[tuple[Edge, ...], ...]
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens to compute."""
+        return sum(edge.stop - edge.start for level in self.levels for edge in level)
 
 
-def plan(prompts: Sequence[Sequence[int]]) -> PrefixPlan:
-    """Return the longest prompts, shortest first, and where each prompt is found.
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """Stems `first` up to `last` in lexicographic order, computed up to `start`."""
 
-    In lexicographic order, what extends a prompt follows it directly, so one pass from the end
-    finds a stem for each.
+    first: int
+    last: int
+    start: int
+
+
+def plan(prompts: Sequence[Sequence[int]], level_tokens: float = 1) -> PrefixPlan:
+    """Return the tree of these prompts, none of which is empty.
+
+    A level of edges costs a forward pass, so it has to save `level_tokens`. With 1 every distinct
+    token is computed once, with infinity each stem is computed whole.
     """
-    order = sorted(range(len(prompts)), key=lambda i: tuple(prompts[i]), reverse=True)
-    found: list[tuple[int, ...]] = []
-    member: dict[int, int] = {}
+    order = sorted(range(len(prompts)), key=lambda i: tuple(prompts[i]))
+    stems: list[tuple[int, ...]] = []
+    member = [0] * len(prompts)
+    # What extends a prompt follows it directly.
     for index in order:
         ids = tuple(prompts[index])
-        if not found or found[-1][: len(ids)] != ids:
-            found.append(ids)
-        member[index] = len(found) - 1
-    by_length = sorted(range(len(found)), key=lambda stem: len(found[stem]))
-    place = {stem: i for i, stem in enumerate(by_length)}
+        if stems and ids[: len(stems[-1])] == stems[-1]:
+            stems[-1] = ids
+        else:
+            stems.append(ids)
+        member[index] = len(stems) - 1
+    name = {stem: place for place, stem in enumerate(dict.fromkeys(member))}
     return PrefixPlan(
-        stems=tuple(found[stem] for stem in by_length),
-        stem_of=tuple(place[member[i]] for i in range(len(prompts))),
+        stems=tuple(stems[stem] for stem in name),
+        stem_of=tuple(name[stem] for stem in member),
+        levels=_levels(stems, name, level_tokens),
     )
+
+
+def _levels(
+    stems: Sequence[tuple[int, ...]], name: dict[int, int], level_tokens: float
+) -> tuple[tuple[Edge, ...], ...]:
+    """Cut stems in lexicographic order where they part, all trees together, level by level.
+
+    A level that is left out is computed by the next one, once for each of its branches.
+    """
+    alike = [_common(a, b) for a, b in itertools.pairwise(stems)]
+
+    def edge(branch: _Branch, stop: int) -> Edge:
+        return Edge(branch.start, stop, tuple(name[i] for i in range(branch.first, branch.last)))
+
+    levels: list[list[Edge]] = [[]]
+    branches = [_Branch(*part, 0) for part in _parts(alike, 0, len(stems), 0)]
+    while branches:
+        forks: list[tuple[_Branch, int, list[tuple[int, int]]]] = []
+        for branch in branches:
+            first, last = branch.first, branch.last
+            if last - first == 1:
+                levels[-1].append(edge(branch, len(stems[first])))
+            else:
+                stop = min(alike[first : last - 1])
+                forks.append((branch, stop, list(_parts(alike, first, last, stop))))
+        saved = sum((stop - branch.start) * (len(parts) - 1) for branch, stop, parts in forks)
+        kept = saved >= level_tokens
+        if kept:
+            levels[-1] += [edge(branch, stop) for branch, stop, _ in forks]
+            levels.append([])
+        branches = [
+            _Branch(*part, stop if kept else branch.start)
+            for branch, stop, parts in forks
+            for part in parts
+        ]
+    return tuple(tuple(level) for level in levels if level)
+
+
+def _parts(alike: Sequence[int], first: int, last: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of stems that are alike beyond `stop`."""
+    for place in range(first, last):
+        if place + 1 == last or alike[place] <= stop:
+            yield first, place + 1
+            first = place + 1
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return how many tokens two prompts have in common at their start."""
+    both = zip(a, b, strict=False)
+    return next((i for i, (x, y) in enumerate(both) if x != y), min(len(a), len(b)))
+
+
+def families(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """Return the prompts' indices, those that share tokens side by side, short ones first.
+
+    A family goes by its longest prompt. Neighbours are of one family if they share most of what
+    is not common to all.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: tuple(prompts[i]))
+    if not order:
+        return []
+    to_all = _common(prompts[order[0]], prompts[order[-1]])
+    found = [order[:1]]
+    for before, index in itertools.pairwise(order):
+        ids = prompts[index]
+        if 2 * (_common(prompts[before], ids) - to_all) >= len(ids) - to_all:
+            found[-1].append(index)
+        else:
+            found.append([index])
+    found.sort(key=lambda family: max(len(prompts[i]) for i in family))
+    return [index for family in found for index in family]

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache
 
+from iterative_grpo.engines._prefill import Pass
+
 # Bytes from which huge pages (of 2 MiB) are worth asking for.
 _HUGE = 2**24
 # Positions of a block. Rows are multiplied with whole blocks, the unused positions of the last one
@@ -151,16 +153,17 @@ class _SharedLayer:
         self.new_values: torch.Tensor | None = None
 
     def store(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Store keys and values (rows, K, new, D) of stems while prefilling, else of rows."""
+        """Store keys and values: (1, K, T, D) of a pass over prompts, else (B, K, 1, D) of rows."""
         cache = self.cache
         if cache.prefilling is not None:
             if not len(self.prompt_keys):
                 self.prompt_keys, self.prompt_values = _pair(
                     key_states, value_states, cache.stems, cache.longest
                 )
-            length = key_states.shape[2]
-            self.prompt_keys[cache.prefilling, :, :length] = key_states
-            self.prompt_values[cache.prefilling, :, :length] = value_states
+                # Not every position of a shorter stem is written, and some are read, unseen.
+                self.prompt_keys.zero_()
+            cache.prefilling.store(key_states, self.prompt_keys)
+            cache.prefilling.store(value_states, self.prompt_values)
         else:
             rows = len(key_states)
             block, place = divmod(cache.length, _BLOCK)
@@ -229,7 +232,7 @@ class SharedCache(Cache):
         self.longest = longest
         self.max_tokens = max_tokens
         self.length = 0
-        self.prefilling: slice | None = None
+        self.prefilling: Pass | None = None
         self.rows: Rows | None = None
         self.updated: list[_SharedLayer] = []
 
@@ -288,9 +291,9 @@ class SharedCache(Cache):
                 raise UnsupportedModel(f"{type(module).__name__} passes {name}={given!r:.40}")
         if scaling is None:
             scaling = query.shape[-1] ** -0.5
-        if self.rows is not None:
-            return layer.decode(query, scaling, self.rows), None
-        output = torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=scaling, enable_gqa=True
-        )
-        return output.transpose(1, 2), None
+        if self.prefilling is not None:
+            prompts = layer.prompt_keys, layer.prompt_values
+            return self.prefilling.attend(query, key, value, *prompts, scaling), None
+        if self.rows is None:
+            raise RuntimeError("the cache was asked for tokens of rows before any prompt")
+        return layer.decode(query, scaling, self.rows), None

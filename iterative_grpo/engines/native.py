@@ -1,9 +1,10 @@
 """The fast engine for transformers decoders: prompts computed once, nothing copied, no dead rows.
 
-All rows of a batch take one step together. A prompt is prefilled once for its group and its keys
-and values are stored once; each row's own are written into room allocated beforehand; rows that
-have finished make place for others. The model's layers run as they are: only their cache and their
-attention function are ours, for the time of the call.
+All rows of a batch take one step together. A prompt is computed once for its group, what prompts
+start with alike once for all of them, and a prompt's keys and values are stored once. Each row's
+own are written into room allocated beforehand; rows that have finished make place for others. The
+model's layers run as they are: only their cache and their attention function are ours, for the time
+of the call.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ class Engine:
     """Samples a live transformers decoder with a cache that groups share."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, dtype: str | None = None, cache_gib: float = CACHE_GIB
+        self,
+        model: Any,
+        tokenizer: Any,
+        dtype: str | None = None,
+        cache_gib: float = CACHE_GIB,
+        share_prefixes: bool = True,
     ) -> None:
         if not cache_gib > 0:
             raise ValueError(f"cache_gib is {cache_gib}, must be above 0")
@@ -37,6 +43,7 @@ class Engine:
         self.tokenizer = tokenizer
         self.dtype = dtype
         self.cache_gib = cache_gib
+        self.share_prefixes = share_prefixes
 
     @timing.generation
     def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
@@ -61,12 +68,18 @@ class Engine:
             stopped=[own.check for own in endings],
             dtype=self.dtype,
             cache_gib=self.cache_gib,
+            share_prefixes=self.share_prefixes,
         )
         return _endings.completions(prompts, rows, endings)
 
 
 def load(
-    model: Any, tokenizer: Any, *, dtype: str | None = None, cache_gib: float = CACHE_GIB
+    model: Any,
+    tokenizer: Any,
+    *,
+    dtype: str | None = None,
+    cache_gib: float = CACHE_GIB,
+    share_prefixes: bool = True,
 ) -> Engine:
     """Return the engine for a live model; its weights may change between calls.
 
@@ -75,8 +88,10 @@ def load(
         tokenizer: decodes completions.
         dtype: precision to sample in, "bfloat16" for example; the model's own by default.
         cache_gib: memory for keys and values; more prompts than fit are sampled in turns.
+        share_prefixes: compute tokens that prompts of a call start with once for all of them; off,
+            only a prompt inside a longer one is saved.
     """
-    return Engine(model, tokenizer, dtype, cache_gib)
+    return Engine(model, tokenizer, dtype, cache_gib, share_prefixes)
 
 
 def sample_ids(
@@ -88,6 +103,7 @@ def sample_ids(
     stopped: Sequence[Stopped | None] = (),
     dtype: str | None = None,
     cache_gib: float = CACHE_GIB,
+    share_prefixes: bool = True,
 ) -> list[list[Sampled]]:
     """Sample a group of token ids for each prompt: the layer below records and text.
 
@@ -105,6 +121,7 @@ def sample_ids(
             further.
         dtype: precision to sample in; the model's own by default.
         cache_gib: memory for keys and values.
+        share_prefixes: as in `load`.
     """
     from iterative_grpo.engines import _decoding
     from iterative_grpo.engines._draws import streams
@@ -124,7 +141,7 @@ def sample_ids(
         )
     ]
     rows: list[list[Sampled]] = [[] for _ in prompts]
-    decoder = _decoding.Decoder(model, eos_token_ids)
+    decoder = _decoding.Decoder(model, eos_token_ids, share_prefixes)
     with decoder.registered() as attention, borrowed(model, attention, precision):
         for batch in _decoding.batches(requests, cache_tokens):
             groups = decoder.sample([requests[i] for i in batch])

@@ -257,6 +257,16 @@ def test_prompts_that_continue_each_other(module: ModuleType) -> None:
         assert [c.token_ids for c in group] == [greedy_by_hand(model, prompt, 8)] * 2
 
 
+def test_prompts_that_share_more_or_less_of_their_start(module: ModuleType) -> None:
+    model = tiny.model("qwen2")
+    question, *steps = (p.token_ids for p in tiny.prompts(40, 6, 5, 9, 7))
+    ids = [question + a + b for a in steps for b in steps] + [question[:20] + a for a in steps]
+    prompts = [Prompt("q", token_ids) for token_ids in ids]
+    groups = engine(module, model).generate(prompts, Sampling(2, 6, temperature=0))
+    for prompt, group in zip(prompts, groups, strict=True):
+        assert [c.token_ids for c in group] == [greedy_by_hand(model, prompt, 6)] * 2
+
+
 @pytest.mark.parametrize("sampling", [Sampling(3, 10, seed=3), Sampling(1, 10, temperature=0)])
 def test_reported_logps_are_those_of_a_plain_forward(
     module: ModuleType, model: PreTrainedModel, sampling: Sampling

@@ -2,7 +2,8 @@
 
 vLLM reads its weights once, from a folder: this engine samples, labels and evaluates finished
 checkpoints, and does not follow a policy in training. Token ids go in and come out; text is decoded
-with the caller's tokenizer, as for every engine.
+with the caller's tokenizer, as for every engine, and so vLLM is stepped from here: a row is taken
+out of it at the token that completes a stop string.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from iterative_grpo import timing
 from iterative_grpo.engines import _endings
 from iterative_grpo.engines._endings import Sampled
-from iterative_grpo.engines._requests import per_prompt
+from iterative_grpo.engines._requests import Stopped, per_prompt
 from iterative_grpo.protocols import Samplings
 from iterative_grpo.types import Completion, Prompt, Sampling
 
@@ -38,8 +39,6 @@ class Engine:
     def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
         """Return one group of `group_size` completions for each prompt, in order.
 
-        Stop strings are cut afterwards: vLLM has no tokenizer here, so it samples on until EOS.
-
         Raises:
             ValueError: if several samplings are given, and not one for each prompt.
             PromptTooLong: before anything is sampled, if a prompt does not fit the context.
@@ -50,20 +49,71 @@ class Engine:
         if not prompts:
             return []
         eos = _endings.eos_token_ids(self.checkpoint, self.tokenizer)
-        outputs = self.llm.generate(
-            [{"prompt_token_ids": list(prompt.token_ids)} for prompt in prompts],
-            [
-                _parameters(own, eos, seed)
-                for own, seed in zip(samplings, _seeds(prompts, samplings), strict=True)
-            ],
-            use_tqdm=False,
-        )
-        rows = [[_sampled(row) for row in output.outputs] for output in outputs]
-        rows = [
-            row * own.group_size if own.temperature == 0 else row
-            for row, own in zip(rows, samplings, strict=True)
+        endings = _endings.endings(samplings, self.tokenizer, eos)
+        groups: list[list[_Row]] = []
+        running: dict[str, _Row] = {}
+        for own, ending, prompt, seed in zip(
+            samplings, endings, prompts, _seeds(prompts, samplings), strict=True
+        ):
+            # Greedy rows of a group are one row, repeated.
+            count = own.group_size if own.temperature > 0 else 1
+            group = [
+                _Row(prompt.token_ids, _parameters(own, eos, seed + sample), ending.check)
+                for sample in range(count)
+            ]
+            running |= {f"{len(groups)}/{sample}": row for sample, row in enumerate(group)}
+            groups.append(group * (own.group_size // count))
+        self._run(running)
+        rows = [[row.sampled() for row in group] for group in groups]
+        return _endings.completions(prompts, rows, endings)
+
+    def _run(self, running: dict[str, _Row]) -> None:
+        """Sample rows by their names until each has ended; an interrupted call leaves none behind.
+
+        The loop of `vllm.LLM.generate`, with a look at new tokens between its steps.
+        """
+        engine = self.llm.llm_engine
+        try:
+            for name, row in running.items():
+                engine.add_request(name, row.prompt, row.parameters)
+            while engine.has_unfinished_requests():
+                stopped = []
+                for output in engine.step():
+                    row = running[output.request_id]
+                    row.add(output.outputs[0])
+                    if output.finished:
+                        del running[output.request_id]
+                    elif row.stopped is not None and row.stopped(row.token_ids):
+                        stopped.append(output.request_id)
+                engine.abort_request(stopped)
+                for name in stopped:
+                    del running[name]
+        finally:
+            engine.abort_request(list(running))
+
+
+class _Row:
+    """A request of one row, and what has been sampled for it so far."""
+
+    def __init__(self, prompt: Sequence[int], parameters: Any, stopped: Stopped | None) -> None:
+        # The type tells newer versions that there is nothing left to render.
+        self.prompt = {"type": "token", "prompt_token_ids": list(prompt)}
+        self.parameters = parameters
+        self.stopped = stopped
+        self.token_ids: list[int] = []
+        self.logps: list[float] = []
+
+    def add(self, output: Any) -> None:
+        """Append new tokens: those of a step for rows with stop strings, else all at the end."""
+        self.token_ids += output.token_ids
+        self.logps += [
+            entry[token].logprob
+            for token, entry in zip(output.token_ids, output.logprobs, strict=True)
         ]
-        return _endings.completions(prompts, rows, _endings.endings(samplings, self.tokenizer, eos))
+
+    def sampled(self) -> Sampled:
+        """Return the row as a record."""
+        return Sampled(tuple(self.token_ids), tuple(self.logps))
 
 
 def load(
@@ -94,6 +144,7 @@ def load(
         )
     try:
         import vllm
+        from vllm.platforms import current_platform
     except ImportError as error:
         raise ImportError(
             "the vllm engine needs vLLM, which is not installed here: "
@@ -105,6 +156,9 @@ def load(
         dtype=dtype,
         max_model_len=max_model_len,
         gpu_memory_utilization=gpu_memory_utilization,
+        # A prompt that is computed in parts takes back the draw of its seeded generator, which
+        # generators of a CPU cannot do: vLLM 0.32 ends with "CPU Generator does not use offset".
+        enable_chunked_prefill=False if current_platform.is_cpu() else None,
         # Log-probabilities after temperature and filters: of what was sampled from.
         logprobs_mode="processed_logprobs",
         # No sampling defaults of the checkpoint, which the caller did not ask for.
@@ -127,7 +181,7 @@ def _checkpoint(folder: Path) -> Any:
 
 
 def _seeds(prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[int]:
-    """Return a seed for each prompt; vLLM counts up from it for the samples of a group."""
+    """Return a seed for each prompt, which the samples of its group count up from."""
     met: Counter[tuple[Sampling, tuple[int, ...]]] = Counter()
     seeds = []
     for prompt, sampling in zip(prompts, samplings, strict=True):
@@ -140,10 +194,9 @@ def _seeds(prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[int
 
 def _parameters(sampling: Sampling, eos: Sequence[int], seed: int) -> Any:
     from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
 
     return SamplingParams(
-        # vLLM refuses to sample a greedy row more than once; the group is that row, repeated.
-        n=sampling.group_size if sampling.temperature > 0 else 1,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         top_k=sampling.top_k,
@@ -152,10 +205,6 @@ def _parameters(sampling: Sampling, eos: Sequence[int], seed: int) -> Any:
         seed=seed,
         logprobs=0,
         detokenize=False,
+        # Tokens at every step only where somebody looks at them.
+        output_kind=RequestOutputKind.DELTA if sampling.stop else RequestOutputKind.FINAL_ONLY,
     )
-
-
-def _sampled(row: Any) -> Sampled:
-    ids = tuple(row.token_ids)
-    logps = tuple(entry[token].logprob for token, entry in zip(ids, row.logprobs, strict=True))
-    return Sampled(ids, logps)

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.label_report import NAMES, Figures, table
 from iterative_grpo import plugins
 from iterative_grpo.engines import native
-from iterative_grpo.protocols import Engine, Samplings, Splitter
+from iterative_grpo.protocols import Samplings, Splitter
 from iterative_grpo.types import Completion, Problem, Prompt, Sampling, StepRewards
 from reward_models.labels import exact, first_error, monte_carlo
 from reward_models.protocols import Continuing, Labeler
@@ -91,7 +92,7 @@ class Counted:
     `asked` are the tokens of all prompts, `read` those that the model computed.
     """
 
-    def __init__(self, engine: Engine, model: Any) -> None:
+    def __init__(self, engine: native.Engine, model: Any) -> None:
         self.engine = engine
         self.asked = self.read = 0
         model.get_input_embeddings().register_forward_hook(self._count)
@@ -105,6 +106,10 @@ class Counted:
         """Pass on, and count."""
         self.asked += sum(len(prompt.token_ids) for prompt in prompts)
         return self.engine.generate(prompts, sampling)
+
+    def remembering(self) -> AbstractContextManager[None]:
+        """Pass on."""
+        return self.engine.remembering()
 
 
 class Place:

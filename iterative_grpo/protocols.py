@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from iterative_grpo.types import Completion, Problem, Prompt, Sampling, StepRewards
@@ -52,6 +53,15 @@ class Engine(Protocol):
         Raises:
             ValueError: if several samplings are given, and not one for each prompt.
         """
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """An engine that can keep what it computed of prompts for calls that ask for more of them."""
+
+    def remembering(self) -> AbstractContextManager[None]:
+        """Return a context of such calls; the policy's weights stay as they are inside."""
         ...
 
 

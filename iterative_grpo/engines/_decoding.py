@@ -18,6 +18,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from iterative_grpo.engines import _prefill, _prefixes
 from iterative_grpo.engines._draws import Picker, uniforms
 from iterative_grpo.engines._endings import Sampled
+from iterative_grpo.engines._memory import Memory
 from iterative_grpo.engines._requests import Request
 from iterative_grpo.engines._shared_cache import Rows, SharedCache, UnsupportedModel
 
@@ -48,18 +49,18 @@ def check_model(model: Any) -> None:
         raise UnsupportedModel(f"{name} has no output embeddings")
 
 
-def token_bytes(model: Any) -> int:
-    """Return the bytes of one token's keys and values in all layers, by the configuration."""
+def cache_tokens(model: Any, gib: float) -> int:
+    """Return how many tokens' keys and values, of all layers, take this memory."""
     config = model.config.get_text_config()
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     key_heads = getattr(config, "num_key_value_heads", None) or heads
     # The cache keeps float32 on a CPU; two bytes less on a GPU only make turns smaller.
-    return int(config.num_hidden_layers * key_heads * size * 2 * 4)
+    return int(gib * 2**30 / (config.num_hidden_layers * key_heads * size * 2 * 4))
 
 
-def batches(requests: Sequence[Request], cache_tokens: int) -> Iterator[list[int]]:
-    """Yield indices of requests whose cache keeps to the budget; a group is never split.
+def batches(requests: Sequence[Request], room: int) -> Iterator[list[int]]:
+    """Yield indices of requests whose cache has room for so many tokens; no group is split.
 
     Similar lengths waste least, and what shares tokens stays together.
     """
@@ -69,7 +70,7 @@ def batches(requests: Sequence[Request], cache_tokens: int) -> Iterator[list[int
         request = requests[index]
         own = request.sampling.group_size * request.sampling.max_tokens
         grown = max(longest, len(request.token_ids))
-        if batch and (len(batch) + 1) * grown + rows_tokens + own > cache_tokens:
+        if batch and (len(batch) + 1) * grown + rows_tokens + own > room:
             yield batch
             batch, grown, rows_tokens = [], len(request.token_ids), 0
         batch.append(index)
@@ -83,13 +84,18 @@ class Decoder:
     """Samples batches from a model that is borrowed with this decoder's attention function."""
 
     def __init__(
-        self, model: Any, eos_token_ids: Sequence[int], share_prefixes: bool = True
+        self,
+        model: Any,
+        eos_token_ids: Sequence[int],
+        share_prefixes: bool = True,
+        memory: Memory | None = None,
     ) -> None:
         self.model = model
         self.device = model.device
         self.level_tokens = _prefill.level_tokens(model.device) if share_prefixes else math.inf
         self.layers = int(model.config.get_text_config().num_hidden_layers)
         self.eos_token_ids = sorted(eos_token_ids)
+        self.memory = memory
         self.cache: SharedCache | None = None
 
     @contextmanager
@@ -110,7 +116,7 @@ class Decoder:
 
     def sample(self, requests: Sequence[Request]) -> list[list[Sampled]]:
         """Return a group of rows for each request."""
-        plan = _prefixes.plan([request.token_ids for request in requests], self.level_tokens)
+        plan = self._plan([request.token_ids for request in requests])
         lengths_P = [len(request.token_ids) for request in requests]
         limits_P = [request.sampling.max_tokens for request in requests]
         cache = self.cache = SharedCache(
@@ -130,6 +136,15 @@ class Decoder:
         self.cache = None
         return [list(itertools.islice(rows, r.sampling.group_size)) for r in requests]
 
+    def _plan(self, prompts: Sequence[Sequence[int]]) -> _prefixes.PrefixPlan:
+        memory = self.memory
+        if memory is not None:
+            plan = _prefixes.plan(prompts, self.level_tokens, memory.known)
+            if memory.tokens + plan.tokens <= memory.limit:
+                return plan
+            memory.clear()
+        return _prefixes.plan(prompts, self.level_tokens)
+
     def _prefill(
         self, cache: SharedCache, plan: _prefixes.PrefixPlan, lengths_P: Sequence[int]
     ) -> torch.Tensor:
@@ -137,6 +152,8 @@ class Decoder:
         members_N: list[list[int]] = [[] for _ in plan.stems]
         for prompt, stem in enumerate(plan.stem_of):
             members_N[stem].append(prompt)
+        if self.memory is not None:
+            cache.recall(self.memory, plan)
         found: dict[int, torch.Tensor] = {}
         for edges in (edges for level in plan.levels for edges in _prefill.passes(level)):
             cache.prefilling = part = _prefill.Pass(edges, plan.stems, self.device)
@@ -151,6 +168,10 @@ class Decoder:
             with _only_positions(self.model, positions):
                 logits = self._forward(cache, part.ids, part.positions)
             found.update(zip(last, logits.flatten(0, -2), strict=True))
+            if self.memory is not None:
+                self.memory.passed(part)
+        if self.memory is not None:
+            self.memory.learn(plan)
         cache.prefilling = None
         return torch.stack([found[p] for p in range(len(lengths_P))])
 

@@ -11,6 +11,7 @@ positions seen; heads and sizes as in `_shared_cache`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -47,6 +48,24 @@ def passes(level: Sequence[Edge]) -> Iterator[list[Edge]]:
         yield batch
 
 
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Which packed token belongs at which position of which stem, (X) each."""
+
+    token: torch.Tensor
+    stem: torch.Tensor
+    position: torch.Tensor
+
+    def to(self, device: torch.device) -> Copies:
+        """Return the same copies, to be made on a device."""
+        return Copies(*(x.to(device) for x in (self.token, self.stem, self.position)))
+
+    def store(self, states: torch.Tensor, prompts: torch.Tensor) -> None:
+        """Write keys or values (1, K, T, D) to the stems' (N, K, L, D)."""
+        new = states[0].transpose(0, 1).index_select(0, self.token)
+        prompts[self.stem, :, self.position] = new.to(prompts.dtype)
+
+
 class Pass:
     """Edges of one level, computed together: `ids` and `positions` (1, T) go to the model."""
 
@@ -75,9 +94,8 @@ class Pass:
         stem_of_copy = torch.tensor([stem for edge in edges for stem in edge.stems])
         token_X, copy_X = _ragged(count_E[edge_T])
         first_copy_E = count_E.cumsum(0) - count_E
-        self.stem_X = stem_of_copy[first_copy_E[edge_T[token_X]] + copy_X].to(device)
-        self.position_X = position_T[token_X].to(device)
-        self.token_X = token_X.to(device)
+        stem_X = stem_of_copy[first_copy_E[edge_T[token_X]] + copy_X]
+        self.copies = Copies(token_X, stem_X, position_T[token_X]).to(device)
 
         self.seen = max(edge.stop for edge in edges)
         self.stem_E = torch.tensor([edge.stems[0] for edge in edges], device=device)
@@ -99,13 +117,6 @@ class Pass:
         if self.padded:
             x = x.index_select(0, self.place_of_token)
         return x[None]
-
-    def store(self, states: torch.Tensor, prompts: torch.Tensor) -> None:
-        """Write keys or values (1, K, T, D) to the stems (N, K, L, D) that share them."""
-        new = states[0].transpose(0, 1)
-        if len(self.token_X) > len(new):
-            new = new.index_select(0, self.token_X)
-        prompts[self.stem_X, :, self.position_X] = new.to(prompts.dtype)
 
     def attend(
         self,

@@ -9,7 +9,7 @@ edge of the tree, computed before the edges that follow it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -26,12 +26,13 @@ class Edge:
 class PrefixPlan:
     """Prompt i is the start of `stems[stem_of[i]]`; stems are in the order of their prompts.
 
-    `levels` are the edges in the order to compute them: those of a level follow edges of levels
-    before it.
+    The first `known[n]` tokens of stem n need not be computed. `levels` are the edges in the order
+    to compute them: those of a level follow edges of levels before it, or known tokens.
     """
 
     stems: tuple[tuple[int, ...], ...]
     stem_of: tuple[int, ...]
+    known: tuple[int, ...]
     levels: tuple[tuple[Edge, ...], ...]
 
     @property
@@ -42,18 +43,24 @@ class PrefixPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
-    """Stems `first` up to `last` in lexicographic order, computed up to `start`."""
+    """Stems `first` up to `last` in lexicographic order, all computed up to `start`."""
 
     first: int
     last: int
     start: int
 
 
-def plan(prompts: Sequence[Sequence[int]], level_tokens: float = 1) -> PrefixPlan:
+def plan(
+    prompts: Sequence[Sequence[int]],
+    level_tokens: float = 1,
+    known: Callable[[tuple[int, ...]], int] = lambda prompt: 0,
+) -> PrefixPlan:
     """Return the tree of these prompts, none of which is empty.
 
     A level of edges costs a forward pass, so it has to save `level_tokens`. With 1 every distinct
-    token is computed once, with infinity each stem is computed whole.
+    token is computed once, with infinity each stem is computed whole. `known` tells how many tokens
+    at a prompt's start need not be computed; the last one of each prompt always is, since what
+    follows is sampled there.
     """
     order = sorted(range(len(prompts)), key=lambda i: tuple(prompts[i]))
     stems: list[tuple[int, ...]] = []
@@ -66,45 +73,51 @@ def plan(prompts: Sequence[Sequence[int]], level_tokens: float = 1) -> PrefixPla
         else:
             stems.append(ids)
         member[index] = len(stems) - 1
+    starts = [known(ids) for ids in stems]
+    for prompt, stem in zip(prompts, member, strict=True):
+        starts[stem] = min(starts[stem], len(prompt) - 1)
     name = {stem: place for place, stem in enumerate(dict.fromkeys(member))}
     return PrefixPlan(
         stems=tuple(stems[stem] for stem in name),
         stem_of=tuple(name[stem] for stem in member),
-        levels=_levels(stems, name, level_tokens),
+        known=tuple(starts[stem] for stem in name),
+        levels=_levels(stems, name, level_tokens, starts),
     )
 
 
 def _levels(
-    stems: Sequence[tuple[int, ...]], name: dict[int, int], level_tokens: float
+    stems: Sequence[tuple[int, ...]],
+    name: dict[int, int],
+    level_tokens: float,
+    known: Sequence[int],
 ) -> tuple[tuple[Edge, ...], ...]:
     """Cut stems in lexicographic order where they part, all trees together, level by level.
 
     A level that is left out is computed by the next one, once for each of its branches.
     """
-    alike = [_common(a, b) for a, b in itertools.pairwise(stems)]
-
-    def edge(branch: _Branch, stop: int) -> Edge:
-        return Edge(branch.start, stop, tuple(name[i] for i in range(branch.first, branch.last)))
+    alike = [common(a, b) for a, b in itertools.pairwise(stems)]
 
     levels: list[list[Edge]] = [[]]
     branches = [_Branch(*part, 0) for part in _parts(alike, 0, len(stems), 0)]
     while branches:
-        forks: list[tuple[_Branch, int, list[tuple[int, int]]]] = []
+        forks: list[tuple[Edge, list[tuple[int, int]]]] = []
         for branch in branches:
             first, last = branch.first, branch.last
+            stop = min(alike[first : last - 1], default=len(stems[first]))
+            start = min(stop, max(branch.start, min(known[first:last])))
+            edge = Edge(start, stop, tuple(name[i] for i in range(first, last)))
             if last - first == 1:
-                levels[-1].append(edge(branch, len(stems[first])))
+                levels[-1].append(edge)
             else:
-                stop = min(alike[first : last - 1])
-                forks.append((branch, stop, list(_parts(alike, first, last, stop))))
-        saved = sum((stop - branch.start) * (len(parts) - 1) for branch, stop, parts in forks)
+                forks.append((edge, list(_parts(alike, first, last, stop))))
+        saved = sum((edge.stop - edge.start) * (len(parts) - 1) for edge, parts in forks)
         kept = saved >= level_tokens
         if kept:
-            levels[-1] += [edge(branch, stop) for branch, stop, _ in forks]
+            levels[-1] += [edge for edge, _ in forks if edge.start < edge.stop]
             levels.append([])
         branches = [
-            _Branch(*part, stop if kept else branch.start)
-            for branch, stop, parts in forks
+            _Branch(*part, edge.stop if kept else edge.start)
+            for edge, parts in forks
             for part in parts
         ]
     return tuple(tuple(level) for level in levels if level)
@@ -118,7 +131,7 @@ def _parts(alike: Sequence[int], first: int, last: int, stop: int) -> Iterator[t
             first = place + 1
 
 
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
+def common(a: Sequence[int], b: Sequence[int]) -> int:
     """Return how many tokens two prompts have in common at their start."""
     both = zip(a, b, strict=False)
     return next((i for i, (x, y) in enumerate(both) if x != y), min(len(a), len(b)))
@@ -133,11 +146,11 @@ def families(prompts: Sequence[Sequence[int]]) -> list[int]:
     order = sorted(range(len(prompts)), key=lambda i: tuple(prompts[i]))
     if not order:
         return []
-    to_all = _common(prompts[order[0]], prompts[order[-1]])
+    to_all = common(prompts[order[0]], prompts[order[-1]])
     found = [order[:1]]
     for before, index in itertools.pairwise(order):
         ids = prompts[index]
-        if 2 * (_common(prompts[before], ids) - to_all) >= len(ids) - to_all:
+        if 2 * (common(prompts[before], ids) - to_all) >= len(ids) - to_all:
             found[-1].append(index)
         else:
             found.append([index])

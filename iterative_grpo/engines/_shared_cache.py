@@ -17,7 +17,9 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache
 
-from iterative_grpo.engines._prefill import Pass
+from iterative_grpo.engines._memory import Memory
+from iterative_grpo.engines._prefill import Copies, Pass
+from iterative_grpo.engines._prefixes import PrefixPlan
 
 # Bytes from which huge pages (of 2 MiB) are worth asking for.
 _HUGE = 2**24
@@ -156,14 +158,7 @@ class _SharedLayer:
         """Store keys and values: (1, K, T, D) of a pass over prompts, else (B, K, 1, D) of rows."""
         cache = self.cache
         if cache.prefilling is not None:
-            if not len(self.prompt_keys):
-                self.prompt_keys, self.prompt_values = _pair(
-                    key_states, value_states, cache.stems, cache.longest
-                )
-                # Not every position of a shorter stem is written, and some are read, unseen.
-                self.prompt_keys.zero_()
-            cache.prefilling.store(key_states, self.prompt_keys)
-            cache.prefilling.store(value_states, self.prompt_values)
+            self.fill(key_states, value_states, cache.prefilling.copies)
         else:
             rows = len(key_states)
             block, place = divmod(cache.length, _BLOCK)
@@ -173,6 +168,17 @@ class _SharedLayer:
             keys[:rows, :, place] = key_states[:, :, 0]
             values[:rows, :, place] = value_states[:, :, 0]
         self.new_keys, self.new_values = key_states, value_states
+
+    def fill(self, key_states: torch.Tensor, value_states: torch.Tensor, copies: Copies) -> None:
+        """Store packed keys and values (1, K, T, D) with the stems that they belong to."""
+        if not len(self.prompt_keys):
+            self.prompt_keys, self.prompt_values = _pair(
+                key_states, value_states, self.cache.stems, self.cache.longest
+            )
+            # Not every position of a shorter stem is written, and some are read, unseen.
+            self.prompt_keys.zero_()
+        copies.store(key_states, self.prompt_keys)
+        copies.store(value_states, self.prompt_values)
 
     def decode(self, query: torch.Tensor, scaling: float, rows: Rows) -> torch.Tensor:
         """Attend from one token a row (B, H, 1, D) to its stem and itself; return (B, 1, H, D)."""
@@ -233,8 +239,17 @@ class SharedCache(Cache):
         self.max_tokens = max_tokens
         self.length = 0
         self.prefilling: Pass | None = None
+        self.memory: Memory | None = None
         self.rows: Rows | None = None
         self.updated: list[_SharedLayer] = []
+
+    def recall(self, memory: Memory, plan: PrefixPlan) -> None:
+        """Fill in what is known of a plan's stems, and keep what is computed of them."""
+        self.memory = memory
+        copies = memory.recall(plan)
+        if copies is not None:
+            for index, layer in enumerate(self.shared):
+                layer.fill(*memory.states(index), copies)
 
     def update(
         self,
@@ -247,6 +262,8 @@ class SharedCache(Cache):
         """Store a layer's new keys and values and return them as they are, for `attend`."""
         layer = self.shared[layer_idx]
         layer.store(key_states, value_states)
+        if self.prefilling is not None and self.memory is not None:
+            self.memory.keep(layer_idx, key_states, value_states)
         self.updated.append(layer)
         return key_states, value_states
 

@@ -9,7 +9,8 @@ of the call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from iterative_grpo import timing
@@ -21,6 +22,8 @@ from iterative_grpo.types import Completion, Prompt
 
 if TYPE_CHECKING:
     import torch
+
+    from iterative_grpo.engines._memory import Memory
 
 CACHE_GIB = 2.0
 
@@ -44,6 +47,26 @@ class Engine:
         self.dtype = dtype
         self.cache_gib = cache_gib
         self.share_prefixes = share_prefixes
+        self._memory: Memory | None = None
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Keep what is computed of prompts from call to call inside, where `share_prefixes` is on.
+
+        It takes up to `cache_gib` more memory until the context is left. Weights must stay as they
+        are. What torch counts as a change, an optimizer's step or `copy_`, starts it over; a change
+        through `data`, or an adapter switched on or off, is not noticed.
+        """
+        from iterative_grpo.engines import _decoding
+        from iterative_grpo.engines._memory import Memory
+
+        before = self._memory
+        limit = _decoding.cache_tokens(self.model, self.cache_gib)
+        self._memory = Memory(limit) if self.share_prefixes else None
+        try:
+            yield
+        finally:
+            self._memory = before
 
     @timing.generation
     def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
@@ -69,6 +92,7 @@ class Engine:
             dtype=self.dtype,
             cache_gib=self.cache_gib,
             share_prefixes=self.share_prefixes,
+            memory=self._memory,
         )
         return _endings.completions(prompts, rows, endings)
 
@@ -104,6 +128,7 @@ def sample_ids(
     dtype: str | None = None,
     cache_gib: float = CACHE_GIB,
     share_prefixes: bool = True,
+    memory: Memory | None = None,
 ) -> list[list[Sampled]]:
     """Sample a group of token ids for each prompt: the layer below records and text.
 
@@ -122,6 +147,7 @@ def sample_ids(
         dtype: precision to sample in; the model's own by default.
         cache_gib: memory for keys and values.
         share_prefixes: as in `load`.
+        memory: what earlier calls computed of prompts, to be used and added to.
     """
     from iterative_grpo.engines import _decoding
     from iterative_grpo.engines._draws import streams
@@ -131,7 +157,9 @@ def sample_ids(
         return []
     precision = _precision(dtype)
     _decoding.check_model(model)
-    cache_tokens = int(cache_gib * 2**30 / _decoding.token_bytes(model))
+    room = _decoding.cache_tokens(model, cache_gib)
+    if memory is not None:
+        memory.check(model)
     samplings = per_prompt(prompts, sampling)
     stream_PG = streams(prompts, samplings)
     requests = [
@@ -141,9 +169,9 @@ def sample_ids(
         )
     ]
     rows: list[list[Sampled]] = [[] for _ in prompts]
-    decoder = _decoding.Decoder(model, eos_token_ids, share_prefixes)
+    decoder = _decoding.Decoder(model, eos_token_ids, share_prefixes, memory)
     with decoder.registered() as attention, borrowed(model, attention, precision):
-        for batch in _decoding.batches(requests, cache_tokens):
+        for batch in _decoding.batches(requests, room):
             groups = decoder.sample([requests[i] for i in batch])
             for index, group in zip(batch, groups, strict=True):
                 rows[index] = group

@@ -10,9 +10,11 @@ from __future__ import annotations
 import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from iterative_grpo import stops
+from iterative_grpo.protocols import Remembering
 from iterative_grpo.steps import TokenSteps
 from iterative_grpo.types import Completion, Prompt
 from reward_models.protocols import Continuing, Judge
@@ -163,6 +165,12 @@ def find_prefixes(
         sizes = [bisect.bisect_right(steps, step) for step in range(len(cut) - 1)]
         rows.append([(completion.problem_id, completion.token_ids[:size]) for size in sizes])
     return rows
+
+
+def remembering(continuing: Continuing) -> AbstractContextManager[None]:
+    """Let an engine that can keep what it computes of questions and steps for the calls inside."""
+    engine = continuing.engine
+    return engine.remembering() if isinstance(engine, Remembering) else nullcontext()
 
 
 def require(continuing: Continuing | None, labeler: str) -> Continuing:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from iterative_grpo.types import Completion, Problem
-from reward_models.labels._rollouts import Prefix, Rollouts, find_prefixes, require
+from reward_models.labels._rollouts import Prefix, Rollouts, find_prefixes, remembering, require
 from reward_models.labels._verdicts import judge_all, last_count, solution
 from reward_models.protocols import Continuing, Judge, Tools
 from reward_models.types import LabelCost, LabeledSolution
@@ -70,7 +70,8 @@ class Labeler:
                 for row, found in enumerate(prefixes)
                 if not verdicts[row]
             }
-            self._search(rollouts, list(searches.values()), continuing.sampling.group_size)
+            with remembering(continuing):
+                self._search(rollouts, list(searches.values()), continuing.sampling.group_size)
             counts = {prefix: rollouts.count(prefix) for prefix in distinct}
             cost = rollouts.cost + LabelCost(labels=sum(len(row) for row in prefixes))
         rows = []

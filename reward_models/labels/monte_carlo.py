@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from iterative_grpo.types import Completion, Problem
-from reward_models.labels._rollouts import Prefix, Rollouts, find_prefixes, require
+from reward_models.labels._rollouts import Prefix, Rollouts, find_prefixes, remembering, require
 from reward_models.labels._verdicts import judge_all, last_count, solution
 from reward_models.protocols import Continuing, Judge, Tools
 from reward_models.types import LabelCost, LabeledSolution
@@ -70,7 +70,8 @@ class Labeler:
             if self.share:
                 rollouts.own(completions, verdicts)
             distinct = list(dict.fromkeys(prefix for row in prefixes for prefix in row))
-            self._sample(rollouts, distinct, continuing.sampling.group_size)
+            with remembering(continuing):
+                self._sample(rollouts, distinct, continuing.sampling.group_size)
             counts = {prefix: rollouts.count(prefix) for prefix in distinct}
             cost = rollouts.cost + LabelCost(labels=sum(len(row) for row in prefixes))
         rows = [

@@ -59,8 +59,8 @@ def test_passes_attend_as_whole_prompts_do(prompts: list[tuple[int, ...]]) -> No
         part = _prefill.Pass(level, found.stems, CPU)
         made = table[part.ids[0], part.positions[0]].transpose(0, 1)[None]
         query, key, value = made.split([K * Q, K, K], dim=1)
-        part.store(key, stored[0])
-        part.store(value, stored[1])
+        part.copies.store(key, stored[0])
+        part.copies.store(value, stored[1])
         output = part.attend(query, key, value, stored[0], stored[1], 0.5)[0]
         for edge, first in zip(level, part.first_tokens, strict=True):
             for place in range(edge.stop - edge.start):

@@ -76,6 +76,42 @@ def test_every_level_behind_the_first_saves_what_it_has_to(
     assert plan(prompts, math.inf).tokens == whole
 
 
+@given(PROMPTS, PROMPTS, WORTH)
+def test_known_tokens_are_left_out_but_for_what_is_sampled_from(
+    prompts: list[tuple[int, ...]], former: list[tuple[int, ...]], worth: float
+) -> None:
+    kept = distinct_prefixes(former)
+    found = plan(prompts, worth, lambda ids: sum(ids[:n] in kept for n in range(1, len(ids) + 1)))
+    have = [
+        {position for position in range(known) if stem[: position + 1] in kept}
+        for stem, known in zip(found.stems, found.known, strict=True)
+    ]
+    assert [len(positions) for positions in have] == list(found.known)
+    computed: set[tuple[int, int]] = set()
+    for level in found.levels:
+        before = [set(positions) for positions in have]
+        for edge in level:
+            for stem in edge.stems:
+                assert before[stem] >= set(range(edge.start))
+                new = range(edge.start, edge.stop)
+                assert not {(stem, position) for position in new} & computed
+                computed |= {(stem, position) for position in new}
+                have[stem] |= set(new)
+    for stem, positions in zip(found.stems, have, strict=True):
+        assert positions == set(range(len(stem)))
+    for prompt, stem in zip(prompts, found.stem_of, strict=True):
+        assert (stem, len(prompt) - 1) in computed
+    unknown = sum(map(len, found.stems)) - sum(found.known)
+    assert found.tokens <= unknown
+    if worth == 1:
+        assert found.tokens <= plan(prompts).tokens
+
+
+def test_a_prompt_that_is_known_whole_is_computed_from_its_last_token() -> None:
+    found = plan([(1, 2, 3, 4)], 1, len)
+    assert found.levels == ((Edge(3, 4, (0,)),),)
+
+
 def test_a_level_that_saves_little_is_left_out_and_later_ones_stay() -> None:
     solutions = [(1, question, *[9] * 20, *ends) for question in (2, 3) for ends in ((4, 4), (5,))]
     found = plan(solutions, 20)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import ModuleType
 
 import pytest
 from scipy.stats import beta
@@ -206,6 +208,31 @@ def test_a_round_is_one_call_whatever_its_prefixes_need() -> None:
     (call,) = engine.calls
     assert [(own.group_size, own.max_tokens) for own in call] == [(38, 6), (39, 7)]
     assert cost.rollouts == 77
+
+
+class RememberingEngine(ChainEngine):
+    """Notes at each call how long it remembers already."""
+
+    depth = 0
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        self.depth += 1
+        yield
+        self.depth -= 1
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
+        assert self.depth == 1
+        return super().generate(prompts, sampling)
+
+
+@pytest.mark.parametrize("labeler", [monte_carlo, first_error])
+def test_an_engine_that_can_remembers_the_prompts_of_all_rounds(labeler: ModuleType) -> None:
+    engine = RememberingEngine(0.5, 0.5)
+    made = labeler.build(Tools(judge, iteration=2, continuing=continuing(engine)))
+    made.label([PROBLEM], [completion("2\n1")], [(2, 3)])
+    assert engine.calls
+    assert engine.depth == 0
 
 
 def test_a_rollout_says_nothing_of_prefixes_it_was_steered_past() -> None:

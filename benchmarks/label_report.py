@@ -23,11 +23,12 @@ NAMES = {
 class Figures:
     """One labeler on one seed.
 
-    `read` of the `asked` prompt tokens were computed; `policy` is the accuracy of the solutions
-    measured on. `label_auroc` is the labels' own, on the steps before the last; `auroc` and
-    `auroc_before` are the reward model's, on all steps and on those before the last. `flipped` has
-    by credit rule the share of outputs whose first token's advantage turns its sign under another
-    cut, and under "reward" how far rewards at the same ends move at most.
+    `read` of the `asked` prompt tokens were computed; labelling took `seconds` of processor time.
+    `policy` is the accuracy of the solutions measured on. `label_auroc` is the labels' own, on the
+    steps before the last; `auroc` and `auroc_before` are the reward model's, on all steps and on
+    those before the last. `flipped` has by credit rule the share of outputs whose first token's
+    advantage turns its sign under another cut, and under "reward" how far rewards at the same ends
+    move at most.
     """
 
     labeler: str
@@ -55,7 +56,7 @@ class Figures:
         return (
             f"seed {self.seed} {self.labeler}: {self.cost.tokens_per_label:.1f} tokens a label, "
             f"labels {self.label_auroc:.3f}, reward model {self.auroc:.3f}, F1 {self.f1:.3f}, "
-            f"{self.seconds:.0f} s"
+            f"{self.seconds:.1f} s"
         )
 
 
@@ -72,6 +73,7 @@ def table(figures: Sequence[Figures], seconds: float, options: argparse.Namespac
         ("rollouts a label", lambda it: it.cost.rollouts / max(it.cost.labels, 1), ".2f"),
         ("prompt tokens asked for", lambda it: it.asked, ",.0f"),
         ("computed", lambda it: it.read, ",.0f"),
+        ("CPU seconds", lambda it: it.seconds, ".1f"),
         ("AUROC of labels", lambda it: it.label_auroc, ".4f"),
         ("AUROC of the model", lambda it: it.auroc, ".4f"),
         ("before the last step", lambda it: it.auroc_before, ".4f"),

@@ -135,6 +135,10 @@ class Pass:
                 prompt[self.stem_E, :, : self.seen].to(query.dtype)
                 for prompt in (prompt_keys, prompt_values)
             )
+            # With heads in groups and a mask, torch has a GPU kernel that stores all scores only.
+            shared_by = query.shape[1] // key.shape[1]
+            if shared_by > 1:
+                key, value = (x.repeat_interleave(shared_by, dim=1) for x in (key, value))
         output = torch.nn.functional.scaled_dot_product_attention(
             self.unpack(query),
             key,
@@ -142,7 +146,7 @@ class Pass:
             attn_mask=self.visible,
             is_causal=self.visible is None,
             scale=scaling,
-            enable_gqa=True,
+            enable_gqa=key.shape[1] < query.shape[1],
         )
         return self.pack(output)
 

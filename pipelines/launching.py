@@ -97,7 +97,8 @@ def main(spec: Path) -> None:
     from accelerate import PartialState
 
     raw = json.loads(spec.read_text(encoding="utf-8"))
-    state = PartialState()
+    # Not told of it, it calls each of several processes on CPUs the only one.
+    state = PartialState(cpu=not _has_accelerator())
     job = Job(
         phase=raw["phase"],
         iteration=raw["iteration"],

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
 
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _MARKS = re.compile(r"[\s.,;:!?'\"]+")
 
 
+# Every solution asks for its question's, in several places.
+@lru_cache(maxsize=100_000)
 def question_digest(question: str) -> bytes:
     """Hash a question without spacing, case and sentence marks; operators make it another one.
 

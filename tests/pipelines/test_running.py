@@ -187,6 +187,17 @@ def test_two_processes_run_all_phases(tmp_path: Path, data: Path) -> None:
     samples = lines(folder / "iterations/01/sample/samples.jsonl")
     assert len(samples) == 24 * 4
     assert len({row["problem_id"] for row in samples}) == 24
+    # Each trained the reward model on its half of every batch.
+    alone = tmp_path / "alone"
+    run(toy.config(alone, data, "iterations=1"), quiet=True)
+    assert trained_tokens(folder) < 0.7 * trained_tokens(alone / "run")
+
+
+def trained_tokens(folder: Path) -> int:
+    """Return the tokens that the first process read to train the reward model."""
+    (row,) = (row for row in lines(folder / "metrics/iterations.jsonl") if row["iteration"] == 1)
+    tokens: int = row["time"]["phases"]["retrain"]["forward-backward"]["tokens"]
+    return tokens
 
 
 @pytest.mark.slow

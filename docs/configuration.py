@@ -10,7 +10,8 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipelines.config import Config, Section
+from pipelines.config import Config
+from pipelines.section import Section
 
 PAGE = Path(__file__).with_name("configuration.md")
 

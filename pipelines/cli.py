@@ -171,7 +171,8 @@ def do_run(options: argparse.Namespace) -> int:
 def do_evaluate(options: argparse.Namespace) -> int:
     """Evaluate a model on tasks, or go on with it."""
     from pipelines import settings
-    from pipelines.config import EvaluateSettings, PolicySettings
+    from pipelines.config import PolicySettings
+    from pipelines.evaluate_settings import EvaluateSettings
     from pipelines.evaluation.command import evaluate_model
 
     raw = {name: value for name, value in vars(options).items() if name in SHARED}

@@ -11,28 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipelines.conflicts import conflicts
-from pipelines.yaml_words import as_written
+from pipelines.evaluate_settings import EvaluateSettings
+from pipelines.section import Margin, NotNegative, Positive, Rate, Section, Share
 
-Positive = Annotated[int, Field(gt=0)]
-NotNegative = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Margin = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """A group of settings: frozen, and closed to keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _as_written(cls, raw: Any) -> Any:
-        return as_written(raw, cls.model_fields)
-
+UNTRAINED = {"verifier": "the verifier", "published": "a published reward model"}
+"""Rewards for which a run trains no reward model, and who gives them."""
 
 Action = Literal["drop", "report", "refuse", "ignore"]
 
@@ -232,6 +218,16 @@ class Mixture(Section):
     model_weight: Annotated[float, Field(ge=0)] = 1.0
 
 
+class Published(Section):
+    """What `reward: published` asks: a process reward model that others trained, kept as it is."""
+
+    model: str | None = Field(None, description="path or hub name; none of its code is run")
+    convention: str | None = Field(
+        None, description="how it is read, a file of reward_models/published"
+    )
+    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+
+
 class RetrainWhen(Section):
     """Drift within a policy phase that calls for a new reward model; none switches a rule off."""
 
@@ -308,53 +304,6 @@ class OptimizeSettings(Section):
     )
 
 
-class EvaluateSettings(Section):
-    """Accuracy of the policy after each iteration, and of the initial one: greedy and by samples.
-
-    `max_tokens` means what it means to its owner: in a run, none is as in training; on the command
-    line, none is what fits behind the longest prompt.
-    """
-
-    tasks: tuple[str, ...] = Field(("gsm8k/test",), description="data set/split, or data set")
-    limit: Positive | None = Field(None, description="questions of each task at most")
-    max_tokens: Positive | None = Field(None, description="none: as in training")
-    samples: NotNegative = Field(
-        0, description="sampled answers of each question beside the greedy one: pass@k, maj@k"
-    )
-    temperature: Rate = Field(0.7, description="of the samples")
-    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="of the samples")
-    k: tuple[Positive, ...] | None = Field(
-        None, description="k of pass@k, maj@k and rm@k; none: the powers of two up to `samples`"
-    )
-    reward_model: str | None = Field(
-        None, description="path or name of a reward model that chooses among the samples (rm@k)"
-    )
-    reward_convention: str | None = Field(
-        None, description="a file of reward_models/published; none: a reward model made here"
-    )
-    splitter: str = Field("lines", description="steps that the reward model is read at")
-
-    @model_validator(mode="after")
-    def _samples_suffice(self) -> EvaluateSettings:
-        too_large = [k for k in self.k or () if k > self.samples]
-        if too_large:
-            raise ValueError(
-                f"k {too_large[0]} needs as many samples of each question, found samples "
-                f"{self.samples}; raise samples, or leave that k out"
-            )
-        if self.samples > 1_000:  # reward_models.best_of counts the subsets of so many
-            raise ValueError(f"samples is {self.samples}, at most 1000 of a question are counted")
-        if self.reward_model is not None and not self.samples:
-            raise ValueError("a reward model chooses among samples, found samples 0; raise samples")
-        return self
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The k that are reported, ascending."""
-        powers = tuple(2**i for i in range(self.samples.bit_length()))
-        return tuple(sorted(set(self.k or powers)))
-
-
 class Launch(Section):
     """Where phases run: in this process, or in processes started for each phase."""
 
@@ -388,6 +337,7 @@ class Config(Section):
     label: LabelSettings = LabelSettings()
     reward_model: RewardModelSettings = RewardModelSettings()
     mixture: Mixture = Mixture()
+    published: Published = Published()
     segmentation: Segmentation = Segmentation()
     optimize: OptimizeSettings = OptimizeSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
@@ -404,7 +354,7 @@ class Config(Section):
     @property
     def learns_reward(self) -> bool:
         """Whether a reward model is trained at all."""
-        return self.reward != "verifier"
+        return self.reward not in UNTRAINED
 
     @property
     def micro_batch(self) -> int:

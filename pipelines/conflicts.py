@@ -25,6 +25,7 @@ def conflicts(config: Config) -> Iterator[str]:
         ("verifiers.conventions", config.verifier, "verifier"),
         ("pipelines.prompts", config.policy.prompt, "prompt"),
         ("iterative_grpo.splitters", config.evaluate.splitter, "splitter"),
+        ("reward_models.published", config.published.convention, "reward convention"),
         ("reward_models.published", config.evaluate.reward_convention, "reward convention"),
         *(
             ("pipelines.datasets", datasets.parted(task)[0], "evaluation task")
@@ -81,6 +82,7 @@ def conflicts(config: Config) -> Iterator[str]:
             f"data.path {config.data.path} is no folder (seen from {Path.cwd()}); give one with "
             "JSON Lines, or leave it out to read from the hub"
         )
+    yield from _published_conflicts(config)
     yield from _watch_conflicts(config)
     yield from _scale_conflicts(config)
     if optimize.vllm != "off" and policy.make is not None:
@@ -115,6 +117,24 @@ def _stop_conflicts(config: Config) -> Iterator[str]:
         yield (
             f"policy.prompt {name} ends answers at stop strings, and optimize.mask_truncated "
             "leaves out every answer without EOS: set it to false"
+        )
+
+
+def _published_conflicts(config: Config) -> Iterator[str]:
+    """Yield what a published reward model lacks, or one that nothing would ask."""
+    chosen = {"model": config.published.model, "convention": config.published.convention}
+    if config.reward == "published":
+        known = ", ".join(plugins.names("reward_models.published"))
+        meaning = {"model": "its path or hub name", "convention": f"how it is read ({known})"}
+        for key, value in chosen.items():
+            if value is None:
+                yield f"reward published needs published.{key}: {meaning[key]}"
+        return
+    given = " and ".join(f"published.{key}" for key, value in chosen.items() if value is not None)
+    if given:
+        yield (
+            f"{given} given, but reward {config.reward} asks no published reward model: set "
+            "reward=published, or leave it out"
         )
 
 

@@ -10,6 +10,10 @@ BYTES_TRAINED = 16
 """Of a parameter in float32 training: weight, gradient, and AdamW's two moments."""
 
 
+BYTES_OF = {"float32": 4, "bfloat16": 2, "auto": 4}
+"""Of a weight that is only read; what a checkpoint is stored in is taken for the most it can be."""
+
+
 def plan(config: Config) -> str:
     """Return the resolved plan: phases with their samples, tokens and steps, memory and disk."""
     lines = [
@@ -19,7 +23,7 @@ def plan(config: Config) -> str:
         f"compared      {compared(config)}",
         f"supervision   {config.supervision}"
         + (f", steps by {config.splitter}" if building.cuts_steps(config) else ""),
-        f"reward        {config.reward}, credit {config.credit}, engine {config.engine}",
+        f"reward        {reward(config)}, credit {config.credit}, engine {config.engine}",
         "",
         "iteration  phase     work",
         "0          start     " + start(config),
@@ -29,6 +33,13 @@ def plan(config: Config) -> str:
         name = f"{iteration}" if iteration == 1 else f"2-{config.iterations}"
         lines += [f"{name:10} {phase:9} {work}" for phase, work in phases(config, iteration)]
     return "\n".join([*lines, "", *needs(config)])
+
+
+def reward(config: Config) -> str:
+    """Return what rewards the policy."""
+    if config.reward != "published":
+        return config.reward
+    return f"published ({config.published.model} by {config.published.convention})"
 
 
 def compared(config: Config) -> str:
@@ -87,13 +98,13 @@ def phases(config: Config, iteration: int) -> list[tuple[str, str]]:
 def needs(config: Config) -> list[str]:
     """Return lines on memory and disk."""
     parameters = count_parameters(config)
-    if parameters is None:
+    judge = judge_bytes(config, parameters)
+    if parameters is None or judge is None:
         return ["memory and disk: unknown until the model's configuration is on this machine"]
     reference = 4 if config.optimize.beta and config.policy.lora is None else 0
-    judge = 4 if config.learns_reward else 0
     # From iteration 2 on: the initial policy, which the distance is measured from.
     initial = 4 if config.optimize.kl_initial_outputs and config.iterations > 1 else 0
-    memory = parameters * (BYTES_TRAINED + reference + judge + initial)
+    memory = parameters * (BYTES_TRAINED + reference + initial) + judge
     checkpoints = 1 + config.iterations * (2 if config.learns_reward else 1)
     disk = parameters * 4 * checkpoints
     return [
@@ -103,6 +114,16 @@ def needs(config: Config) -> list[str]:
     ]
 
 
+def judge_bytes(config: Config, policy: int | None) -> int | None:
+    """Return the bytes of what judges beside a policy of so many parameters, None if unknown."""
+    if config.reward == "published":
+        found = parameters_of(str(config.published.model), "AutoModel")
+        return None if found is None else found * BYTES_OF[config.published.dtype]
+    if config.learns_reward:
+        return None if policy is None else 4 * policy
+    return 0
+
+
 def count_parameters(config: Config) -> int | None:
     """Return the policy's parameters, None if its configuration is not on this machine."""
     shape = config.policy.make
@@ -110,15 +131,25 @@ def count_parameters(config: Config) -> int | None:
         inner = 3 * shape.width
         layer = 4 * shape.width**2 + 3 * shape.width * inner + 2 * shape.width
         return shape.vocabulary * shape.width + shape.layers * layer + shape.width
+    return parameters_of(str(config.policy.model), "AutoModelForCausalLM")
+
+
+def parameters_of(name: str, kind: str) -> int | None:
+    """Return a named model's parameters as an auto class of transformers makes it.
+
+    None if its configuration is not on this machine.
+    """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    import transformers
 
     try:
-        found = AutoConfig.from_pretrained(str(config.policy.model), local_files_only=True)
+        found = transformers.AutoConfig.from_pretrained(
+            name, local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError):
         return None
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(found)
+        model = getattr(transformers, kind).from_config(found)
     return int(sum(parameter.numel() for parameter in model.parameters()))
 
 

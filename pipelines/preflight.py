@@ -1,11 +1,11 @@
-"""What is checked before any compute is spent: TRL's fields, data, golds, contamination, disk."""
+"""What is checked before any compute is spent: fields, data, golds, rewards, disk."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
-from pipelines import decontamination, questions, trl_settings
+from pipelines import decontamination, published, questions, trl_settings
 from pipelines.config import Config
 from pipelines.progress import Progress
 from pipelines.runs import RunError
@@ -28,6 +28,9 @@ def check(config: Config, progress: Progress) -> None:
     if split.rejected:
         shown = "; ".join(split.rejected[:3])
         progress.note(f"left out for unreadable golds: {len(split.rejected)} ({shown})")
+    if config.reward == "published":
+        for line in published.check(config, split.problems):
+            progress.note(line)
     for task in tasks(config):
         progress.note(f"evaluate on {task.line}")
     for line in decontamination.lines(questions.contamination(config)):

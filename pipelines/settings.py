@@ -10,7 +10,8 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import ValidationError
 
-from pipelines.config import Config, Section
+from pipelines.config import Config
+from pipelines.section import Section
 
 Checked = TypeVar("Checked", bound=Section)
 

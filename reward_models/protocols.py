@@ -90,14 +90,15 @@ class Tools:
 class Parts:
     """All that a reward source may be made of; `sources.NAME.build` takes what it needs.
 
-    `model` is the reward model (None where only the verifier rewards); weights and share are the
-    mixture's.
+    `model` is the run's own reward model (None where none is trained), `published` one that others
+    trained; weights and share are the mixture's.
     """
 
     splitter: Splitter
     judge: Judge
     check_steps: CheckSteps | None = None
     model: RewardModel | None = None
+    published: Scorer | None = None
     verifier_weight: float = 1.0
     model_weight: float = 1.0
     verified_share: float = 0.1
@@ -108,3 +109,12 @@ class Parts:
         if self.model is None:
             raise ValueError("this reward needs a reward model, and the run has trained none")
         return self.model
+
+    def published_model(self) -> Scorer:
+        """Return the published reward model; ValueError without one."""
+        if self.published is None:
+            raise ValueError(
+                "reward published needs a published reward model: give published.model and "
+                "published.convention"
+            )
+        return self.published

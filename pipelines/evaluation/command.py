@@ -14,7 +14,8 @@ from typing import Any
 from iterative_grpo import plugins
 from pipelines import policies, runs, world
 from pipelines.artifacts import LOG, differences, fingerprint_of, write_json
-from pipelines.config import EvaluateSettings, PolicySettings
+from pipelines.config import PolicySettings
+from pipelines.evaluate_settings import EvaluateSettings
 from pipelines.evaluation import pictures, scoring, terminal
 from pipelines.evaluation.evaluating import answers_of, evaluate, scores_of
 from pipelines.evaluation.rendering import Rendered, render

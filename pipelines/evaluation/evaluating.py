@@ -9,7 +9,7 @@ from typing import Any
 from iterative_grpo import plugins
 from iterative_grpo.protocols import Engine
 from pipelines.artifacts import write_json
-from pipelines.config import EvaluateSettings
+from pipelines.evaluate_settings import EvaluateSettings
 from pipelines.evaluation import scoring
 from pipelines.evaluation.answering import Samples, answer, by_question
 from pipelines.evaluation.figures import figures

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from iterative_grpo import plugins
 from iterative_grpo.protocols import Splitter
 from iterative_grpo.types import Finish
-from pipelines import policies
-from pipelines.config import EvaluateSettings
+from pipelines import policies, published
+from pipelines.evaluate_settings import EvaluateSettings
 from pipelines.evaluation.parts import Parts
 from pipelines.progress import Progress
+from pipelines.published import NoRewardModel
 from pipelines.world import World
 from reward_models.protocols import Scorer
 
@@ -36,33 +36,25 @@ OUTPUTS_AT_ONCE = 512
 """Samples scored between two writes."""
 
 
-class NoRewardModel(ValueError):
-    """A reward model that cannot be found or read."""
-
-
 def load(settings: EvaluateSettings) -> Scorer | None:
     """Return the reward model that is to choose, if one is configured.
 
     Raises NoRewardModel for one that cannot be had, ValueError for one that cannot judge.
     """
-    name, where = settings.reward_model, policies.device()
+    name = settings.reward_model
     if name is None:
         return None
+    if settings.reward_convention is not None:
+        return published.load(name, settings.reward_convention)
     try:
-        if settings.reward_convention is None:
-            from reward_models.model import RewardModel
+        from reward_models.model import RewardModel
 
-            return RewardModel.load(name, device=where)
-        module = plugins.find(
-            "reward_models.published", settings.reward_convention, "reward convention"
-        )
-        published: Scorer = module.load(name, device=where)
+        return RewardModel.load(name, device=policies.device())
     except OSError as error:
         raise NoRewardModel(
             f"reward model {name} cannot be loaded: {error}. Expected a reward model's folder, or "
             "a published one by its name together with its convention"
         ) from None
-    return published
 
 
 def score(

@@ -22,6 +22,7 @@ from pipelines import (
     judging,
     policies,
     prompts,
+    published,
     questions,
     segmentation,
     trl_settings,
@@ -43,6 +44,7 @@ def settings(config: Config) -> Mapping[str, Any]:
         "credit": config.credit,
         "reward": config.reward,
         "mixture": config.mixture.model_dump(mode="json"),
+        "published": published.settings(config),
         "max_tokens": config.max_tokens,
         "engine": config.engine,
         "lora": config.policy.lora.model_dump(mode="json") if config.policy.lora else None,
@@ -121,7 +123,8 @@ def conclude(job: Job, watching: Watching) -> None:
         record["cells"] = made.counts
     write_json(job.output / "watch.json", record)
     if watching.reason is not None:
-        verb = "ended the phase" if watching.stopped else "would retrain"
+        advice = "would retrain" if job.config.learns_reward else "distrusts the reward model"
+        verb = "ended the phase" if watching.stopped else advice
         job.progress.note(f"watch: {verb} at step {watching.step}: {watching.reason}")
 
 
@@ -178,6 +181,7 @@ def reward_parts(job: Job) -> Any:
         judge=judging.judge(config),
         check_steps=judging.step_check(config),
         model=model,
+        published=published.load_for(config) if config.reward == "published" else None,
         seed=config.seed,
         **config.mixture.model_dump(),
     )

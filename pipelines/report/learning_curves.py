@@ -67,7 +67,7 @@ def samples_until(run: Run, iteration: int) -> int:
 
     policy = of("optimize.steps") * of("optimize.prompts") * of("optimize.group_size")
     policy //= of("optimize.updates") or 1
-    if run.setting("reward") == "verifier":
+    if run.rewarded_by:
         return iteration * policy
     first = of("sample.first_problems") or of("sample.problems")
     questions = (first + (iteration - 1) * of("sample.problems")) if iteration else 0

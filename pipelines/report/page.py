@@ -83,6 +83,7 @@ def _header(run: Run) -> str:
         for name, value in (
             ("supervision", run.setting("supervision")),
             ("reward", run.setting("reward")),
+            ("published reward model", run.setting("published.model")),
             ("seed", run.setting("seed")),
         )
         if value is not None

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from pipelines.config import UNTRAINED
 from pipelines.report.intervals import Estimate, wilson
 
 Row = Mapping[str, Any]
@@ -39,6 +40,11 @@ class Run:
                 return default
             value = value[part]
         return value
+
+    @property
+    def rewarded_by(self) -> str | None:
+        """Who rewards the policy where the run trains no reward model, None where it trains one."""
+        return UNTRAINED.get(str(self.setting("reward")))
 
     def tasks(self) -> list[str]:
         """Return the names of the evaluated tasks in the order of their appearance."""

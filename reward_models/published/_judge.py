@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reward_models.encoding import Encoded, UnfitTokenizer, UnreadableSolution, check_rows
-from reward_models.model import BrokenScores, batches
+from reward_models.model import BrokenScores, UntrainedHead, batches
 from reward_models.reading import read_whole
 
 if TYPE_CHECKING:
@@ -79,12 +79,49 @@ class Judge:
         return Encoded(tuple(ids), tuple(marks), 0)
 
 
+def pretrained(auto: Any, path_or_name: str, dtype: str | None) -> Any:
+    """Return a checkpoint's model by one of transformers' auto classes; none of its code is run.
+
+    Raises UntrainedHead if weights are missing: it is a checkpoint of another shape.
+    """
+    model, info = auto.from_pretrained(
+        path_or_name, dtype=dtype or "auto", trust_remote_code=False, output_loading_info=True
+    )
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise UntrainedHead(
+            f"{path_or_name}: weights of {', '.join(missing[:4])} are missing, the model would "
+            "judge at random; is it of another convention?"
+        )
+    return model.eval()
+
+
+def tokenizer_of(path_or_name: str) -> Any:
+    """Return a checkpoint's tokenizer; none of its code is run."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=False)
+
+
+def without(text: str, mark: str) -> str:
+    """Return a text without a mark, nor one that appears where another was taken out."""
+    while mark in text:
+        text = text.replace(mark, "")
+    return text
+
+
 def single(tokenizer: Any, text: str) -> int:
     """Return the last token of a text alone: what a sign becomes after a space."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
         raise UnfitTokenizer(f"the tokenizer makes no token of {text!r}")
     return int(ids[-1])
+
+
+def check_chat(tokenizer: Any) -> None:
+    """Refuse a tokenizer that cannot write a conversation."""
+    if not tokenizer.chat_template:
+        raise UnfitTokenizer("the tokenizer has no chat template, which this convention needs")
 
 
 def context_of(model: Any) -> int:

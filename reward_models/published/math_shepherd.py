@@ -10,20 +10,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from reward_models.encoding import UnfitTokenizer
-from reward_models.published._judge import Judge, context_of, single, two_signs
+from reward_models.published._judge import (
+    Judge,
+    context_of,
+    pretrained,
+    single,
+    tokenizer_of,
+    two_signs,
+    without,
+)
 
 TAG = "ки"
 
 
 def load(path_or_name: str, *, device: str | None = None, dtype: str | None = None) -> Judge:
     """Load the model and its tokenizer."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    auto: Any = AutoModelForCausalLM
-    model = auto.from_pretrained(path_or_name, dtype=dtype or "auto").eval()
+    model = pretrained(AutoModelForCausalLM, path_or_name, dtype)
     if device is not None:
         model.to(device)
-    return judge(model, AutoTokenizer.from_pretrained(path_or_name))
+    return judge(model, tokenizer_of(path_or_name))
 
 
 def judge(model: Any, tokenizer: Any) -> Judge:
@@ -37,8 +44,8 @@ def judge(model: Any, tokenizer: Any) -> Judge:
 
     def render(question: str, steps: Sequence[str]) -> tuple[list[int], list[int]]:
         # A tag that the policy wrote would be read as the end of a step.
-        tagged = "\n".join(f"{step.replace(TAG, '')} {TAG}" for step in steps)
-        ids = tokenizer(f"{question.replace(TAG, '')} {tagged}")["input_ids"]
+        tagged = "\n".join(f"{without(step, TAG)} {TAG}" for step in steps)
+        ids = tokenizer(f"{without(question, TAG)} {tagged}")["input_ids"]
         return ids, [place for place, token in enumerate(ids) if token == tag]
 
     signs = two_signs(single(tokenizer, "+"), single(tokenizer, "-"))

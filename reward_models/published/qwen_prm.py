@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from reward_models.encoding import UnfitTokenizer
 from reward_models.published._heads import WithHead, stored
-from reward_models.published._judge import Judge, context_of
+from reward_models.published._judge import (
+    Judge,
+    check_chat,
+    context_of,
+    pretrained,
+    tokenizer_of,
+    without,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -25,11 +32,10 @@ HEAD = ("score.0.weight", "score.0.bias", "score.2.weight", "score.2.bias")
 def load(path_or_name: str, *, device: str | None = None, dtype: str | None = None) -> Judge:
     """Load backbone, head and tokenizer."""
     import torch
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
-    auto: Any = AutoModel
-    weights = stored(path_or_name, HEAD, "Qwen2.5-Math-PRM")
-    backbone = auto.from_pretrained(path_or_name, dtype=dtype or "auto", trust_remote_code=False)
+    weights = head_weights(path_or_name)
+    backbone = pretrained(AutoModel, path_or_name, dtype)
     width = weights[0].shape[1]
     head = torch.nn.Sequential(
         torch.nn.Linear(width, width), torch.nn.ReLU(), torch.nn.Linear(width, 2)
@@ -40,7 +46,12 @@ def load(path_or_name: str, *, device: str | None = None, dtype: str | None = No
     model = WithHead(backbone, head)
     if device is not None:
         model.to(device)
-    return judge(model, AutoTokenizer.from_pretrained(path_or_name))
+    return judge(model, tokenizer_of(path_or_name))
+
+
+def head_weights(path_or_name: str) -> list[torch.Tensor]:
+    """Return the head's weights; UntrainedHead if the checkpoint has none."""
+    return stored(path_or_name, HEAD, "Qwen2.5-Math-PRM")
 
 
 def judge(model: Any, tokenizer: Any) -> Judge:
@@ -50,14 +61,15 @@ def judge(model: Any, tokenizer: Any) -> Judge:
         raise UnfitTokenizer(
             f"the tokenizer does not know {MARK!r} as one token; a model of this convention does"
         )
+    check_chat(tokenizer)
     mark = found[0]
 
     def render(question: str, steps: Sequence[str]) -> tuple[list[int], list[int]]:
         # A mark that the policy wrote would be read as the end of a step.
-        answer = "".join(step.replace(MARK, "") + MARK for step in steps)
+        answer = "".join(without(step, MARK) + MARK for step in steps)
         chat = [
             {"role": "system", "content": SYSTEM},
-            {"role": "user", "content": question.replace(MARK, "")},
+            {"role": "user", "content": without(question, MARK)},
             {"role": "assistant", "content": answer},
         ]
         text = tokenizer.apply_chat_template(chat, tokenize=False)

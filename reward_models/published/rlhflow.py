@@ -10,25 +10,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reward_models.encoding import UnfitTokenizer
-from reward_models.published._judge import Judge, context_of, single, two_signs
+from reward_models.published._judge import (
+    Judge,
+    check_chat,
+    context_of,
+    pretrained,
+    single,
+    tokenizer_of,
+    two_signs,
+)
 
 
 def load(path_or_name: str, *, device: str | None = None, dtype: str | None = None) -> Judge:
     """Load the model and its tokenizer."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    auto: Any = AutoModelForCausalLM
-    model = auto.from_pretrained(path_or_name, dtype=dtype or "auto").eval()
+    model = pretrained(AutoModelForCausalLM, path_or_name, dtype)
     if device is not None:
         model.to(device)
-    return judge(model, AutoTokenizer.from_pretrained(path_or_name))
+    return judge(model, tokenizer_of(path_or_name))
 
 
 def judge(model: Any, tokenizer: Any) -> Judge:
     """Return the judge of a loaded model; refuse a tokenizer without a chat template."""
-    if not tokenizer.chat_template:
-        raise UnfitTokenizer("the tokenizer has no chat template, which this convention needs")
+    check_chat(tokenizer)
     good = single(tokenizer, "+")
 
     def render(question: str, steps: Sequence[str]) -> tuple[list[int], list[int]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from reward_models.encoding import UnfitTokenizer
 from reward_models.published._heads import WithHead, stored
-from reward_models.published._judge import Judge, context_of, single
+from reward_models.published._judge import Judge, context_of, pretrained, single, tokenizer_of
 
 if TYPE_CHECKING:
     import torch
@@ -27,18 +27,22 @@ HEAD = ("v_head.summary.weight", "v_head.summary.bias")
 def load(path_or_name: str, *, device: str | None = None, dtype: str | None = None) -> Judge:
     """Load backbone, value head and tokenizer."""
     import torch
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
-    auto: Any = AutoModel
-    weight, bias = stored(path_or_name, HEAD, "Skywork-o1-Open-PRM")
-    backbone = auto.from_pretrained(path_or_name, dtype=dtype or "auto", trust_remote_code=False)
+    weight, bias = head_weights(path_or_name)
+    backbone = pretrained(AutoModel, path_or_name, dtype)
     # The head keeps its own precision, and hidden states are cast to it, as where it was trained.
     head = torch.nn.Linear(weight.shape[1], 1, dtype=weight.dtype)
     head.load_state_dict({"weight": weight, "bias": bias})
     model = WithHead(backbone, head)
     if device is not None:
         model.to(device)
-    return judge(model, AutoTokenizer.from_pretrained(path_or_name))
+    return judge(model, tokenizer_of(path_or_name))
+
+
+def head_weights(path_or_name: str) -> list[torch.Tensor]:
+    """Return the head's weights; UntrainedHead if the checkpoint has none."""
+    return stored(path_or_name, HEAD, "Skywork-o1-Open-PRM")
 
 
 def judge(model: Any, tokenizer: Any) -> Judge:

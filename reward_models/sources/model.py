@@ -9,7 +9,7 @@ from iterative_grpo.protocols import Splitter
 from iterative_grpo.types import Completion, Problem, StepRewards
 from reward_models.model import RewardModel
 from reward_models.protocols import Parts
-from reward_models.sources._cuts import cut
+from reward_models.sources._judged import judged
 
 UNITS = ("probability", "logit")
 LOGIT_BOUND = 6.0
@@ -22,14 +22,12 @@ class Source:
     """Rewards each step with the model's score at its end.
 
     `unit` "probability" is the sigmoid, in [0, 1]; "logit" the bounded logit. The fragment that the
-    token limit cut off gets the lowest reward of its unit: the policy did not finish it, and a
-    model that never saw fragments might like them.
+    token limit cut off gets the lowest reward of its unit.
     """
 
     model: RewardModel
     splitter: Splitter
     unit: str = "probability"
-    tokens_per_batch: int = 16_384
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
@@ -39,27 +37,18 @@ class Source:
         self, problems: Sequence[Problem], completions: Sequence[Completion]
     ) -> list[StepRewards]:
         """Return the step rewards of each completion; component "model" is the same values."""
-        ends = cut(self.splitter, problems, completions)
-        questions = [problem.question for problem in problems]
-        texts = [completion.text for completion in completions]
+        rows = (self.splitter, problems, completions)
         if self.unit == "probability":
-            lowest = 0.0
-            scores = self.model.score(
-                questions, texts, ends, tokens_per_batch=self.tokens_per_batch
-            )
-        else:
-            lowest = -LOGIT_BOUND
-            logits = self.model.logits(
-                questions, texts, ends, tokens_per_batch=self.tokens_per_batch
-            )
-            scores = [
-                tuple(min(max(value, -LOGIT_BOUND), LOGIT_BOUND) for value in row) for row in logits
-            ]
-        rewards = []
-        for completion, row_ends, row in zip(completions, ends, scores, strict=True):
-            values = (*row[:-1], lowest) if completion.truncated else row
-            rewards.append(StepRewards(row_ends, values, {"model": values}))
-        return rewards
+            return judged(self.model.score, *rows, lowest=0.0)
+        return judged(self._logits, *rows, lowest=-LOGIT_BOUND)
+
+    def _logits(
+        self, questions: Sequence[str], texts: Sequence[str], ends: Sequence[Sequence[int]]
+    ) -> list[tuple[float, ...]]:
+        return [
+            tuple(min(max(value, -LOGIT_BOUND), LOGIT_BOUND) for value in row)
+            for row in self.model.logits(questions, texts, ends)
+        ]
 
 
 def build(parts: Parts) -> Source:

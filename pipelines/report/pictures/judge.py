@@ -36,8 +36,8 @@ def _line(axes: Axes, points: list[tuple[float, float]], colour: str, dashed: bo
 
 
 def _why_not(run: Run) -> str:
-    if run.setting("reward") == "verifier":
-        return "the policy is rewarded by the verifier, so no reward model is trained"
+    if run.rewarded_by:
+        return f"the policy is rewarded by {run.rewarded_by}, so no reward model is trained"
     if any(section(row, "reward_model") for row in run.iterations):
         return "the held-out solutions are all right or all wrong, so there is nothing to rank"
     return "no reward model has been trained yet"

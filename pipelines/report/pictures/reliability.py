@@ -25,8 +25,8 @@ def _draw(run: Run, theme: style.Theme) -> Figure:
     judged = [row for row in run.iterations if bars(row)]
     if not judged:
         why = (
-            "the policy is rewarded by the verifier, so no reward model is trained"
-            if run.setting("reward") == "verifier"
+            f"the policy is rewarded by {run.rewarded_by}, so no reward model is trained"
+            if run.rewarded_by
             else "no reward model has been measured yet"
         )
         raise NothingToDraw(why)

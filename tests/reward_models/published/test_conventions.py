@@ -239,6 +239,18 @@ def test_marks_that_the_policy_writes_add_no_step(
     ids, marks = make(model, tokens).render(QUESTION, [f"1+1=2 {mark}", f"{mark}#### 2"])
     assert len(marks) == 2
     assert [ids[place] for place in marks] == [tokens.convert_tokens_to_ids(mark)] * 2
+    # Taking a mark out can put two halves of another together.
+    nested = f"{mark[:1]}{mark}{mark[1:]}"
+    assert len(make(model, tokens).render(nested, [nested, "#### 2"])[1]) == 2
+
+
+@pytest.mark.parametrize("load", [math_shepherd.load, rlhflow.load])
+def test_a_checkpoint_of_another_shape_is_refused(
+    tmp_path: Path, load: Callable[[str], Judge]
+) -> None:
+    qwen(tmp_path, tokenizer("ки"))
+    with pytest.raises(UntrainedHead, match=r"lm_head\.weight are missing"):
+        load(str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,13 @@ def reward_model() -> RewardModel:
 
 
 def test_sources_are_found_by_name() -> None:
-    assert plugins.names("reward_models.sources") == ["mixture", "model", "uncertain", "verifier"]
+    assert plugins.names("reward_models.sources") == [
+        "mixture",
+        "model",
+        "published",
+        "uncertain",
+        "verifier",
+    ]
 
 
 def test_sources_are_built_from_parts() -> None:

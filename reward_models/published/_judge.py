@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from iterative_grpo import timing
 from reward_models.encoding import Encoded, UnfitTokenizer, UnreadableSolution, check_rows
 from reward_models.model import BrokenScores, UntrainedHead, batches
 from reward_models.reading import read_whole
@@ -38,18 +39,22 @@ class Judge:
         *,
         tokens_per_batch: int = TOKENS_PER_BATCH,
     ) -> list[tuple[float, ...]]:
-        """Return one probability an end for each text."""
+        """Return one probability an end for each text; equal ones are read once."""
         import torch
 
         check_rows(questions, texts, ends)
-        rows = [
-            self._encode(row, question, text, cut)
-            for row, (question, text, cut) in enumerate(zip(questions, texts, ends, strict=True))
-        ]
-        results: list[tuple[float, ...]] = [()] * len(rows)
-        with torch.inference_mode():
-            for batch in batches(rows, tokens_per_batch):
-                logits_NC = read_whole(self.model, [rows[row] for row in batch], self.pad)
+        with timing.part("score") as spent, torch.inference_mode():
+            rows = [
+                self._encode(row, question, text, cut)
+                for row, (question, text, cut) in enumerate(
+                    zip(questions, texts, ends, strict=True)
+                )
+            ]
+            spent.tokens += sum(len(row.token_ids) for row in rows)
+            distinct = list(dict.fromkeys(rows))
+            results: dict[Encoded, tuple[float, ...]] = {}
+            for batch in batches(distinct, tokens_per_batch):
+                logits_NC = read_whole(self.model, [distinct[row] for row in batch], self.pad)
                 values = self.good(logits_NC.float())
                 if not bool(values.isfinite().all()):
                     raise BrokenScores(
@@ -58,8 +63,8 @@ class Judge:
                     )
                 flat = iter(values.tolist())
                 for row in batch:
-                    results[row] = tuple(next(flat) for _ in rows[row].marks)
-        return results
+                    results[distinct[row]] = tuple(next(flat) for _ in distinct[row].marks)
+        return [results[row] for row in rows]
 
     def _encode(self, row: int, question: str, text: str, cut: Sequence[int]) -> Encoded:
         starts = (0, *cut[:-1])

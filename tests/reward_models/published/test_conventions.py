@@ -75,6 +75,23 @@ def test_math_shepherd(tmp_path: Path) -> None:
     assert len(found) == 3
 
 
+def test_equal_solutions_are_read_once_and_score_alike(tmp_path: Path) -> None:
+    policy(tmp_path, tokenizer("ки"))
+    judge = math_shepherd.load(str(tmp_path))
+    read = []
+    judge.model.register_forward_pre_hook(
+        lambda model, args, named: read.append(len(named["input_ids"])), with_kwargs=True
+    )
+    texts = [TEXT, "18+5=23", TEXT, "18+5=23", TEXT]
+    ends = [ENDS, (7,), ENDS, (7,), (ENDS[-1],)]
+    scores = judge.score([QUESTION] * 5, texts, ends)
+    assert sum(read) == 3
+    assert (scores[0], scores[1]) == (scores[2], scores[3])
+    alone = [judge.score([QUESTION], [t], [e])[0] for t, e in zip(texts, ends, strict=True)]
+    for found, expected in zip(scores, alone, strict=True):
+        assert found == pytest.approx(expected, abs=1e-5)
+
+
 def test_rlhflow_reads_in_one_pass_what_turns_read_apart(tmp_path: Path) -> None:
     tokens = tokenizer()
     model = policy(tmp_path, tokens)

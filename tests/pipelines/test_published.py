@@ -13,7 +13,10 @@ import yaml
 
 from pipelines import cli, published, run
 from pipelines.artifacts import ArtifactError
+from pipelines.evaluate_settings import EvaluateSettings
+from pipelines.evaluation import scoring
 from pipelines.plan import judge_bytes, plan
+from reward_models.model import UntrainedHead
 from reward_models.published import qwen_prm
 from tests.pipelines import toy
 from tests.reward_models.making import byte_bpe
@@ -202,3 +205,18 @@ def test_the_plan_has_the_model_and_no_phases_of_its_training(
     assert judge_bytes(config, policy=1) == 4 * stored
     halved = toy.config(tmp_path, data, *chosen(model), "published.dtype=bfloat16")
     assert judge_bytes(halved, policy=1) == 2 * stored
+
+
+def test_the_evaluation_loads_it_by_its_convention(model: Path, tmp_path: Path) -> None:
+    def asked(path: Path) -> EvaluateSettings:
+        return EvaluateSettings(samples=2, reward_model=str(path), reward_convention="qwen-prm")
+
+    found = scoring.load(asked(model))
+    assert found is not None
+    rows = (["1+1?"], ["1+1=2\n#### 2"], [(6, 12)])
+    assert found.score(*rows) == qwen_prm.load(str(model)).score(*rows)
+    with pytest.raises(published.NoRewardModel, match="of convention qwen-prm, or its name on"):
+        scoring.load(asked(tmp_path))
+    headless(tmp_path)
+    with pytest.raises(UntrainedHead, match=r"has no score\.0\.weight"):
+        scoring.load(asked(tmp_path))

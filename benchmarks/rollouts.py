@@ -2,10 +2,10 @@
 
     python benchmarks/rollouts.py --shapes 3m 30m --repeats 5 --threads 2
 
-Random Llama-shaped models, 64 prompts x 8 samples (16 x 8 for the 30 M shape). The engines take
-turns, so that a busy machine is busy for all, and all of them, with every process they start, are
-held to as many cores as there are threads. Loading and a short run each to warm up are not timed.
-Processor seconds are counted beside wall time: they tell work from waiting.
+Random Llama-shaped models, 64 prompts x 8 samples (a quarter of an hour a turn at 30 M parameters).
+The engines take turns, so that a busy machine is busy for all, and all of them, with every process
+they start, are held to as many cores as there are threads. Loading and a short run each to warm up
+are not timed. Processor seconds are counted beside wall time: they tell work from waiting.
 
 `fixed` samples 128 tokens a row. `varied` ends each row at a length drawn from those of GSM8K's
 solutions: an engine that carries finished rows pays for the longest. Tokens a second count the
@@ -51,8 +51,6 @@ SOLUTION_TOKENS = (
     *(140, 144, 147, 150, 155, 161, 165, 171, 176, 182, 188, 198, 207, 218, 241, 279),
 )
 QUESTION_TOKENS = (28, 33, 36, 39, 42, 45, 48, 51, 55, 58, 61, 65, 70, 77, 87, 105)
-# Prompts of a batch, 8 rows each: with more of the largest models, `generate` alone takes an hour.
-PROMPTS = {"0.4m": 64, "3m": 64, "30m": 16, "0.5b": 64}
 ENGINES = ("generate", "native", "native-bf16", "native-whole-prompts")
 
 
@@ -158,7 +156,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--engines", nargs="+", choices=ENGINES, default=["generate", "native", "native-bf16"]
     )
-    parser.add_argument("--prompts", type=int, default=None, help="by default by shape")
+    parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--examples", type=int, default=0, help="tokens all prompts start with")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of a row in `fixed`")
@@ -178,7 +176,7 @@ def make_cases(shape: str, options: argparse.Namespace) -> list[Case]:
     draw = random.Random(0)
     prompts = tuple(
         tuple(draw.randrange(3, vocabulary) for _ in range(QUESTION_TOKENS[i % 16]))
-        for i in range(options.prompts or PROMPTS[shape])
+        for i in range(options.prompts)
     )
     tokens, lengths = options.tokens, SOLUTION_TOKENS
     examples = tuple(draw.randrange(3, vocabulary) for _ in range(options.examples))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from iterative_grpo.divergence import kl
 from iterative_grpo.types import Sampling
-from pipelines import policies, questions, world
+from pipelines import policies, published, questions, world
 from pipelines.artifacts import write_json
 from pipelines.config import Config
 from pipelines.phases import sample
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 
 def settings(config: Config) -> Mapping[str, Any]:
-    """Return the settings that the figures depend on, and what the tasks were read as."""
+    """Return the settings that the figures depend on, and what tasks and judge were read as."""
+    judge = config.evaluate.reward_model
     return {
         "fingerprints": {task.name: task.fingerprint for task in tasks(config)},
-        "evaluate": config.evaluate.model_dump(mode="json"),
+        "evaluate": config.evaluate.model_dump(mode="json", exclude={"reward_model"}),
+        "reward_model": None if judge is None else published.identity(judge),
         "max_tokens": config.evaluate.max_tokens or config.max_tokens,
         "prompt": config.policy.prompt,
         "engine": config.engine,

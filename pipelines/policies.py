@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,16 +101,26 @@ def load_tokenizer(path: str | Path, settings: PolicySettings) -> Any:
 def identity(path: str | Path) -> str:
     """Return what tells a checkpoint from others: of a folder, the sha256 over its files.
 
-    Of a released model it is the commit in the hub's cache, or the name where none is known.
+    Of a released model it is the commit in the hub's cache, or the name where none is known. Files
+    are hashed once a process, while their sizes and times stay the same.
     """
     folder = Path(path)
-    if folder.is_dir():
-        files = sorted(file for file in folder.iterdir() if file.is_file())
-        return fingerprint_of({file.name: sha256(file) for file in files})
+    files = sorted(file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []
+    stats = [(file, file.stat()) for file in files]
+    return _identity(
+        str(path), tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stats)
+    )
+
+
+@lru_cache(maxsize=8)
+def _identity(name: str, files: tuple[tuple[Path, int, int], ...]) -> str:
+    if Path(name).is_dir():
+        with timing.part(timing.INPUT_OUTPUT):
+            return fingerprint_of({file.name: sha256(file) for file, _, _ in files})
     from transformers.utils.hub import cached_file, extract_commit_hash
 
-    config = cached_file(str(path), "config.json", _raise_exceptions_for_missing_entries=False)
-    return extract_commit_hash(config, None) or str(path)
+    config = cached_file(name, "config.json", _raise_exceptions_for_missing_entries=False)
+    return extract_commit_hash(config, None) or name
 
 
 def device() -> str:

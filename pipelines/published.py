@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -49,22 +47,8 @@ def settings(config: Config) -> Mapping[str, Any] | None:
         return None
     return {
         **config.published.model_dump(mode="json", exclude={"model"}),
-        "fingerprint": identity(str(config.published.model)),
+        "fingerprint": policies.identity(str(config.published.model)),
     }
-
-
-def identity(name: str) -> str:
-    """Return what tells a model from others; its files are hashed once while they stay the same."""
-    folder = Path(name)
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    stats = [(file.name, file.stat()) for file in files]
-    return _identity(name, tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stats))
-
-
-@functools.lru_cache(maxsize=8)
-def _identity(name: str, _files: tuple[tuple[str, int, int], ...]) -> str:
-    with timing.part(timing.INPUT_OUTPUT):
-        return policies.identity(name)
 
 
 def check(config: Config, problems: Sequence[Problem]) -> list[str]:

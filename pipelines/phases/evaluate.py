@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from iterative_grpo.divergence import kl
 from iterative_grpo.types import Sampling
-from pipelines import policies, published, questions, world
+from pipelines import policies, questions, world
 from pipelines.artifacts import write_json
 from pipelines.config import Config
 from pipelines.phases import sample
@@ -25,7 +25,7 @@ def settings(config: Config) -> Mapping[str, Any]:
     return {
         "fingerprints": {task.name: task.fingerprint for task in tasks(config)},
         "evaluate": config.evaluate.model_dump(mode="json", exclude={"reward_model"}),
-        "reward_model": None if judge is None else published.identity(judge),
+        "reward_model": None if judge is None else policies.identity(judge),
         "max_tokens": config.evaluate.max_tokens or config.max_tokens,
         "prompt": config.policy.prompt,
         "engine": config.engine,

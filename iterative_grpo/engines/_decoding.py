@@ -18,6 +18,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from iterative_grpo.engines import _prefill, _prefixes
 from iterative_grpo.engines._draws import Picker, uniforms
 from iterative_grpo.engines._endings import Sampled
+from iterative_grpo.engines._fused import FusedLayers, supports
 from iterative_grpo.engines._memory import Memory
 from iterative_grpo.engines._requests import Request
 from iterative_grpo.engines._shared_cache import Rows, SharedCache, UnsupportedModel
@@ -89,6 +90,7 @@ class Decoder:
         eos_token_ids: Sequence[int],
         share_prefixes: bool = True,
         memory: Memory | None = None,
+        fuse_layers: bool = True,
     ) -> None:
         self.model = model
         self.device = model.device
@@ -96,6 +98,7 @@ class Decoder:
         self.layers = int(model.config.get_text_config().num_hidden_layers)
         self.eos_token_ids = sorted(eos_token_ids)
         self.memory = memory
+        self.fuse_layers = fuse_layers
         self.cache: SharedCache | None = None
 
     @contextmanager
@@ -193,22 +196,24 @@ class Decoder:
         ends_V = torch.zeros(logits_BV.shape[1], dtype=torch.bool, device=self.device)
         ends_V[[token for token in self.eos_token_ids if token < len(ends_V)]] = True
         look = 1 if self.device.type == "cpu" else _GPU_LOOK
-        tokens_BT = torch.zeros(len(alive.row_A), length, dtype=torch.long, device=self.device)
-        logps_BT = torch.zeros(len(alive.row_A), length, device=self.device)
+        drawn: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         reached_B = limit_B.clone()
+        fused = None
+        if self.fuse_layers and supports(self.model):
+            fused = FusedLayers(self.model, cache.longest + cache.max_tokens)
         for t in range(length):
-            token_A, logp_A = picker.pick(logits_BV, uniform_TB[t, alive.row_A])
-            tokens_BT[alive.row_A, t] = token_A
-            logps_BT[alive.row_A, t] = logp_A
+            token_A, logp_A = picker.pick(logits_BV, uniform_TB[t].index_select(0, alive.row_A))
+            drawn.append((alive.row_A, token_A, logp_A))
             if t + 1 == length:
                 break
-            alive.done_A |= ends_V[token_A]
+            alive.done_A |= ends_V.index_select(0, token_A)
             if t + 1 in limits:
                 alive.done_A |= alive.limit_A == t + 1
             if (t + 1) % look == 0:
                 if stop_strings.any:
-                    fresh = tokens_BT[alive.row_A, t + 1 - look : t + 1].tolist()
-                    ended = stop_strings.ended(alive.row_A.tolist(), fresh)
+                    # Rows have not moved since the last look.
+                    fresh = torch.stack([tokens for _, tokens, _ in drawn[-look:]], dim=1)
+                    ended = stop_strings.ended(alive.row_A.tolist(), fresh.tolist())
                     alive.done_A |= torch.tensor(ended, device=self.device)
                 if alive.many_finished():
                     reached_B[alive.row_A[alive.done_A]] = t + 1
@@ -217,10 +222,13 @@ class Decoder:
                         break
                     token_A, picker = token_A[place_A], picker.at(place_A)
             # A row that is carried beyond its limit stays within the model's positions.
-            positions_A = alive.prompt_length_A + (alive.limit_A - 1).clamp(max=t)
-            logits_BV = self._forward(cache, token_A[:, None], positions_A[:, None])[:, -1]
+            positions_A = torch.minimum(alive.prompt_length_A + t, alive.last_A)
+            if fused is None:
+                logits_BV = self._forward(cache, token_A[:, None], positions_A[:, None])[:, -1]
+            else:
+                logits_BV = fused.logits(cache, token_A, positions_A)
             cache.length = t + 1
-        return self._rows(tokens_BT, logps_BT, torch.minimum(reached_B, limit_B))
+        return self._rows(drawn, torch.minimum(reached_B, limit_B))
 
     def _forward(
         self, cache: SharedCache, ids: torch.Tensor, positions: torch.Tensor
@@ -238,9 +246,18 @@ class Decoder:
         return logits
 
     def _rows(
-        self, tokens_BT: torch.Tensor, logps_BT: torch.Tensor, reached_B: torch.Tensor
+        self,
+        drawn: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+        reached_B: torch.Tensor,
     ) -> list[Sampled]:
-        """Cut each row behind its first EOS, or where it was dropped."""
+        """Lay out what was drawn; cut each row behind its first EOS, or where it was dropped."""
+        row_X, token_X, logp_X = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+        rows_T = torch.tensor([len(row_A) for row_A, _, _ in drawn], device=self.device)
+        column_X = torch.arange(len(drawn), device=self.device).repeat_interleave(rows_T)
+        tokens_BT = token_X.new_zeros(len(reached_B), len(drawn))
+        logps_BT = logp_X.new_zeros(tokens_BT.shape)
+        tokens_BT[row_X, column_X] = token_X
+        logps_BT[row_X, column_X] = logp_X
         eos = torch.tensor(self.eos_token_ids, dtype=torch.long, device=self.device)
         ended_BT = torch.isin(tokens_BT, eos)
         end_B = torch.where(ended_BT.any(1), ended_BT.int().argmax(1) + 1, reached_B)
@@ -282,12 +299,15 @@ class _Alive:
         limit_A: torch.Tensor,
     ) -> None:
         self.cache = cache
-        self.row_A = torch.arange(len(stem_A), device=stem_A.device)
-        self.stem_A = stem_A
-        self.prompt_length_A = prompt_length_A
-        self.limit_A = limit_A
-        self.done_A = torch.zeros(len(stem_A), dtype=torch.bool, device=stem_A.device)
-        cache.rows = Rows(stem_A, prompt_length_A, cache.stems, cache.longest)
+        row_A = torch.arange(len(stem_A), device=stem_A.device)
+        last_A = prompt_length_A + limit_A - 1
+        self._keep(torch.stack([row_A, stem_A, prompt_length_A, limit_A, last_A]))
+        cache.rows = Rows(self.stem_A, self.prompt_length_A, cache.stems, cache.longest)
+
+    def _keep(self, state_5A: torch.Tensor) -> None:
+        self._state_5A = state_5A
+        self.row_A, self.stem_A, self.prompt_length_A, self.limit_A, self.last_A = state_5A
+        self.done_A = torch.zeros_like(self.row_A, dtype=torch.bool)
 
     def many_finished(self) -> bool:
         """Whether so many rows have finished that dropping them pays."""
@@ -307,11 +327,7 @@ class _Alive:
         if len(hole):
             for layer in self.cache.shared:
                 layer.move_rows(source, hole)
-        self.row_A = self.row_A[place_A]
-        self.stem_A = self.stem_A[place_A]
-        self.prompt_length_A = self.prompt_length_A[place_A]
-        self.limit_A = self.limit_A[place_A]
-        self.done_A = self.done_A[place_A]
+        self._keep(self._state_5A.index_select(1, place_A))
         if kept:
             self._drop_stems()
         return place_A
@@ -329,7 +345,7 @@ class _Alive:
                     layer.move_stems(source, hole)
                 renamed_N = torch.arange(cache.stems, device=self.stem_A.device)
                 renamed_N[source] = hole
-                self.stem_A = renamed_N[self.stem_A]
+                self.stem_A.copy_(renamed_N[self.stem_A])
             cache.stems = kept
         cache.rows = Rows(self.stem_A, self.prompt_length_A, cache.stems, cache.longest)
 

@@ -167,27 +167,31 @@ def _drawn(weights_BV: torch.Tensor, uniform_B: torch.Tensor) -> torch.Tensor:
     """
     vocabulary = weights_BV.shape[1]
     if vocabulary <= _BLOCK * 16:
-        return _search(weights_BV, uniform_B)[0]
+        return _search(weights_BV, uniform_B)[0][:, 0]
     padding = -vocabulary % _BLOCK
     if padding:
         weights_BV = torch.nn.functional.pad(weights_BV, (0, padding))
     blocks_BNW = weights_BV.unflatten(1, (-1, _BLOCK))
-    block_B, rest_B = _search(blocks_BNW.sum(-1), uniform_B)
+    weights_BN = blocks_BNW.sum(-1)
+    block_B1, point_B1, cumulative_BN = _search(weights_BN, uniform_B)
+    # How far into the block it is, as a share of the block's weight, is a uniform number again.
+    above_B1 = cumulative_BN.gather(1, block_B1) - point_B1
+    rest_B1 = (1 - above_B1 / weights_BN.gather(1, block_B1)).clamp_(0, 1 - 2**-53)
+    block_B = block_B1[:, 0]
     inside_BW = blocks_BNW[torch.arange(len(block_B), device=block_B.device), block_B]
-    return block_B * _BLOCK + _search(inside_BW, rest_B)[0]
+    return block_B * _BLOCK + _search(inside_BW, rest_B1[:, 0])[0][:, 0]
 
 
-def _search(weights_BN: torch.Tensor, uniform_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return where cumulative weights pass `uniform` of their total, and how far into that entry.
+def _search(
+    weights_BN: torch.Tensor, uniform_B: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return where cumulative weights pass `uniform` of their total (B, 1), that point, and them.
 
-    In float64, so that the rarest tokens keep their probability. The place in the entry is a share
-    of its weight, a uniform number again.
+    In float64, so that the rarest tokens keep their probability.
     """
     cumulative_BN = weights_BN.cumsum(-1, dtype=torch.float64)
-    total_B = cumulative_BN[:, -1]
+    total_B1 = cumulative_BN[:, -1:]
     # Rounding up to the total itself would point behind the last entry that has a weight.
-    point_B = torch.minimum(uniform_B * total_B, total_B.nextafter(torch.zeros_like(total_B)))
-    index_B1 = torch.searchsorted(cumulative_BN, point_B[:, None], right=True)
-    weight_B = weights_BN.gather(1, index_B1)[:, 0]
-    above_B = cumulative_BN.gather(1, index_B1)[:, 0] - point_B
-    return index_B1[:, 0], (1 - above_B / weight_B).clamp_(0, 1 - 2**-53)
+    below_B1 = total_B1.nextafter(torch.zeros_like(total_B1))
+    point_B1 = torch.minimum(uniform_B[:, None] * total_B1, below_B1)
+    return torch.searchsorted(cumulative_BN, point_B1, right=True), point_B1, cumulative_BN

@@ -55,10 +55,12 @@ class UnsupportedModel(ValueError):
 
 
 class Rows:
-    """Which rows continue which stems, laid out for batched products.
+    """Which rows continue which stems.
 
-    Prompts are attended to in slots: R to each stem, so that one product serves a whole group.
-    While all stems have R rows in order, slots are the rows themselves; else they are gathered.
+    Args:
+        stem_B: the stem of each row.
+        visible_B: how many of its stem's tokens a row sees.
+        stems: N; `longest` is L.
     """
 
     def __init__(
@@ -70,44 +72,56 @@ class Rows:
         self.slots = int(counts_N.max())
         order_B = stem_B.argsort(stable=True)
         first_N = counts_N.cumsum(0) - counts_N
-        rank_B = torch.arange(rows, device=stem_B.device) - first_N[stem_B[order_B]]
+        row_B = torch.arange(rows, device=stem_B.device)
         slot_B = torch.empty_like(order_B)
-        slot_B[order_B] = stem_B[order_B] * self.slots + rank_B
-        self.slot_B = slot_B
-        self.in_order = rows == stems * self.slots and bool(
-            (slot_B == torch.arange(rows, device=slot_B.device)).all()
-        )
+        slot_B[order_B] = row_B - first_N[stem_B[order_B]]
+        self.stem_B, self.slot_B = stem_B, slot_B
         # An empty slot repeats row 0; nobody reads its result.
-        self.row_of_slot = torch.zeros(stems * self.slots, dtype=torch.long, device=slot_B.device)
-        self.row_of_slot[slot_B] = torch.arange(rows, device=slot_B.device)
-        self.hidden: torch.Tensor | None = None
-        if bool((visible_B < longest).any()):
-            positions_L = torch.arange(longest, device=visible_B.device)
-            hidden_BL = positions_L >= visible_B[:, None]
-            self.hidden = self.split_rows(hidden_BL[:, None, None, :])
+        self.row_NR = stem_B.new_zeros(stems, self.slots)
+        self.row_NR[stem_B, slot_B] = row_B
+        positions_L = torch.arange(longest, device=stem_B.device)
+        self.hidden_NRL = positions_L >= visible_B[self.row_NR][..., None]
+        self._slots: dict[tuple[int, int, torch.dtype], Slots] = {}
 
-    def to_slots(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (B, K, Q, X) as (N * K, R * Q, X)."""
-        if not self.in_order:
-            x = x.index_select(0, self.row_of_slot)
-        _, K, Q, X = x.shape
-        x = x.view(self.stems, self.slots, K, Q, X).transpose(1, 2)
-        return x.reshape(self.stems * K, self.slots * Q, X)
+    def slots_of(self, key_heads: int, queries: int, dtype: torch.dtype) -> Slots:
+        """Return the layout for layers with these heads, made once."""
+        key = key_heads, queries, dtype
+        if key not in self._slots:
+            self._slots[key] = Slots(self, *key)
+        return self._slots[key]
 
-    def from_slots(self, x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """Return (N * K, R * Q, X) as (N, R, K, Q, X) if in order, else as (B, 1, K, Q, X).
 
-        Either holds one row after the other, as `split_rows` does with `like` (B, K, Q, ...).
-        """
-        _, K, Q, _ = like.shape
-        x = x.view(self.stems, K, self.slots, Q, x.shape[-1]).transpose(1, 2)
-        if self.in_order:
-            return x
-        return x.flatten(0, 1).index_select(0, self.slot_B)[:, None]
+class Slots:
+    """Rows laid out for products with the stems' keys and values: R slots to each stem.
 
-    def split_rows(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (B, K, Q, X) with the leading dimensions of `from_slots`."""
-        return x.view(self.stems, self.slots, *x.shape[1:]) if self.in_order else x[:, None]
+    One product then serves a whole group. Heads are moved with the rows, so that going there and
+    back is one copy each.
+    """
+
+    def __init__(self, rows: Rows, key_heads: int, queries: int, dtype: torch.dtype) -> None:
+        N, K, R, Q = rows.stems, key_heads, rows.slots, queries
+        self.shape = N * K, R * Q
+        head_K = torch.arange(K, device=rows.stem_B.device)
+        # Of what is (B * K, ...), the place of each slot (N, K, R), and back.
+        self.row_of_slot = (rows.row_NR[:, None] * K + head_K[:, None]).flatten()
+        slot_BK = (rows.stem_B[:, None] * K + head_K) * R + rows.slot_B[:, None]
+        self.slot_of_row = slot_BK.flatten()
+        # To be added to scores (N * K, R * Q, L).
+        self.hidden = torch.zeros((), dtype=dtype, device=head_K.device)
+        if bool(rows.hidden_NRL.any()):
+            hidden_NRL = self.hidden.expand(rows.hidden_NRL.shape)
+            hidden_NRL = hidden_NRL.masked_fill(rows.hidden_NRL, -float("inf"))
+            whole = hidden_NRL[:, None, :, None].expand(N, K, R, Q, -1)
+            self.hidden = whole.reshape(*self.shape, -1)
+
+    def fill(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (B * K, Q, X) as (N * K, R * Q, X)."""
+        return x.index_select(0, self.row_of_slot).view(*self.shape, x.shape[-1])
+
+    def empty(self, x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """Return (N * K, R * Q, X) as (B * K, Q, X), with the Q of `like`."""
+        slots = x.view(len(self.row_of_slot), like.shape[1], x.shape[-1])
+        return slots.index_select(0, self.slot_of_row)
 
 
 def _room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
@@ -136,11 +150,11 @@ def _pair(
     _, heads, _, size = keys.shape
     key_room = _room((rows, heads, length, size), dtype, keys.device)
     value_room = _room((rows, heads, length, values.shape[-1]), dtype, keys.device)
-    # Unused positions get weight zero, and zero times an uninitialised NaN is NaN.
-    return key_room, value_room.zero_()
+    # Unused positions are read, though hidden, and what is uninitialised may be NaN.
+    return key_room.zero_(), value_room.zero_()
 
 
-class _SharedLayer:
+class SharedLayer:
     """One layer: `prompt_*` (N, K, L, D) filled by prefill, `own` by decoding.
 
     `own` holds a pair of keys and values (B, K, W, D) for each block.
@@ -175,40 +189,40 @@ class _SharedLayer:
             self.prompt_keys, self.prompt_values = _pair(
                 key_states, value_states, self.cache.stems, self.cache.longest
             )
-            # Not every position of a shorter stem is written, and some are read, unseen.
-            self.prompt_keys.zero_()
         copies.store(key_states, self.prompt_keys)
         copies.store(value_states, self.prompt_values)
 
-    def decode(self, query: torch.Tensor, scaling: float, rows: Rows) -> torch.Tensor:
+    def decode(self, query: torch.Tensor, scaling: float) -> torch.Tensor:
         """Attend from one token a row (B, H, 1, D) to its stem and itself; return (B, 1, H, D)."""
+        rows = self.cache.rows
+        if rows is None:
+            raise RuntimeError("the cache was asked for tokens of rows before any prompt")
         B, H, _, D = query.shape
         K = self.prompt_keys.shape[1]
         Q = H // K
-        q = (query.to(self.prompt_keys.dtype) * scaling).reshape(B, K, Q, D)
+        q = query.to(self.prompt_keys.dtype).reshape(B * K, Q, D)
         N = rows.stems
-        prompt_keys, prompt_values = self.prompt_keys[:N], self.prompt_values[:N]
+        slots = rows.slots_of(K, Q, q.dtype)
+        prompt_keys, prompt_values = (
+            prompt[:N].flatten(0, 1) for prompt in (self.prompt_keys, self.prompt_values)
+        )
+        own = [(keys[:B].flatten(0, 1), values[:B].flatten(0, 1)) for keys, values in self.own]
 
-        on_prompt = torch.bmm(rows.to_slots(q), prompt_keys.flatten(0, 1).transpose(1, 2))
-        on_prompt = rows.from_slots(on_prompt, q)
-        if rows.hidden is not None:
-            on_prompt.masked_fill_(rows.hidden, -float("inf"))
-        on_blocks = [
-            torch.bmm(q.view(B * K, Q, D), keys[:B].flatten(0, 1).transpose(1, 2))
-            for keys, _ in self.own
+        on_prompt = torch.baddbmm(
+            slots.hidden, slots.fill(q), prompt_keys.transpose(1, 2), alpha=scaling
+        )
+        on_own = [
+            torch.baddbmm(unreached_W, q, keys.transpose(1, 2), alpha=scaling)
+            for unreached_W, (keys, _) in zip(self.cache.unreached(q), own, strict=True)
         ]
-        on_blocks[-1][..., self.cache.length % _BLOCK + 1 :] = -float("inf")
         # One softmax over all parts, without their keys ever lying side by side.
-        on_own = [rows.split_rows(part.view(B, K, Q, _BLOCK)) for part in on_blocks]
-        weights = torch.cat([on_prompt, *on_own], dim=-1).softmax(-1).view(B, K, Q, -1)
+        weights = torch.cat([slots.empty(on_prompt, q), *on_own], dim=-1).softmax(-1)
 
         L = on_prompt.shape[-1]
-        mixed = torch.bmm(rows.to_slots(weights[..., :L]), prompt_values.flatten(0, 1))
-        own = weights.new_zeros(B * K, Q, prompt_values.shape[-1])
-        for part, (_, values) in zip(weights[..., L:].split(_BLOCK, -1), self.own, strict=True):
-            own.baddbmm_(part.reshape(B * K, Q, _BLOCK), values[:B].flatten(0, 1))
-        mixed = rows.from_slots(mixed, q) + rows.split_rows(own.view(B, K, Q, -1))
-        return mixed.reshape(B, 1, H, -1).to(query.dtype)
+        mixed = slots.empty(torch.bmm(slots.fill(weights[..., :L]), prompt_values), q)
+        for part, (_, values) in zip(weights[..., L:].split(_BLOCK, -1), own, strict=True):
+            mixed.baddbmm_(part, values)
+        return mixed.view(B, 1, H, -1).to(query.dtype)
 
     def move_rows(self, source: torch.Tensor, target: torch.Tensor) -> None:
         """Overwrite finished rows with unfinished ones from the end."""
@@ -232,7 +246,7 @@ class SharedCache(Cache):
     """
 
     def __init__(self, layers: int, stems: int, longest: int, max_tokens: int) -> None:
-        self.shared = [_SharedLayer(self) for _ in range(layers)]
+        self.shared = [SharedLayer(self) for _ in range(layers)]
         super().__init__(layers=[])
         self.stems = stems
         self.longest = longest
@@ -241,7 +255,8 @@ class SharedCache(Cache):
         self.prefilling: Pass | None = None
         self.memory: Memory | None = None
         self.rows: Rows | None = None
-        self.updated: list[_SharedLayer] = []
+        self.updated: list[SharedLayer] = []
+        self._unreached: torch.Tensor | None = None
 
     def recall(self, memory: Memory, plan: PrefixPlan) -> None:
         """Fill in what is known of a plan's stems, and keep what is computed of them."""
@@ -266,6 +281,14 @@ class SharedCache(Cache):
             self.memory.keep(layer_idx, key_states, value_states)
         self.updated.append(layer)
         return key_states, value_states
+
+    def unreached(self, like: torch.Tensor) -> list[torch.Tensor]:
+        """Return for each block what hides its positions (W) that no row has reached, to add."""
+        if self._unreached is None:
+            reached_WW = like.new_ones(_BLOCK, _BLOCK, dtype=torch.bool).tril()
+            self._unreached = like.new_zeros(_BLOCK, _BLOCK).masked_fill(~reached_WW, -float("inf"))
+        block, place = divmod(self.length, _BLOCK)
+        return [*(self._unreached[-1],) * block, self._unreached[place]]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return the number of positions a row sees, padding included."""
@@ -311,6 +334,4 @@ class SharedCache(Cache):
         if self.prefilling is not None:
             prompts = layer.prompt_keys, layer.prompt_values
             return self.prefilling.attend(query, key, value, *prompts, scaling), None
-        if self.rows is None:
-            raise RuntimeError("the cache was asked for tokens of rows before any prompt")
-        return layer.decode(query, scaling, self.rows), None
+        return layer.decode(query, scaling), None

@@ -3,8 +3,8 @@
 All rows of a batch take one step together. A prompt is computed once for its group, what prompts
 start with alike once for all of them, and a prompt's keys and values are stored once. Each row's
 own are written into room allocated beforehand; rows that have finished make place for others. The
-model's layers run as they are: only their cache and their attention function are ours, for the time
-of the call.
+model's layers run as they are, only their cache and their attention function are ours for the time
+of the call; decoding steps of the most common shape of layers take fewer operations (`_fused`).
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Engine:
         dtype: str | None = None,
         cache_gib: float = CACHE_GIB,
         share_prefixes: bool = True,
+        fuse_layers: bool = True,
     ) -> None:
         if not cache_gib > 0:
             raise ValueError(f"cache_gib is {cache_gib}, must be above 0")
@@ -47,6 +48,7 @@ class Engine:
         self.dtype = dtype
         self.cache_gib = cache_gib
         self.share_prefixes = share_prefixes
+        self.fuse_layers = fuse_layers
         self._memory: Memory | None = None
 
     @contextmanager
@@ -92,6 +94,7 @@ class Engine:
             dtype=self.dtype,
             cache_gib=self.cache_gib,
             share_prefixes=self.share_prefixes,
+            fuse_layers=self.fuse_layers,
             memory=self._memory,
         )
         return _endings.completions(prompts, rows, endings)
@@ -104,6 +107,7 @@ def load(
     dtype: str | None = None,
     cache_gib: float = CACHE_GIB,
     share_prefixes: bool = True,
+    fuse_layers: bool = True,
 ) -> Engine:
     """Return the engine for a live model; its weights may change between calls.
 
@@ -114,8 +118,11 @@ def load(
         cache_gib: memory for keys and values; more prompts than fit are sampled in turns.
         share_prefixes: compute tokens that prompts of a call start with once for all of them; off,
             only a prompt inside a longer one is saved.
+        fuse_layers: decode with the layers' weights joined, in fewer operations, where the model
+            is a plain Llama, Mistral, Qwen2 or Qwen3; off, and for others, by the model's own
+            layers.
     """
-    return Engine(model, tokenizer, dtype, cache_gib, share_prefixes)
+    return Engine(model, tokenizer, dtype, cache_gib, share_prefixes, fuse_layers)
 
 
 def sample_ids(
@@ -128,6 +135,7 @@ def sample_ids(
     dtype: str | None = None,
     cache_gib: float = CACHE_GIB,
     share_prefixes: bool = True,
+    fuse_layers: bool = True,
     memory: Memory | None = None,
 ) -> list[list[Sampled]]:
     """Sample a group of token ids for each prompt: the layer below records and text.
@@ -146,7 +154,7 @@ def sample_ids(
             further.
         dtype: precision to sample in; the model's own by default.
         cache_gib: memory for keys and values.
-        share_prefixes: as in `load`.
+        share_prefixes, fuse_layers: as in `load`.
         memory: what earlier calls computed of prompts, to be used and added to.
     """
     from iterative_grpo.engines import _decoding
@@ -169,7 +177,7 @@ def sample_ids(
         )
     ]
     rows: list[list[Sampled]] = [[] for _ in prompts]
-    decoder = _decoding.Decoder(model, eos_token_ids, share_prefixes, memory)
+    decoder = _decoding.Decoder(model, eos_token_ids, share_prefixes, memory, fuse_layers)
     with decoder.registered() as attention, borrowed(model, attention, precision):
         for batch in _decoding.batches(requests, room):
             groups = decoder.sample([requests[i] for i in batch])

@@ -32,12 +32,15 @@ def test_large_rooms_are_usable_and_given_back() -> None:
 @pytest.mark.parametrize("stems", [[0, 0, 1, 1], [1, 0, 1, 0, 2, 2], [0, 1, 1, 1], [2, 2, 0, 1, 2]])
 def test_rows_go_to_the_slots_of_their_stem_and_back(stems: list[int]) -> None:
     B, N, K, Q, X = len(stems), max(stems) + 1, 2, 3, 5
-    rows = Rows(torch.tensor(stems), torch.full((B,), 4), N, 4)
-    x = torch.randn(B, K, Q, X)
-    slots = rows.to_slots(x)
+    visible = torch.arange(B) % 4 + 1
+    slots = Rows(torch.tensor(stems), visible, N, 4).slots_of(K, Q, torch.float32)
+    x = torch.randn(B * K, Q, X)
     # Each stem's slots, multiplied by a number of the stem, as its keys would be.
     factor = torch.arange(1.0, N + 1).repeat_interleave(K)[:, None, None]
-    back = rows.from_slots(slots * factor, x)
-    expected = x * (torch.tensor(stems) + 1.0)[:, None, None, None]
-    assert torch.equal(back.reshape(B, K, Q, X), expected)
-    assert back.shape[:-3] == rows.split_rows(x).shape[:-3]
+    back = slots.empty(slots.fill(x) * factor, x)
+    stem_BK = torch.tensor(stems).repeat_interleave(K)
+    assert torch.equal(back, x * (stem_BK + 1.0)[:, None, None])
+    # What is hidden from a row comes back with it.
+    hidden = slots.empty(slots.hidden, x).isinf()
+    seen = visible.repeat_interleave(K)[:, None, None]
+    assert torch.equal(hidden, (torch.arange(4) >= seen).expand(B * K, Q, 4))

@@ -42,7 +42,8 @@ def supports(model: Any) -> bool:
     if model.config.hidden_act != "silu" or model.device.type == "meta":
         return False
     for module in model.modules():
-        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        replaced = "forward" in vars(module) and not (module is model and _of_trl(model.forward))
+        if module._forward_hooks or module._forward_pre_hooks or replaced:
             return False
     linear = [module for layer in model.model.layers for module in _linear(layer)]
     if not all(type(module) is nn.Linear for module in linear):
@@ -52,6 +53,12 @@ def supports(model: Any) -> bool:
     one_device = len({parameter.device for parameter in model.parameters()}) == 1
     small = sum(m.weight.nbytes for m in linear) <= _JOINED_BYTES
     return plain and one_dtype and one_device and small
+
+
+def _of_trl(forward: Any) -> bool:
+    """Whether this is the `forward` that TRL's trainer gives a policy: its own, unless asked for
+    a loss."""
+    return str(getattr(forward, "__globals__", {}).get("__name__", "")).startswith("trl.")
 
 
 def _linear(layer: Any) -> list[Any]:

@@ -18,6 +18,7 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
 )
+from trl.trainer.utils import add_fused_lm_head
 
 from iterative_grpo.engines import _fused, native
 from iterative_grpo.types import Sampling
@@ -148,7 +149,18 @@ def wrapped(model: Any) -> None:
     model.model.norm.forward = lambda x: forward(x) * 1.01
 
 
-@pytest.mark.parametrize("change", [hooked, adapted, wrapped])
+def wrapped_whole(model: Any) -> None:
+    forward = model.forward
+
+    def other(*args: Any, **kwargs: Any) -> Any:
+        output = forward(*args, **kwargs)
+        output.logits = output.logits * 1.01
+        return output
+
+    model.forward = other
+
+
+@pytest.mark.parametrize("change", [hooked, adapted, wrapped, wrapped_whole])
 def test_what_was_changed_runs_its_own_layers(change: Callable[[Any], None]) -> None:
     model = made(CONFIGS["llama"])
     change(model)
@@ -156,6 +168,16 @@ def test_what_was_changed_runs_its_own_layers(change: Callable[[Any], None]) -> 
     (prompt,) = tiny.prompts(6)
     ((completion, *_),) = native.load(model, tiny.NoEos()).generate([prompt], SAMPLING)
     assert_plain_logps(model, prompt, completion)
+
+
+def test_the_forward_that_trl_gives_a_policy_is_known() -> None:
+    model = made(CONFIGS["llama"])
+    add_fused_lm_head(model)
+    assert "forward" in vars(model)
+    assert _fused.supports(model)
+    # As accelerate wraps it for mixed precision.
+    model.forward = torch.autocast("cpu", torch.bfloat16)(model.forward)
+    assert not _fused.supports(model)
 
 
 def test_other_models_run_their_own_layers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,10 +60,24 @@ def merged(rows: Sequence[Encoded]) -> tuple[Sequence[Encoded], list[int]]:
 
 def read_whole(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
     """Read right-padded rows in one forward pass."""
+    from iterative_grpo.attention import SMALL, attend, attending
+
     ids_BT, mask_BT = padded([row.token_ids for row in rows], pad, model)
-    logits_BTH = model(input_ids=ids_BT, attention_mask=mask_BT).logits
+    small = ids_BT.device.type == "cpu" and ids_BT.size(1) <= SMALL
+    if small and hasattr(model, "modules") and shares(model) and not _drops(model):
+        # Causal, so that nothing sees the padding behind it.
+        with attending(model, lambda q, k, v, scaling: attend(q, k, v, None, scaling)):
+            logits_BTH = model(input_ids=ids_BT).logits
+    else:
+        logits_BTH = model(input_ids=ids_BT, attention_mask=mask_BT).logits
     flat = [b * ids_BT.size(1) + mark for b, row in enumerate(rows) for mark in row.marks]
     return _at(logits_BTH.flatten(0, 1), flat)
+
+
+def _drops(model: Any) -> bool:
+    """Return whether attention weights are dropped now."""
+    config = getattr(model, "module", model).config
+    return bool(model.training and getattr(config, "attention_dropout", 0.0))
 
 
 def read_shared(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:

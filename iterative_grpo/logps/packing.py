@@ -5,7 +5,7 @@ know which tokens see which. The last token of a completion predicts nothing and
 completion that comes again in its group is computed once: what follows from equal tokens is equal.
 
 Dimensions: B rows, P prompt columns, T completion columns, N packed tokens, M scored tokens, K
-cells that get a score, G completions of a prompt, C longest completion.
+cells that get a score.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-# Pairs of tokens whose attention, forward and backward, takes about as long as one more call on a
-# CPU. Elsewhere calls are what is dear.
-_WASTED_PAIRS = {"cpu": 2_000}
+from iterative_grpo.logps.rectangles import Layout, Span, layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,37 +79,8 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Rectangle:
-    """Completions that are attended from together: `size` tokens in G `rows` of C `columns`.
-
-    Where lengths differ, `padded` (G * C,) are places among these tokens, with short completions'
-    last ones (or the row's before, if they have none) repeated, and `kept` are the cells that are
-    no repetitions.
-    """
-
-    size: int
-    rows: int
-    columns: int
-    padded: torch.Tensor | None = None
-    kept: torch.Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A prompt's length and, behind it in the packed row, its completions."""
-
-    prompt: int
-    rectangles: Sequence[Rectangle]
-
-    @property
-    def sizes(self) -> list[int]:
-        """Return the tokens of the prompt and of each rectangle, in packed order."""
-        return [self.prompt, *(rectangle.size for rectangle in self.rectangles)]
-
-
-@dataclass(frozen=True, slots=True)
 class Pack:
-    """A packed batch: `ids` and `positions` (1, N), and what to read off it.
+    """A packed batch: `ids` and `positions` (1, N), how they attend, and what to read off them.
 
     `sources` (M,) are the packed places that predict the tokens `targets` (M,). The cell `cells[k]`
     (K,) of a flattened (B, T) gets the log-probability of target `copied[k]` (K,).
@@ -119,7 +88,7 @@ class Pack:
 
     ids: torch.Tensor
     positions: torch.Tensor
-    groups: Sequence[Group]
+    layout: Layout
     sources: torch.Tensor
     targets: torch.Tensor
     cells: torch.Tensor
@@ -139,22 +108,21 @@ def pack(rows: Rows, groups: Sequence[Sequence[int]], *, once: bool = True) -> P
     cells: list[torch.Tensor] = []
     copied: list[torch.Tensor] = []
     scored = 0
-    packed: list[Group] = []
+    spans: list[Span] = []
     place = 0
     for group in groups:
         length = rows.prompt_lengths[group[0]]
         first = (group[0] + 1) * width_P - length
         taken.append(torch.arange(first, first + length))
         positions.append(torch.arange(length))
+        prompt = place
+        spans.append(Span(prompt, length))
         place += length
         last = place - 1
-        # By length, so that rectangles have little padding.
-        equal = rows.equal(group) if once else [[row] for row in group]
-        ordered = sorted(equal, key=lambda same: -rows.completion_lengths[same[0]])
-        counts = [max(rows.completion_lengths[same[0]] - 1, 0) for same in ordered]
-        packed.append(Group(length, rectangles(counts, length, device)))
-        for same, count in zip(ordered, counts, strict=True):
+        for same in rows.equal(group) if once else [[row] for row in group]:
+            count = max(rows.completion_lengths[same[0]] - 1, 0)
             cell = same[0] * width_T
+            spans.append(Span(place, count, prompt, length))
             taken.append(torch.arange(completions_at + cell, completions_at + cell + count))
             positions.append(torch.arange(length, length + count))
             if rows.completion_lengths[same[0]]:
@@ -171,45 +139,12 @@ def pack(rows: Rows, groups: Sequence[Sequence[int]], *, once: bool = True) -> P
     return Pack(
         ids=flat[torch.cat(taken).to(device)][None],
         positions=torch.cat(positions).to(device)[None],
-        groups=packed,
+        layout=layout(spans, device),
         sources=torch.cat([*sources, none]).to(device),
         targets=rows.completions.reshape(-1)[firsts_M],
         cells=torch.cat([*cells, none]).to(device),
         copied=torch.cat([*copied, none]).to(device),
     )
-
-
-def rectangles(counts: Sequence[int], prompt: int, device: torch.device) -> list[Rectangle]:
-    """Cut completions of descending length into rectangles; empty ones at the end are in none.
-
-    Rows join while the pairs of tokens they waste cost less than a call of their own.
-    """
-    allowed = _WASTED_PAIRS.get(device.type, float("inf"))
-    runs: list[list[int]] = []
-    wasted = 0
-    for count in counts:
-        if runs:
-            columns = runs[-1][0]
-            wasted += (columns - count) * (prompt + columns)
-            if wasted <= allowed:
-                runs[-1].append(count)
-                continue
-        runs.append([count])
-        wasted = 0
-    return [_rectangle(run, device) for run in runs if run[0]]
-
-
-def _rectangle(counts: Sequence[int], device: torch.device) -> Rectangle:
-    rows, columns = len(counts), counts[0]
-    if counts[-1] == columns:
-        return Rectangle(rows * columns, rows, columns)
-    count_G = torch.tensor(counts)
-    end_G = count_G.cumsum(0)
-    column_C = torch.arange(columns)
-    # Row 0 is not empty, so there is a place before an empty row's.
-    padded_GC = torch.minimum((end_G - count_G)[:, None] + column_C, end_G[:, None] - 1)
-    kept = (column_C < count_G[:, None]).flatten().nonzero().squeeze(-1)
-    return Rectangle(sum(counts), rows, columns, padded_GC.flatten().to(device), kept.to(device))
 
 
 def budgeted(

@@ -6,12 +6,15 @@ import logging
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from iterative_grpo.logps import attention, models
+from iterative_grpo.attention import UnsupportedModel, attending
+from iterative_grpo.logps import models
+from iterative_grpo.logps.attention import attend_packed
 from iterative_grpo.logps.head import score
 from iterative_grpo.logps.packing import Rows, budgeted, pack
 
@@ -25,7 +28,7 @@ Stock = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 TOKEN_BUDGET = 8192
 
 # What models of other makers raise when they are called in a way that they do not know.
-_REFUSALS = (attention.UnsupportedModel, TypeError, AttributeError, KeyError, RuntimeError)
+_REFUSALS = (UnsupportedModel, TypeError, AttributeError, KeyError, RuntimeError)
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +169,7 @@ def _shared(inner: Any, rows: Rows, temperature: float, entropy: bool, *, once: 
     cells, logps, entropies = [], [], []
     for batch in batches:
         packed = pack(rows, batch, once=once)
-        with attention.attending(inner, packed):
+        with attending(inner, partial(attend_packed, packed)):
             output = inner.base_model(
                 input_ids=packed.ids, position_ids=packed.positions, use_cache=False
             )

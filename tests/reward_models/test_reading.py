@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
+from iterative_grpo import attention
 from reward_models import reading
 from reward_models.encoding import Encoded
 from reward_models.model import RewardModel
@@ -127,3 +128,38 @@ def test_windows_are_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     model = RewardModel.from_shape(config, tokenizer)
     monkeypatch.setattr(reading, "read_shared", None)
     assert len(reading.read(model.model, rows_of(model, ragged=True) * 4, model.pad)) > 0
+
+
+@pytest.mark.parametrize("family", [LlamaConfig, Qwen2Config, Qwen3Config, MistralConfig])
+@pytest.mark.parametrize("small", [True, False])
+def test_short_rows_are_read_as_the_model_reads_each_alone(
+    family: type[PretrainedConfig], small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of(family)
+    rows = rows_of(model, ragged=True)
+    monkeypatch.setattr(attention, "SMALL", 1000 if small else 1)
+
+    def gradients(logits: torch.Tensor) -> list[torch.Tensor]:
+        loss = (logits.squeeze(-1) ** 2 * torch.arange(1, len(logits) + 1)).sum()
+        return list(torch.autograd.grad(loss, list(model.model.parameters())))
+
+    found = reading.read_whole(model.model, rows, model.pad)
+    alone = torch.cat(
+        [model.model(torch.tensor([row.token_ids])).logits[0, list(row.marks)] for row in rows]
+    )
+    assert torch.allclose(found, alone, atol=1e-10)
+    for one, other in zip(gradients(found), gradients(alone), strict=True):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+
+
+def test_dropped_attention_weights_stay_the_models_own() -> None:
+    tokenizer = words()
+    config = LlamaConfig(vocab_size=len(tokenizer), attention_dropout=0.5, **SHAPE)
+    model = RewardModel.from_shape(config, tokenizer)
+    rows = rows_of(model, ragged=True)
+    model.model.train()
+    first, second = (reading.read_whole(model.model, rows, model.pad) for _ in range(2))
+    assert not torch.allclose(first, second)
+    model.model.eval()
+    first, second = (reading.read_whole(model.model, rows, model.pad) for _ in range(2))
+    assert torch.equal(first, second)

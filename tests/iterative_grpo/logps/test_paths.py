@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from iterative_grpo.logps import packing, paths
+from iterative_grpo.logps import paths, rectangles
 from iterative_grpo.logps.paths import Logps, Path
 from tests.iterative_grpo.logps.making import (
     FAMILIES,
@@ -75,7 +75,7 @@ def test_ragged_groups_score_and_differentiate_as_single_rows(
 def test_completions_may_be_attended_from_in_any_cut(
     family: str, wasted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "_WASTED_PAIRS", {"cpu": wasted})
+    monkeypatch.setattr(rectangles, "_WASTED_PAIRS", {"cpu": wasted})
     model, rows = decoder(family), batch(group=8)
     found, expected = compute(model, rows), oracle(model, rows)
     assert distance(found[0], expected[0]) < 1e-12

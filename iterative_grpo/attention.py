@@ -1,0 +1,218 @@
+"""Attention of our own inside of transformers' models: how it is computed, and how it gets there.
+
+On a CPU torch's kernel works tile by tile, which suits long texts: for some dozens of tokens it
+takes half again as long as plain products, forward and backward.
+
+Dimensions: B rows, H heads, K key heads, T queries, S positions seen, D head size.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float | None], torch.Tensor]
+"""From queries (B, H, T, D), keys and values (B, K, T, D) and their scaling to (B, H, T, D)."""
+
+# Positions seen up to which plain products are faster on a CPU (32 to 42 rows of 4 heads: 1.4 to
+# 1.6 times at 46 and 48, as fast at 128).
+SMALL = 64
+
+# What a model may hand to an attention function without changing what is computed here.
+_HARMLESS = frozenset(
+    {
+        "cache_position",
+        "is_causal",
+        "output_attentions",
+        "output_hidden_states",
+        "past_key_values",
+        "position_embeddings",
+        "position_ids",
+        "return_dict",
+        "use_cache",
+    }
+)
+
+_entries = itertools.count()
+
+
+class UnsupportedModel(ValueError):
+    """A model whose attention is more than full causal attention."""
+
+
+def attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    visible: torch.Tensor | None,
+    scaling: float | None = None,
+) -> torch.Tensor:
+    """Return (B, H, T, D) of queries (B, H, T, D) to keys and values (B, K, S, D).
+
+    Args:
+        query, key, value: K divides H; neighbouring heads share keys.
+        visible: true where a query sees a position, (T, S) or (B, 1, T, S); by default query t sees
+            the positions up to t.
+        scaling: of the products, 1 / sqrt(D) by default.
+    """
+    exact = query.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+    if exact and key.size(2) <= SMALL and query.device.type == "cpu":
+        if visible is None:
+            visible = query.new_ones(query.size(2), key.size(2), dtype=torch.bool).tril()
+        scaling = query.size(-1) ** -0.5 if scaling is None else scaling
+        apply: Any = _Small.apply
+        small: torch.Tensor = apply(query, key, value, visible, scaling)
+        return small
+    return functional.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=visible,
+        is_causal=visible is None,
+        scale=scaling,
+        enable_gqa=query.size(1) != key.size(1),
+    )
+
+
+class _Small(torch.autograd.Function):
+    """Plain products that keep the weights for the gradient.
+
+    Rows and key heads are one batch; the queries that share a key follow each other.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        visible: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor:
+        B, H, T, _ = query.shape
+        K, S = key.shape[1:3]
+        hidden = query.new_zeros(visible.shape).masked_fill_(~visible, -float("inf"))
+        if H > K or visible.ndim > 2:
+            # (T, S) or (B, 1, T, S) for each row, key head and sharing query.
+            hidden = (
+                hidden.view(-1, 1, 1, T, S).expand(B, K, H // K, T, S).reshape(-1, H // K * T, S)
+            )
+        query, key, value = (x.reshape(B * K, -1, x.size(-1)) for x in (query, key, value))
+        weights = torch.baddbmm(hidden, query, key.mT, alpha=scaling).softmax(-1)
+        ctx.save_for_backward(query, key, value, weights)
+        ctx.scaling, ctx.rows = scaling, B
+        return torch.bmm(weights, value).view(B, H, T, -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query, key, value, weights = ctx.saved_tensors
+        gradient = gradients[0].reshape(len(query), -1, value.size(-1))
+        of_value = torch.bmm(weights.mT, gradient)
+        of_weights = torch.bmm(gradient, value.mT)
+        of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+        none = weights.new_zeros(())
+        of_query = torch.baddbmm(none, of_scores, key, alpha=ctx.scaling)
+        of_key = torch.baddbmm(none, of_scores.mT, query, alpha=ctx.scaling)
+        B = ctx.rows
+        T = gradients[0].size(2)
+        return (
+            of_query.view(B, -1, T, query.size(-1)),
+            of_key.view(B, -1, *key.shape[1:]),
+            of_value.view(B, -1, *value.shape[1:]),
+            None,
+            None,
+        )
+
+
+@contextmanager
+def attending(model: Any, function: Attend) -> Iterator[None]:
+    """Let `model` attend by this function, unmasked; its own attention is back on leaving.
+
+    Layers that are computed again for the gradient (checkpointing) do it inside of this too,
+    whenever that is.
+
+    Raises:
+        UnsupportedModel: inside, if the model asks for more than full causal attention.
+    """
+    configs = {
+        id(config): config
+        for config in (getattr(module, "config", None) for module in model.modules())
+        if hasattr(config, "_attn_implementation")
+    }
+    inside = partial(_inside, list(configs.values()), partial(_as_asked, function))
+    layers = [m for m in model.modules() if "_gradient_checkpointing_func" in vars(m)]
+    checkpoints = [layer._gradient_checkpointing_func for layer in layers]
+    for layer, checkpoint in zip(layers, checkpoints, strict=True):
+        layer._gradient_checkpointing_func = partial(_checkpoint, checkpoint, inside)
+    try:
+        with inside():
+            yield
+    finally:
+        for layer, checkpoint in zip(layers, checkpoints, strict=True):
+            layer._gradient_checkpointing_func = checkpoint
+
+
+@contextmanager
+def _inside(configs: list[Any], function: Callable[..., Any]) -> Iterator[None]:
+    # A name of its own each time: transformers makes no mask for a name that it does not know, and
+    # a layer that is computed again may enter while the model's forward pass is still inside.
+    name = f"iterative_grpo_attention_{next(_entries)}"
+    before = [config._attn_implementation for config in configs]
+    ALL_ATTENTION_FUNCTIONS[name] = function
+    for config in configs:
+        config._attn_implementation_internal = name
+    try:
+        yield
+    finally:
+        for config, implementation in zip(configs, before, strict=True):
+            config._attn_implementation_internal = implementation
+        ALL_ATTENTION_FUNCTIONS.pop(name)
+
+
+def _checkpoint(
+    checkpoint: Callable[..., Any],
+    inside: Callable[[], Any],
+    function: Callable[..., Any],
+    *args: Any,
+) -> Any:
+    def run(*inputs: Any) -> Any:
+        with inside():
+            return function(*inputs)
+
+    return checkpoint(run, *args)
+
+
+def _as_asked(
+    function: Attend,
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend as transformers' attention functions do: (B, H, T, D) in, (B, T, H, D) out.
+
+    Raises:
+        UnsupportedModel: if the model asks for more than full causal attention.
+    """
+    name = type(module).__name__
+    if attention_mask is not None:
+        raise UnsupportedModel(f"{name} makes an attention mask of its own")
+    if dropout:
+        raise UnsupportedModel(f"{name} drops attention weights in training")
+    for argument, given in kwargs.items():
+        if argument == "sliding_window" and given is not None and given >= key.size(2):
+            continue
+        if given is not None and argument not in _HARMLESS:
+            raise UnsupportedModel(f"{name} passes {argument}={given!r:.40}")
+    return function(query, key, value, scaling).transpose(1, 2), None

@@ -49,6 +49,8 @@ class TokenSteps:
             )
         if not token_ids:
             raise ValueError("a completion needs at least one sampled token, found none")
+        if len(ends) == 1:
+            return [0] * len(token_ids)
         reached = self._characters_reached(token_ids, text)
         last = len(ends) - 1
         steps = [0]

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -149,6 +150,7 @@ class Run:
         return artifacts.finish(place, phase.name, settings, fingerprints, facts)
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions that a result may depend on."""
     found = {"python": platform.python_version(), "platform": platform.platform()}

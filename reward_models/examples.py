@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -89,3 +89,19 @@ class Examples:
                 batches.append([row for i in bucket[first : first + size] for row in items[i]])
         shuffled = generator.permutation(len(batches))
         return [batches[index] for index in shuffled]
+
+    def joined(self, batches: Sequence[list[int]], positions: int) -> Iterator[list[int]]:
+        """Yield batches joined to so many positions, padding included, or one that is larger."""
+
+        def longest(rows: Sequence[int]) -> int:
+            return max(len(self.encoded[row].token_ids) for row in rows)
+
+        whole: list[int] = []
+        for batch in sorted(batches, key=longest):
+            # Of this order, the new batch has the longest row.
+            if whole and (len(whole) + len(batch)) * longest(batch) > positions:
+                yield whole
+                whole = []
+            whole = whole + batch
+        if whole:
+            yield whole

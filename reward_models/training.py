@@ -279,6 +279,8 @@ class _Fit:
         """Measure the held-out loss, keep the best weights; return whether it is time to stop."""
         import torch
 
+        from reward_models.model import TOKENS_PER_BATCH
+
         if not self.held:
             return False
         batches = self.held.batches(
@@ -293,7 +295,8 @@ class _Fit:
         total, weight = 0.0, 0.0
         with torch.no_grad(), timing.part("score") as spent:
             read = self.real
-            for batch in batches:
+            # Nothing is kept for a gradient, so that passes may be larger.
+            for batch in self.held.joined(batches, TOKENS_PER_BATCH):
                 parts = self.forward(self.held, self.held_weights, batch)
                 total += math.fsum(float(part) for part, _ in parts)
                 weight += math.fsum(part for _, part in parts)

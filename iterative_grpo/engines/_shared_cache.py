@@ -125,7 +125,7 @@ class Slots:
 
 
 def _room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Return an uninitialised tensor; on a CPU in huge pages, where the system has them.
+    """Return a tensor of zeros; on a CPU in huge pages, where the system has them.
 
     Decoding reads all of the cache at every token, in short stretches far apart: with ordinary
     pages, finding them takes a noticeable part of the time.
@@ -133,7 +133,8 @@ def _room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> t
     count = math.prod(shape)
     size = count * dtype.itemsize
     if device.type != "cpu" or size < _HUGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return torch.empty(shape, dtype=dtype, device=device)
+        return torch.zeros(shape, dtype=dtype, device=device)
+    # New pages are zero.
     memory = mmap.mmap(-1, size)
     memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=dtype, count=count).view(shape)
@@ -142,7 +143,10 @@ def _room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> t
 def _pair(
     keys: torch.Tensor, values: torch.Tensor, rows: int, length: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return room for keys and values of this many rows and positions, like (any, K, any, D)."""
+    """Return room for keys and values of this many rows and positions, like (any, K, any, D).
+
+    Unused positions are read, though hidden, so that they must not be NaN.
+    """
     # On a CPU, products with one query a row are slower in bfloat16 than in float32.
     dtype = keys.dtype
     if keys.device.type == "cpu":
@@ -150,8 +154,7 @@ def _pair(
     _, heads, _, size = keys.shape
     key_room = _room((rows, heads, length, size), dtype, keys.device)
     value_room = _room((rows, heads, length, values.shape[-1]), dtype, keys.device)
-    # Unused positions are read, though hidden, and what is uninitialised may be NaN.
-    return key_room.zero_(), value_room.zero_()
+    return key_room, value_room
 
 
 class SharedLayer:

@@ -11,7 +11,7 @@ unbroken one does.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,7 +25,7 @@ from pipelines.phases import sample
 from pipelines.runs import Job, Phase
 from reward_models.history import write_labels
 from reward_models.protocols import Continuing, Tools
-from reward_models.types import LabelCost, read_solutions, write_solutions
+from reward_models.types import LabelCost, LabeledSolution, read_solutions, write_solutions
 
 GROUPS_AT_ONCE = 32
 """Questions of a chunk: enough to keep an engine busy, few enough to lose when a phase is killed.
@@ -77,16 +77,31 @@ def run(job: Job) -> None:
             journal.append(rows, cost)
             right = sum(row.correct for row in journal.rows) / len(journal.rows)
             bar.advance(len(batch), f"{right:.0%} right")
-    write_solutions(job.output / world.shard("all.jsonl", place.rank), journal.rows)
+    rows, cost = journal.rows, journal.cost
+    if place.size > 1:
+        rows, cost = of_all(job, place, rows, cost)
+    if place.first:
+        divide(job, rows, cost)
+    place.wait()
+    journal.path.unlink(missing_ok=True)
+
+
+def of_all(
+    job: Job, place: world.World, rows: list[LabeledSolution], cost: LabelCost
+) -> tuple[list[LabeledSolution], LabelCost]:
+    """Return the rows of all processes and their cost, in the first process; none in others."""
+    write_solutions(job.output / world.shard("all.jsonl", place.rank), rows)
     (job.output / world.shard("cost.jsonl", place.rank)).write_text(
-        json.dumps(asdict(journal.cost)) + "\n", encoding="ascii"
+        json.dumps(asdict(cost)) + "\n", encoding="ascii"
     )
     place.merge(job.output, "all.jsonl")
     place.merge(job.output, "cost.jsonl")
-    if place.first:
-        divide(job, total_cost(job))
-    place.wait()
-    journal.path.unlink(missing_ok=True)
+    if not place.first:
+        return [], LabelCost()
+    merged = job.output / "all.jsonl"
+    found = list(read_solutions(merged))
+    merged.unlink()
+    return found, total_cost(job)
 
 
 def total_cost(job: Job) -> LabelCost:
@@ -97,14 +112,12 @@ def total_cost(job: Job) -> LabelCost:
     return sum(parts, LabelCost())
 
 
-def divide(job: Job, cost: LabelCost) -> None:
+def divide(job: Job, labeled: Sequence[LabeledSolution], cost: LabelCost) -> None:
     """Part the labeled solutions by question; refuse any that asks an evaluation question."""
-    merged = job.output / "all.jsonl"
-    rows = list(dividing.forbidden(job.config).checked(read_solutions(merged)))
+    rows = list(dividing.forbidden(job.config).checked(labeled))
     parts = dividing.division(job.config).divide(rows)
     for part, own in parts.items():
         write_labels(job.output / f"{part.value}.jsonl", own)
-    merged.unlink()
     write_json(
         job.output / "summary.json",
         {

@@ -68,7 +68,7 @@ def config(folder: Path, *overrides: str) -> Config:
             "held_out": 0.2,
             "validation": 0.1,
             "first": {"epochs": 5, "learning_rate": 3e-3},
-            "again": {"epochs": 2, "learning_rate": 3e-3},
+            "again": {"epochs": 3, "learning_rate": 3e-3},
         },
     }
     return settings.load(raw, overrides)

@@ -29,7 +29,6 @@ from reward_models.types import (
     LabelCost,
     LabeledSolution,
     read_solutions,
-    write_solutions,
 )
 from tests.pipelines.phases.retraining import Phases, relabeled, solution, solutions
 
@@ -171,7 +170,7 @@ def test_a_model_that_loves_length_is_refused(trained: Phases, tmp_path: Path) -
     phases.label(lambda row: relabeled(row, len(row.ends) > 3), rows=rows)
     found = phases.retrain()
     assert not found["gate"]["promoted"]
-    assert any("pair_accuracy went from" in why for why in found["gate"]["reasons"])
+    assert any("fresh samples: " in why for why in found["gate"]["reasons"])
     assert found["rejected"]["bias"]["score_by_length"] > 0.6
     assert abs(found["before"]["bias"]["score_by_length"]) < 0.5
     assert kept_the_old(phases)
@@ -258,9 +257,8 @@ def test_leaked_questions_stop_every_phase(trained: Phases, tmp_path: Path) -> N
         )
     job = dataclasses.replace(phases.job(tmp_path), output=tmp_path / "labels", phase="label")
     job.output.mkdir()
-    write_solutions(job.output / "all.jsonl", [*rows, row])
     with pytest.raises(LeakedQuestion, match="asks a question of gsm8k/test"):
-        divide(job, LabelCost())
+        divide(job, [*rows, row], LabelCost())
     # A history that was edited behind the program's back.
     file = phases.label(rows=rows) / "labels.jsonl"
     own = list(read_solutions(file))

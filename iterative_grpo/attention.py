@@ -211,8 +211,6 @@ def _as_asked(
     if dropout:
         raise UnsupportedModel(f"{name} drops attention weights in training")
     for argument, given in kwargs.items():
-        if argument == "sliding_window" and given is not None and given >= key.size(2):
-            continue
         if given is not None and argument not in _HARMLESS:
             raise UnsupportedModel(f"{name} passes {argument}={given!r:.40}")
     return function(query, key, value, scaling).transpose(1, 2), None

@@ -2,13 +2,14 @@
 
 A small policy repeats itself: equal rows of a batch are read once, and their logits are given to
 each of them, with all their gradients flowing back. The solutions of a question see the same
-question: its keys and values are computed once and read by every solution. That is exact for plain
-causal decoders; other backbones read each row whole.
+question, which is computed once, in one row with them. That is exact for plain causal decoders;
+other backbones read each row whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reward_models.encoding import Encoded
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 SHARING = frozenset({"llama", "qwen2", "qwen3", "mistral"})
-"""Model types whose layers attend causally to all that is in their cache."""
+"""Model types whose layers attend causally to everything before, unless they have windows."""
 
 WORTH = 0.75
 """Share of the positions of reading rows whole, above which sharing questions gains nothing."""
@@ -29,11 +30,8 @@ def read(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
     `pad` is any valid token id; it stands at masked positions only.
     """
     distinct, places = merged(rows)
-    # Wrapped for several processes, a model synchronises at each forward pass: all processes have
-    # to run as many, and whether sharing is worth a second one depends on each one's own rows.
-    alone = not hasattr(model, "module") and not type(model).__name__.startswith("FSDP")
     worth = positions(distinct) < WORTH * _whole_positions(distinct)
-    sharing = alone and worth and shares(model)
+    sharing = worth and shares(model) and not _drops(model)
     logits_MH = (read_shared if sharing else read_whole)(model, distinct, pad)
     return _at(logits_MH, places) if len(distinct) < len(rows) else logits_MH
 
@@ -81,53 +79,50 @@ def _drops(model: Any) -> bool:
 
 
 def read_shared(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
-    """Read the distinct questions, then the solutions with their question's keys and values."""
+    """Read the distinct questions and the solutions in one row, each behind its question.
+
+    Nothing is padded, so `pad` is for other readers.
+    """
     import torch
-    from transformers import DynamicCache
 
-    questions = {row.token_ids[: row.question]: None for row in rows}
-    place = {question: index for index, question in enumerate(questions)}
-    of_row = [place[row.token_ids[: row.question]] for row in rows]
-    ids_QT, mask_QT = padded(list(questions), pad, model)
-    config = getattr(model, "module", model).config
-    cache = DynamicCache(config=config)
-    asked_QTH = model(input_ids=ids_QT, attention_mask=mask_QT, past_key_values=cache).logits
-    of_row_B = torch.tensor(of_row, device=ids_QT.device)
-    cache.batch_select_indices(of_row_B)
+    from iterative_grpo.attention import attending
+    from iterative_grpo.logps.attention import attend_packed
+    from iterative_grpo.logps.rectangles import Span, layout
 
-    ids_BT, mask_BT = padded([row.token_ids[row.question :] or (pad,) for row in rows], pad, model)
-    lengths_B = torch.tensor([row.question for row in rows], device=ids_BT.device)
-    steps_T = torch.arange(ids_BT.size(1), device=ids_BT.device)
-    if mask_QT is None and mask_BT is None:
-        both_BT = None
-    else:
-        left_BT = torch.ones_like(ids_QT)[of_row_B] if mask_QT is None else mask_QT[of_row_B]
-        right_BT = torch.ones_like(ids_BT) if mask_BT is None else mask_BT
-        both_BT = torch.cat([left_BT, right_BT], dim=1)
-    answered_BTH = model(
-        input_ids=ids_BT,
-        attention_mask=both_BT,
-        position_ids=lengths_B[:, None] + steps_T,
-        past_key_values=cache,
-    ).logits
-
-    # An empty text is read at its question's last token.
-    asked = ids_QT.numel()
-    flat = [
-        asked + b * ids_BT.size(1) + mark - row.question
-        if mark >= row.question
-        else of_row[b] * ids_QT.size(1) + mark
-        for b, row in enumerate(rows)
-        for mark in row.marks
-    ]
-    return _at(torch.cat([asked_QTH.flatten(0, 1), answered_BTH.flatten(0, 1)]), flat)
+    device = getattr(model, "device", None)
+    ids: list[int] = []
+    positions: list[int] = []
+    spans: list[Span] = []
+    asked: dict[tuple[int, ...], int] = {}
+    flat = []
+    for row in rows:
+        question, length = row.token_ids[: row.question], len(row.token_ids)
+        if question not in asked:
+            asked[question] = len(ids)
+            spans.append(Span(len(ids), row.question))
+            ids += question
+            positions += range(row.question)
+        start = len(ids)
+        spans.append(Span(start, length - row.question, asked[question], row.question))
+        ids += row.token_ids[row.question :]
+        positions += range(row.question, length)
+        # An empty text is read at its question's last token.
+        flat += [
+            start + mark - row.question if mark >= row.question else asked[question] + mark
+            for mark in row.marks
+        ]
+    ids_1N = torch.tensor([ids], device=device)
+    with attending(model, partial(attend_packed, layout(spans, ids_1N.device))):
+        logits_1NH = model(
+            input_ids=ids_1N, position_ids=torch.tensor([positions], device=device)
+        ).logits
+    return _at(logits_1NH[0], flat)
 
 
 def positions(rows: Sequence[Encoded]) -> int:
-    """Return how many positions reading with shared questions computes, padding included."""
+    """Return how many positions reading with shared questions computes."""
     questions = {row.token_ids[: row.question] for row in rows}
-    asked = len(questions) * max(len(question) for question in questions)
-    return asked + len(rows) * max(len(row.token_ids) - row.question for row in rows)
+    return sum(map(len, questions)) + sum(len(row.token_ids) - row.question for row in rows)
 
 
 def _whole_positions(rows: Sequence[Encoded]) -> int:
@@ -135,11 +130,13 @@ def _whole_positions(rows: Sequence[Encoded]) -> int:
 
 
 def shares(model: Any) -> bool:
-    """Return whether the model's solutions can read their question from a cache."""
+    """Return whether the model's solutions can share their question."""
     config = getattr(model, "module", model).config
-    windows = getattr(config, "layer_types", None) or []
+    if config.model_type == "mistral" and config.sliding_window is not None:
+        return False
+    kinds = getattr(config, "layer_types", None) or []
     # A question needs a token, and a window might not reach it.
-    return config.model_type in SHARING and all(kind == "full_attention" for kind in windows)
+    return config.model_type in SHARING and all(kind == "full_attention" for kind in kinds)
 
 
 def padded(

@@ -11,18 +11,17 @@ from __future__ import annotations
 import torch
 
 from iterative_grpo.attention import attend
-from iterative_grpo.logps.packing import Pack
+from iterative_grpo.logps.rectangles import Layout
 
 
 def attend_packed(
-    packed: Pack,
+    layout: Layout,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     scaling: float | None,
 ) -> torch.Tensor:
     """Return (1, H, N, D) of queries (1, H, N, D) to keys and values (1, K, N, D)."""
-    layout = packed.layout
     query_NHD, key_NKD, value_NKD = (x[0].transpose(0, 1) for x in (query, key, value))
     queries = query_NHD.index_select(0, layout.queries).split(
         [each.rows * each.columns for each in layout.rectangles]

@@ -169,7 +169,7 @@ def _shared(inner: Any, rows: Rows, temperature: float, entropy: bool, *, once: 
     cells, logps, entropies = [], [], []
     for batch in batches:
         packed = pack(rows, batch, once=once)
-        with attending(inner, partial(attend_packed, packed)):
+        with attending(inner, partial(attend_packed, packed.layout)):
             output = inner.base_model(
                 input_ids=packed.ids, position_ids=packed.positions, use_cache=False
             )

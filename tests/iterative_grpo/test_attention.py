@@ -91,8 +91,8 @@ def test_more_than_causal_attention_is_refused() -> None:
     assert "sliding_window" in refused(windowed)
 
 
-def test_a_window_beyond_the_text_is_none() -> None:
-    model = MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=8)).eval()
+def test_the_models_own_attention_is_back_afterwards() -> None:
+    model = LlamaForCausalLM(LlamaConfig(**SHAPE)).eval()
     ids = torch.arange(8)[None]
     before = model.config._attn_implementation
     with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -78,7 +79,7 @@ def test_equal_rows_are_read_once_with_the_gradients_of_all(
     ]
     seen: list[int] = []
     hook = model.model.model.embed_tokens.register_forward_hook(
-        lambda _, ids, __: seen.append(len(ids[0]))
+        lambda _, ids, __: seen.append(ids[0].numel())
     )
     results, gradients = [], []
     for read in (reading.read_whole, reading.read):
@@ -89,7 +90,8 @@ def test_equal_rows_are_read_once_with_the_gradients_of_all(
         results.append(logits.detach())
         gradients.append([parameter.grad.clone() for parameter in model.model.parameters()])
     hook.remove()
-    assert seen[-1] == len(set(drawn)) < len(rows)
+    distinct = [once[i] for i in set(drawn)]
+    assert seen[-1] == reading.positions(distinct) < sum(len(row.token_ids) for row in distinct)
     assert results[0].shape == results[1].shape
     assert torch.allclose(results[0], results[1], atol=1e-10)
     for one, other in zip(*gradients, strict=True):
@@ -116,15 +118,18 @@ def test_repeated_questions_are_shared_and_single_ones_are_not(
     assert reading.positions(rows) < sum(len(row.token_ids) for row in rows)
 
 
-def test_windows_are_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("family", "windows"),
+    [
+        (Qwen2Config, {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}),
+        (MistralConfig, {"sliding_window": 8}),
+    ],
+)
+def test_windows_are_read_whole(
+    family: type[PretrainedConfig], windows: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     tokenizer = words()
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        use_sliding_window=True,
-        sliding_window=8,
-        max_window_layers=1,
-        **SHAPE,
-    )
+    config = family(vocab_size=len(tokenizer), **windows, **SHAPE)
     model = RewardModel.from_shape(config, tokenizer)
     monkeypatch.setattr(reading, "read_shared", None)
     assert len(reading.read(model.model, rows_of(model, ragged=True) * 4, model.pad)) > 0

@@ -5,8 +5,9 @@
 Both arms start from the same warm-started policy of the arithmetic job (made once, or taken from a
 finished run with `--start RUN/start`) and do the same work: sample questions, judge the answers,
 train a reward model, 20 GRPO steps against it, evaluate. Equal are questions, samples, epochs,
-batches, steps and the settings of GRPO. The arms run in turns in one process, after one turn that
-does not count, so that neither pays for imports and a busy machine is busy for both.
+batches, steps and the settings of GRPO. The arms take turns, each in a process of its own, after
+one turn that does not count: neither pays for imports or for what the other leaves in memory, and
+a busy machine is busy for both.
 
 `ours` is what `iterative-grpo run` does from a finished iteration 0 on, its checks, records and
 fingerprints included. `stitched` is `stitched.py`: see there. Its reward model is trained by AdamW,
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import multiprocessing
 import os
 import platform
 import shutil
@@ -25,6 +27,8 @@ import sys
 import tempfile
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -49,23 +53,18 @@ class Turn:
 def main() -> None:
     """Measure what was asked for and print the tables."""
     options = parse()
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    import torch
-    import transformers
-
-    torch.set_num_threads(options.threads)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    settle(options.threads)
     turns: list[Turn] = []
     outside: list[float] = []
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         folder = Path(scratch)
         start = prepared(options, folder / "start_run")
+        processes = {arm: stack.enter_context(process(options.threads)) for arm in options.arms}
         for repeat in range(-options.warm_up, options.repeats):
             for arm in options.arms:
                 place = folder / f"{arm}{repeat}"
-                turn, share = ARMS[arm](options, start, place, repeat)
+                task = processes[arm].submit(turned, arm, options, start, place, repeat)
+                turn, share = task.result()
                 shutil.rmtree(place)
                 print(json.dumps({"repeat": repeat, **asdict(turn)}), file=sys.stderr, flush=True)
                 if repeat >= 0:
@@ -75,6 +74,31 @@ def main() -> None:
     if options.json:
         report = {"machine": machine(options), "turns": [asdict(turn) for turn in turns]}
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+
+
+def settle(threads: int) -> None:
+    """Set threads, and let the libraries be silent."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    import torch
+    import transformers
+
+    torch.set_num_threads(threads)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def process(threads: int) -> ProcessPoolExecutor:
+    """Return a process of one arm."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, context, initializer=settle, initargs=(threads,))
+
+
+def turned(
+    arm: str, options: argparse.Namespace, start: Path, place: Path, repeat: int
+) -> tuple[Turn, float | None]:
+    """Take one turn of an arm; runs in its process."""
+    return ARMS[arm](options, start, place, repeat)
 
 
 def parse() -> argparse.Namespace:

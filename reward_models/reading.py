@@ -81,7 +81,7 @@ def _drops(model: Any) -> bool:
 def read_shared(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
     """Read the distinct questions and the solutions in one row, each behind its question.
 
-    Nothing is padded, so `pad` is for other readers.
+    Nothing is padded; `pad` is there for `read_whole`.
     """
     import torch
 

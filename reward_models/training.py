@@ -293,14 +293,16 @@ class _Fit:
             )
         self.model.eval()
         total, weight = 0.0, 0.0
+        trained_on = self.real, self.computed
         with torch.no_grad(), timing.part("score") as spent:
-            read = self.real
             # Nothing is kept for a gradient, so that passes may be larger.
             for batch in self.held.joined(batches, TOKENS_PER_BATCH):
                 parts = self.forward(self.held, self.held_weights, batch)
                 total += math.fsum(float(part) for part, _ in parts)
                 weight += math.fsum(part for _, part in parts)
-            spent.tokens += self.real - read
+            spent.tokens += self.real - trained_on[0]
+        # The report's padding is that of training.
+        self.real, self.computed = trained_on
         self.model.train()
         if self.accelerator:
             # On the device: NCCL reduces nothing else.

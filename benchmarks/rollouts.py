@@ -10,8 +10,9 @@ are not timed. Processor seconds are counted beside wall time: they tell work fr
 `fixed` samples 128 tokens a row. `varied` ends each row at a length drawn from those of GSM8K's
 solutions: an engine that carries finished rows pays for the longest. Tokens a second count the
 tokens of completions up to their end, nothing else. `--examples` puts the same tokens before all
-prompts, as prompts with examples have them; `native-whole-prompts` computes them for each. Prints a
-Markdown table; `--json` keeps all single times.
+prompts, as prompts with examples have them; `native-whole-prompts` computes them for each.
+`native-own-layers` decodes by the model's layers as they are. Prints a Markdown table; `--json`
+keeps all single times.
 
 The rows of one run differ between engines (their random streams do), so the varied lengths are
 draws from one list, not the same draws; their mean is in the table.
@@ -51,7 +52,7 @@ SOLUTION_TOKENS = (
     *(140, 144, 147, 150, 155, 161, 165, 171, 176, 182, 188, 198, 207, 218, 241, 279),
 )
 QUESTION_TOKENS = (28, 33, 36, 39, 42, 45, 48, 51, 55, 58, 61, 65, 70, 77, 87, 105)
-ENGINES = ("generate", "native", "native-bf16", "native-whole-prompts")
+ENGINES = ("generate", "native", "native-bf16", "native-whole-prompts", "native-own-layers")
 
 
 def processor_seconds() -> float:
@@ -224,6 +225,7 @@ def engine(name: str, model: Any, case: Case) -> Callable[[int], int]:
                 dtype=dtype,
                 cache_gib=16,
                 share_prefixes=name != "native-whole-prompts",
+                fuse_layers=name != "native-own-layers",
             )
         return sum(
             min(len(row.token_ids), case.target(row.token_ids)) for group in rows for row in group

@@ -63,7 +63,7 @@ def main() -> None:
         for repeat in range(-options.warm_up, options.repeats):
             for arm in options.arms:
                 place = folder / f"{arm}{repeat}"
-                task = processes[arm].submit(turned, arm, options, start, place, repeat)
+                task = processes[arm].submit(ARMS[arm], options, start, place, repeat)
                 turn, share = task.result()
                 shutil.rmtree(place)
                 print(json.dumps({"repeat": repeat, **asdict(turn)}), file=sys.stderr, flush=True)
@@ -92,13 +92,6 @@ def process(threads: int) -> ProcessPoolExecutor:
     """Return a process of one arm."""
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(1, context, initializer=settle, initargs=(threads,))
-
-
-def turned(
-    arm: str, options: argparse.Namespace, start: Path, place: Path, repeat: int
-) -> tuple[Turn, float | None]:
-    """Take one turn of an arm; runs in its process."""
-    return ARMS[arm](options, start, place, repeat)
 
 
 def parse() -> argparse.Namespace:

@@ -9,7 +9,7 @@ Dimensions: B rows, H heads, K key heads, T queries, S positions seen, D head si
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -131,6 +131,19 @@ class _Small(torch.autograd.Function):
         )
 
 
+def more_asked(
+    module: torch.nn.Module, attention_mask: torch.Tensor | None, others: Mapping[str, Any]
+) -> str | None:
+    """Return what a layer hands to its attention function beyond full causal attention, if any."""
+    name = type(module).__name__
+    if attention_mask is not None:
+        return f"{name} makes an attention mask of its own"
+    for argument, given in others.items():
+        if given is not None and argument not in _HARMLESS:
+            return f"{name} passes {argument}={given!r:.40}"
+    return None
+
+
 @contextmanager
 def attending(model: Any, function: Attend) -> Iterator[None]:
     """Let `model` attend by this function, unmasked; its own attention is back on leaving.
@@ -205,12 +218,9 @@ def _as_asked(
     Raises:
         UnsupportedModel: if the model asks for more than full causal attention.
     """
-    name = type(module).__name__
-    if attention_mask is not None:
-        raise UnsupportedModel(f"{name} makes an attention mask of its own")
-    if dropout:
-        raise UnsupportedModel(f"{name} drops attention weights in training")
-    for argument, given in kwargs.items():
-        if given is not None and argument not in _HARMLESS:
-            raise UnsupportedModel(f"{name} passes {argument}={given!r:.40}")
+    reason = more_asked(module, attention_mask, kwargs)
+    if reason is None and dropout:
+        reason = f"{type(module).__name__} drops attention weights in training"
+    if reason is not None:
+        raise UnsupportedModel(reason)
     return function(query, key, value, scaling).transpose(1, 2), None

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache
 
+from iterative_grpo.attention import more_asked
 from iterative_grpo.engines._memory import Memory
 from iterative_grpo.engines._prefill import Copies, Pass
 from iterative_grpo.engines._prefixes import PrefixPlan
@@ -28,20 +29,6 @@ _HUGE = 2**24
 # a CPU (512 rows x 8 heads of 32 or 64, float32). Larger blocks waste more, smaller ones make more
 # products.
 _BLOCK = 32
-# What a model may hand to an attention function without changing what it computes here.
-_HARMLESS = frozenset(
-    {
-        "cache_position",
-        "is_causal",
-        "output_attentions",
-        "output_hidden_states",
-        "past_key_values",
-        "position_embeddings",
-        "position_ids",
-        "return_dict",
-        "use_cache",
-    }
-)
 
 
 class UnsupportedModel(ValueError):
@@ -327,11 +314,9 @@ class SharedCache(Cache):
         layer.new_keys = layer.new_values = None
         if not (getattr(module, "is_causal", True) and kwargs.get("is_causal", True)):
             raise UnsupportedModel(f"{type(module).__name__} attends to later positions")
-        if attention_mask is not None:
-            raise UnsupportedModel(f"{type(module).__name__} makes an attention mask of its own")
-        for name, given in kwargs.items():
-            if given is not None and name not in _HARMLESS:
-                raise UnsupportedModel(f"{type(module).__name__} passes {name}={given!r:.40}")
+        reason = more_asked(module, attention_mask, kwargs)
+        if reason is not None:
+            raise UnsupportedModel(reason)
         if scaling is None:
             scaling = query.shape[-1] ** -0.5
         if self.prefilling is not None:

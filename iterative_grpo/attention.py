@@ -9,8 +9,8 @@ Dimensions: B rows, H heads, K key heads, T queries, S positions seen, D head si
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,11 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float | None], torch.Tensor]
 """From queries (B, H, T, D), keys and values (B, K, T, D) and their scaling to (B, H, T, D)."""
+
+Replaced = tuple[torch.nn.Module, Callable[..., torch.Tensor]]
+"""A module, and what it does instead of its `forward`."""
+
+Change = Callable[[], AbstractContextManager[None]]
 
 # Positions seen up to which plain products are faster on a CPU (32 to 42 rows of 4 heads: 1.4 to
 # 1.6 times at 46 and 48, as fast at 128).
@@ -145,21 +150,28 @@ def more_asked(
 
 
 @contextmanager
-def attending(model: Any, function: Attend) -> Iterator[None]:
+def attending(
+    model: Any, function: Attend | None, replaced: Replaced | None = None
+) -> Iterator[None]:
     """Let `model` attend by this function, unmasked; its own attention is back on leaving.
 
     Layers that are computed again for the gradient (checkpointing) do it inside of this too,
     whenever that is.
 
+    Args:
+        model: a transformers model, or what holds one.
+        function: computes attention; None leaves the model its own.
+        replaced: a module of the model that does something else meanwhile.
+
     Raises:
         UnsupportedModel: inside, if the model asks for more than full causal attention.
     """
-    configs = {
-        id(config): config
-        for config in (getattr(module, "config", None) for module in model.modules())
-        if hasattr(config, "_attn_implementation")
-    }
-    inside = partial(_inside, list(configs.values()), partial(_as_asked, function))
+    changes: list[Change] = []
+    if function is not None:
+        changes.append(partial(_named, model, partial(_as_asked, function)))
+    if replaced is not None:
+        changes.append(partial(replacing, *replaced))
+    inside = partial(_all, changes)
     layers = [m for m in model.modules() if "_gradient_checkpointing_func" in vars(m)]
     checkpoints = [layer._gradient_checkpointing_func for layer in layers]
     for layer, checkpoint in zip(layers, checkpoints, strict=True):
@@ -173,25 +185,52 @@ def attending(model: Any, function: Attend) -> Iterator[None]:
 
 
 @contextmanager
-def _inside(configs: list[Any], function: Callable[..., Any]) -> Iterator[None]:
+def replacing(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    """Let a module do something else instead of its `forward`, which is back on leaving."""
+    own = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if own is not None:
+            module.forward = own
+
+
+@contextmanager
+def _named(model: Any, function: Callable[..., Any]) -> Iterator[None]:
+    """Let all of a model attend by a function."""
+    found: dict[int, Any] = {
+        id(config): config
+        for config in (getattr(module, "config", None) for module in model.modules())
+        if hasattr(config, "_attn_implementation")
+    }
+    before = [(config, config._attn_implementation) for config in found.values()]
     # A name of its own each time: transformers makes no mask for a name that it does not know, and
     # a layer that is computed again may enter while the model's forward pass is still inside.
     name = f"iterative_grpo_attention_{next(_entries)}"
-    before = [config._attn_implementation for config in configs]
     ALL_ATTENTION_FUNCTIONS[name] = function
-    for config in configs:
+    for config, _ in before:
         config._attn_implementation_internal = name
     try:
         yield
     finally:
-        for config, implementation in zip(configs, before, strict=True):
+        for config, implementation in before:
             config._attn_implementation_internal = implementation
         ALL_ATTENTION_FUNCTIONS.pop(name)
 
 
+@contextmanager
+def _all(changes: Sequence[Change]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for change in changes:
+            stack.enter_context(change())
+        yield
+
+
 def _checkpoint(
     checkpoint: Callable[..., Any],
-    inside: Callable[[], Any],
+    inside: Change,
     function: Callable[..., Any],
     *args: Any,
 ) -> Any:

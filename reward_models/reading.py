@@ -2,13 +2,14 @@
 
 A small policy repeats itself: equal rows of a batch are read once, and their logits are given to
 each of them, with all their gradients flowing back. The solutions of a question see the same
-question, which is computed once, in one row with them. That is exact for plain causal decoders;
-other backbones read each row whole.
+question, which is computed once, in one row with them. The last layer computes the tokens where the
+head is read. All that is exact for plain causal decoders; other backbones read each row whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -58,18 +59,35 @@ def merged(rows: Sequence[Encoded]) -> tuple[Sequence[Encoded], list[int]]:
 
 def read_whole(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
     """Read right-padded rows in one forward pass."""
-    from iterative_grpo.attention import SMALL, attend, attending
+    import torch
+
+    from iterative_grpo.attention import SMALL
+    from iterative_grpo.logps.rectangles import Span
+    from reward_models import last_layer
 
     ids_BT, mask_BT = padded([row.token_ids for row in rows], pad, model)
-    small = ids_BT.device.type == "cpu" and ids_BT.size(1) <= SMALL
-    if small and hasattr(model, "modules") and shares(model) and not _drops(model):
+    T = ids_BT.size(1)
+    flat = torch.tensor(
+        [b * T + mark for b, row in enumerate(rows) for mark in row.marks], device=ids_BT.device
+    )
+    if not hasattr(model, "modules") or not shares(model) or _drops(model):
+        logits_BTH: torch.Tensor = model(input_ids=ids_BT, attention_mask=mask_BT).logits
+        return logits_BTH.flatten(0, 1).index_select(0, flat)
+    spans = [Span(b * T, T, asked=_rising(row.marks)) for b, row in enumerate(rows)]
+    if ids_BT.device.type == "cpu" and T <= SMALL:
         # Causal, so that nothing sees the padding behind it.
-        with attending(model, lambda q, k, v, scaling: attend(q, k, v, None, scaling)):
-            logits_BTH = model(input_ids=ids_BT).logits
-    else:
-        logits_BTH = model(input_ids=ids_BT, attention_mask=mask_BT).logits
-    flat = [b * ids_BT.size(1) + mark for b, row in enumerate(rows) for mark in row.marks]
-    return _at(logits_BTH.flatten(0, 1), flat)
+        return last_layer.at(flat, spans, model, _causal, lambda: model(input_ids=ids_BT).logits)
+    return last_layer.at(
+        flat, spans, model, None, lambda: model(input_ids=ids_BT, attention_mask=mask_BT).logits
+    )
+
+
+def _causal(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None
+) -> torch.Tensor:
+    from iterative_grpo.attention import attend
+
+    return attend(query, key, value, None, scaling)
 
 
 def _drops(model: Any) -> bool:
@@ -85,9 +103,9 @@ def read_shared(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
     """
     import torch
 
-    from iterative_grpo.attention import attending
     from iterative_grpo.logps.attention import attend_packed
     from iterative_grpo.logps.rectangles import Span, layout
+    from reward_models import last_layer
 
     device = getattr(model, "device", None)
     ids: list[int] = []
@@ -98,25 +116,36 @@ def read_shared(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
     for row in rows:
         question, length = row.token_ids[: row.question], len(row.token_ids)
         if question not in asked:
-            asked[question] = len(ids)
-            spans.append(Span(len(ids), row.question))
+            asked[question] = len(spans)
+            spans.append(Span(len(ids), row.question, asked=()))
             ids += question
             positions += range(row.question)
-        start = len(ids)
-        spans.append(Span(start, length - row.question, asked[question], row.question))
+        prompt = spans[asked[question]]
+        start = len(ids) - row.question
+        if row.marks[0] < row.question:
+            # An empty text is read at its question's last token.
+            spans[asked[question]] = replace(prompt, asked=row.marks[:1])
+        own = _rising(mark - row.question for mark in row.marks if mark >= row.question)
+        spans.append(Span(len(ids), length - row.question, prompt.start, row.question, own))
         ids += row.token_ids[row.question :]
         positions += range(row.question, length)
-        # An empty text is read at its question's last token.
         flat += [
-            start + mark - row.question if mark >= row.question else asked[question] + mark
-            for mark in row.marks
+            start + mark if mark >= row.question else prompt.start + mark for mark in row.marks
         ]
     ids_1N = torch.tensor([ids], device=device)
-    with attending(model, partial(attend_packed, layout(spans, ids_1N.device))):
-        logits_1NH = model(
-            input_ids=ids_1N, position_ids=torch.tensor([positions], device=device)
-        ).logits
-    return _at(logits_1NH[0], flat)
+    positions_1N = torch.tensor([positions], device=device)
+    seen = layout([replace(span, asked=None) for span in spans], ids_1N.device)
+    return last_layer.at(
+        torch.tensor(flat, device=ids_1N.device),
+        spans,
+        model,
+        partial(attend_packed, seen),
+        lambda: model(input_ids=ids_1N, position_ids=positions_1N).logits,
+    )
+
+
+def _rising(places: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(set(places)))
 
 
 def positions(rows: Sequence[Encoded]) -> int:

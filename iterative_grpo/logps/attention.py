@@ -3,7 +3,7 @@
 Rectangles of prompts, and of completions with their prompt's keys and values, are gathered from the
 packed row; the gradient of all completions flows back into the one prompt.
 
-Dimensions: N packed tokens, H heads, K key heads, D head size.
+Dimensions: N packed tokens, M of them asked for, H heads, K key heads, D head size.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def attend_packed(
     value: torch.Tensor,
     scaling: float | None,
 ) -> torch.Tensor:
-    """Return (1, H, N, D) of queries (1, H, N, D) to keys and values (1, K, N, D)."""
-    query_NHD, key_NKD, value_NKD = (x[0].transpose(0, 1) for x in (query, key, value))
-    queries = query_NHD.index_select(0, layout.queries).split(
+    """Return (1, H, M, D) of queries (1, H, M, D) to keys and values (1, K, N, D)."""
+    query_MHD, key_NKD, value_NKD = (x[0].transpose(0, 1) for x in (query, key, value))
+    queries = query_MHD.index_select(0, layout.queries).split(
         [each.rows * each.columns for each in layout.rectangles]
     )
     keys, values = (

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from iterative_grpo.attention import UnsupportedModel, attending
+from iterative_grpo.attention import UnsupportedModel, attending, replacing
 from iterative_grpo.logps import models
 from iterative_grpo.logps.attention import attend_packed
 from iterative_grpo.logps.head import score
@@ -97,14 +97,8 @@ class Logps:
         if not torch.is_grad_enabled() or not isinstance(model, DistributedDataParallel):
             return self._compute(inner, rows, path, entropy)
         # DDP has to see a forward pass of its own, or it averages no gradients.
-        own = vars(inner).get("forward")
-        inner.forward = lambda *_: self._compute(inner, rows, path, entropy)
-        try:
+        with replacing(inner, lambda *_: self._compute(inner, rows, path, entropy)):
             scores: Scores = model(ids)
-        finally:
-            del inner.forward
-            if own is not None:
-                inner.forward = own
         return scores
 
     def _compute(self, inner: Any, rows: Rows, path: Path, entropy: bool) -> Scores:

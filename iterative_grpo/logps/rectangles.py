@@ -3,8 +3,8 @@
 A span is a prompt, or a completion that follows one. Spans of similar size make a rectangle, whose
 attention is one call; what is gathered to fill it up is seen by nothing.
 
-Dimensions: N packed tokens; of a rectangle G spans, P tokens of their longest prompt, C tokens of
-the longest span, S = P + C.
+Dimensions: N packed tokens, M of them asked for; of a rectangle G spans, P tokens of their longest
+prompt, C tokens of the longest span, S = P + C, Q queries of the span with the most.
 """
 
 from __future__ import annotations
@@ -24,18 +24,25 @@ _GPU_WASTED_PAIRS = 500_000
 class Span:
     """`length` tokens from the packed place `start` on, and the prompt that they follow.
 
-    Each sees the prompt, itself and the tokens of the span before it.
+    Each sees the prompt, itself and the tokens of the span before it. `asked` are those, counted
+    from `start` in rising order, whose attention is asked for; None asks for all.
     """
 
     start: int
     length: int
     prompt_start: int = 0
     prompt: int = 0
+    asked: tuple[int, ...] | None = None
+
+    @property
+    def queries(self) -> int:
+        """How many tokens are asked for."""
+        return self.length if self.asked is None else len(self.asked)
 
 
 @dataclass(frozen=True, slots=True)
 class Rectangle:
-    """G rows of C queries, each row with S keys; `visible` as in `attention.attend`."""
+    """G rows of Q queries, each row with S keys; `visible` as in `attention.attend`."""
 
     rows: int
     columns: int
@@ -45,13 +52,15 @@ class Rectangle:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Rectangles, the packed places that fill them, and the way back.
+    """Rectangles, the tokens that fill them, and the way back.
 
-    `queries` and `keys` are the places of all rectangles' queries (sum of G * C) and keys (sum of
-    G * S), row after row. The packed token n is query `cells[n]` (N,).
+    `places` (M,) are the packed places of the tokens asked for, in rising order. `queries` (sum of
+    G * Q) say which of these fill the rectangles, and `keys` (sum of G * S) which packed places,
+    row after row. The m-th token asked for is query `cells[m]` (M,).
     """
 
     rectangles: Sequence[Rectangle]
+    places: torch.Tensor
     queries: torch.Tensor
     keys: torch.Tensor
     cells: torch.Tensor
@@ -60,58 +69,71 @@ class Layout:
 def layout(spans: Sequence[Span], device: torch.device) -> Layout:
     """Return the rectangles of these spans, which cover all packed tokens."""
     rectangles, queries, keys = [], [], []
-    cells_N = torch.empty(sum(span.length for span in spans), dtype=torch.long)
+    cells_N = torch.full((sum(span.length for span in spans),), -1)
     filled = 0
     for run in _runs(spans, _WASTED_PAIRS.get(device.type, _GPU_WASTED_PAIRS)):
-        start_G1, length_G1, prompt_start_G1, prompt_G1 = (
+        start_G1, length_G1, prompt_start_G1, prompt_G1, queries_G1 = (
             torch.tensor(column)[:, None]
             for column in zip(
-                *((s.start, s.length, s.prompt_start, s.prompt) for s in run), strict=True
+                *((s.start, s.length, s.prompt_start, s.prompt, s.queries) for s in run),
+                strict=True,
             )
         )
         column_C, column_P = torch.arange(int(length_G1.max())), torch.arange(int(prompt_G1.max()))
-        G, C = len(run), len(column_C)
+        column_Q = torch.arange(int(queries_G1.max()))
+        G, Q = len(run), len(column_Q)
         # Cells that nothing fills repeat the last token.
         own_GC = start_G1 + column_C.minimum(length_G1 - 1)
         asked_GP = prompt_start_G1 + column_P.minimum(prompt_G1 - 1)
         keys_GS = torch.cat([asked_GP, own_GC], dim=1)
+        whole = all(span.asked is None for span in run)
+        if whole:
+            offset_GQ = column_Q.expand(G, -1)
+        else:
+            asked = [range(span.length) if span.asked is None else span.asked for span in run]
+            offset_GQ = torch.tensor([[*each, *[each[-1]] * (Q - len(each))] for each in asked])
         visible = None
-        if len(column_P):
-            causal_GCC = torch.ones(C, C, dtype=torch.bool).tril().expand(G, -1, -1)
-            asked_GCP = (column_P < prompt_G1)[:, None].expand(-1, C, -1)
-            visible = torch.cat([asked_GCP, causal_GCC], dim=2)[:, None]
-            if len({span.prompt for span in run}) == 1:
+        if len(column_P) or not whole:
+            causal_GQC = column_C <= offset_GQ[:, :, None]
+            asked_GQP = (column_P < prompt_G1)[:, None].expand(-1, Q, -1)
+            visible = torch.cat([asked_GQP, causal_GQC], dim=2)[:, None]
+            if whole and len({span.prompt for span in run}) == 1:
                 visible = visible[0, 0]
             visible = visible.to(device)
-        rectangles.append(Rectangle(G, C, keys_GS.shape[1], visible))
-        queries.append(own_GC.flatten())
+        rectangles.append(Rectangle(G, Q, keys_GS.shape[1], visible))
+        queries_GQ = start_G1 + offset_GQ.minimum(length_G1 - 1)
+        queries.append(queries_GQ.flatten())
         keys.append(keys_GS.flatten())
-        real_GC = column_C < length_G1
-        cells_N[own_GC[real_GC]] = filled + real_GC.flatten().nonzero()[:, 0]
-        filled += G * C
+        real_GQ = column_Q < queries_G1
+        cells_N[queries_GQ[real_GQ]] = filled + real_GQ.flatten().nonzero()[:, 0]
+        filled += G * Q
+    places_M = (cells_N >= 0).nonzero()[:, 0]
     return Layout(
-        rectangles, torch.cat(queries).to(device), torch.cat(keys).to(device), cells_N.to(device)
+        rectangles,
+        places_M.to(device),
+        torch.searchsorted(places_M, torch.cat(queries)).to(device),
+        torch.cat(keys).to(device),
+        cells_N[places_M].to(device),
     )
 
 
 def _runs(spans: Sequence[Span], allowed: float) -> Iterator[list[Span]]:
     """Yield spans that make a rectangle: joined while what they waste costs less than a call.
 
-    Prompts stay among themselves, plainly causal. Empty spans are in none.
+    Prompts stay among themselves, plainly causal. Spans without queries are in none.
     """
     run: list[Span] = []
-    longest = pairs = 0
+    prompt = length = queries = pairs = 0
     order = sorted(spans, key=lambda span: (span.prompt > 0, -span.length, -span.prompt))
-    for span in (span for span in order if span.length):
-        longest = max(longest, span.prompt)
-        pairs += span.length * (span.prompt + span.length)
-        columns = run[0].length if run else span.length
-        wasted = (len(run) + 1) * columns * (longest + columns) - pairs
+    for span in (span for span in order if span.queries):
+        needed = span.queries * (span.prompt + span.length)
+        prompt, length = max(prompt, span.prompt), max(length, span.length)
+        queries, pairs = max(queries, span.queries), pairs + needed
+        wasted = (len(run) + 1) * queries * (prompt + length) - pairs
         if run and (wasted > allowed or (run[0].prompt > 0) != (span.prompt > 0)):
             yield run
             run = []
-            longest = span.prompt
-            pairs = span.length * (span.prompt + span.length)
+            prompt, length, queries, pairs = span.prompt, span.length, span.queries, needed
         run.append(span)
     if run:
         yield run

@@ -16,15 +16,14 @@ import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from iterative_grpo.engines import _prefill, _prefixes
+from iterative_grpo.engines._branches import Branches
 from iterative_grpo.engines._draws import Picker, uniforms
 from iterative_grpo.engines._endings import Sampled
 from iterative_grpo.engines._fused import FusedLayers, supports
 from iterative_grpo.engines._memory import Memory
 from iterative_grpo.engines._requests import Request
-from iterative_grpo.engines._shared_cache import Rows, SharedCache, UnsupportedModel
+from iterative_grpo.engines._shared_cache import SharedCache, UnsupportedModel
 
-# Rows move when this share of them has finished: moving costs, and so does carrying them.
-_FINISHED_SHARE = 1 / 16
 # Looking at results makes a GPU wait, so it happens every few tokens there.
 _GPU_LOOK = 8
 
@@ -91,6 +90,7 @@ class Decoder:
         share_prefixes: bool = True,
         memory: Memory | None = None,
         fuse_layers: bool = True,
+        share_branches: bool = True,
     ) -> None:
         self.model = model
         self.device = model.device
@@ -98,7 +98,7 @@ class Decoder:
         self.layers = int(model.config.get_text_config().num_hidden_layers)
         self.eos_token_ids = sorted(eos_token_ids)
         self.memory = memory
-        self.fuse_layers = fuse_layers
+        self.fuse_layers, self.share_branches = fuse_layers, share_branches
         self.cache: SharedCache | None = None
 
     @contextmanager
@@ -129,15 +129,13 @@ class Decoder:
             max_tokens=max(limits_P),
         )
         first_PV = self._prefill(cache, plan, lengths_P)
-        group_P = torch.tensor([r.sampling.group_size for r in requests], device=self.device)
-        stem_B, length_B, limit_B = (
-            torch.tensor(values_P, device=self.device).repeat_interleave(group_P)
-            for values_P in (plan.stem_of, lengths_P, limits_P)
+        groups_P = [request.sampling.group_size for request in requests]
+        branches = Branches(
+            cache, plan.stem_of, lengths_P, limits_P, groups_P, self.device, self.share_branches
         )
-        alive = _Alive(cache, stem_B, length_B, limit_B)
-        rows = iter(self._decode(cache, alive, first_PV.repeat_interleave(group_P, 0), requests))
+        rows = iter(self._decode(cache, branches, first_PV, requests))
         self.cache = None
-        return [list(itertools.islice(rows, r.sampling.group_size)) for r in requests]
+        return [list(itertools.islice(rows, group)) for group in groups_P]
 
     def _plan(self, prompts: Sequence[Sequence[int]]) -> _prefixes.PrefixPlan:
         memory = self.memory
@@ -181,54 +179,58 @@ class Decoder:
     def _decode(
         self,
         cache: SharedCache,
-        alive: _Alive,
-        logits_BV: torch.Tensor,
+        branches: Branches,
+        logits_PV: torch.Tensor,
         requests: Sequence[Request],
     ) -> list[Sampled]:
         """Sample all rows, position by position, and return them in their first order."""
-        samplings_B = [r.sampling for r in requests for _ in range(r.sampling.group_size)]
-        limits = {sampling.max_tokens for sampling in samplings_B}
-        limit_B, length = alive.limit_A, max(limits)
+        limits = {request.sampling.max_tokens for request in requests}
+        length = max(limits)
         stream_B = np.concatenate([request.streams for request in requests])
         uniform_TB = uniforms(stream_B, length).to(self.device)
-        picker = Picker.of(samplings_B, self.device)
+        picker, logits_AV = Picker.of([r.sampling for r in requests], self.device), logits_PV
+        if not branches.shared:
+            prompt_R = branches.prompt_B
+            picker, logits_AV = picker.at(prompt_R), logits_PV.index_select(0, prompt_R)
         stop_strings = _StopStrings(requests)
-        ends_V = torch.zeros(logits_BV.shape[1], dtype=torch.bool, device=self.device)
+        ends_V = torch.zeros(logits_AV.shape[1], dtype=torch.bool, device=self.device)
         ends_V[[token for token in self.eos_token_ids if token < len(ends_V)]] = True
         look = 1 if self.device.type == "cpu" else _GPU_LOOK
         drawn: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        reached_B = limit_B.clone()
+        looked = 0
         fused = None
         if self.fuse_layers and supports(self.model):
             fused = FusedLayers(self.model, cache.longest + cache.max_tokens)
         for t in range(length):
-            token_A, logp_A = picker.pick(logits_BV, uniform_TB[t].index_select(0, alive.row_A))
-            drawn.append((alive.row_A, token_A, logp_A))
+            row_R, place_R = branches.row_R, branches.place_R if branches.shared else None
+            token_R, logp_R = picker.pick(logits_AV, uniform_TB[t].index_select(0, row_R), place_R)
+            drawn.append((row_R, token_R, logp_R))
             if t + 1 == length:
                 break
-            alive.done_A |= ends_V.index_select(0, token_A)
+            branches.done_R |= ends_V.index_select(0, token_R)
             if t + 1 in limits:
-                alive.done_A |= alive.limit_A == t + 1
-            if (t + 1) % look == 0:
+                branches.done_R |= branches.limit_B.index_select(0, row_R) == t + 1
+            token_A = token_R
+            if branches.shared or (t + 1) % look == 0:
                 if stop_strings.any:
                     # Rows have not moved since the last look.
-                    fresh = torch.stack([tokens for _, tokens, _ in drawn[-look:]], dim=1)
-                    ended = stop_strings.ended(alive.row_A.tolist(), fresh.tolist())
-                    alive.done_A |= torch.tensor(ended, device=self.device)
-                if alive.many_finished():
-                    reached_B[alive.row_A[alive.done_A]] = t + 1
-                    place_A = alive.drop_finished()
-                    if not len(place_A):
-                        break
-                    token_A, picker = token_A[place_A], picker.at(place_A)
-            # A row that is carried beyond its limit stays within the model's positions.
-            positions_A = torch.minimum(alive.prompt_length_A + t, alive.last_A)
+                    fresh = torch.stack([tokens for _, tokens, _ in drawn[looked:]], dim=1)
+                    ended = stop_strings.ended(row_R.tolist(), fresh.tolist())
+                    branches.done_R |= torch.tensor(ended, device=self.device)
+                looked = t + 1
+                step = branches.advance(token_R)
+                if not len(branches):
+                    break
+                token_A = step.tokens
+                if step.sources is not None:
+                    picker = picker.at(step.sources)
             if fused is None:
-                logits_BV = self._forward(cache, token_A[:, None], positions_A[:, None])[:, -1]
+                ids, positions = token_A[:, None], branches.positions[:, None]
+                logits_AV = self._forward(cache, ids, positions)[:, -1]
             else:
-                logits_BV = fused.logits(cache, token_A, positions_A)
+                logits_AV = fused.logits(cache, token_A, branches.positions)
             cache.length = t + 1
-        return self._rows(drawn, torch.minimum(reached_B, limit_B))
+        return self._rows(drawn, torch.minimum(branches.reached_B, branches.limit_B))
 
     def _forward(
         self, cache: SharedCache, ids: torch.Tensor, positions: torch.Tensor
@@ -286,68 +288,6 @@ class _StopStrings:
             stopped = self.stopped_B[row]
             ended_A.append(stopped is not None and stopped(self.new_ids_B[row]))
         return ended_A
-
-
-class _Alive:
-    """The rows still sampled, A of them, kept at the front of the cache."""
-
-    def __init__(
-        self,
-        cache: SharedCache,
-        stem_A: torch.Tensor,
-        prompt_length_A: torch.Tensor,
-        limit_A: torch.Tensor,
-    ) -> None:
-        self.cache = cache
-        row_A = torch.arange(len(stem_A), device=stem_A.device)
-        last_A = prompt_length_A + limit_A - 1
-        self._keep(torch.stack([row_A, stem_A, prompt_length_A, limit_A, last_A]))
-        cache.rows = Rows(self.stem_A, self.prompt_length_A, cache.stems, cache.longest)
-
-    def _keep(self, state_5A: torch.Tensor) -> None:
-        self._state_5A = state_5A
-        self.row_A, self.stem_A, self.prompt_length_A, self.limit_A, self.last_A = state_5A
-        self.done_A = torch.zeros_like(self.row_A, dtype=torch.bool)
-
-    def many_finished(self) -> bool:
-        """Whether so many rows have finished that dropping them pays."""
-        finished = int(self.done_A.sum())
-        return finished == len(self.done_A) or finished > len(self.done_A) * _FINISHED_SHARE
-
-    def drop_finished(self) -> torch.Tensor:
-        """Move unfinished rows to the front; return the places they come from, in new order.
-
-        Rows from the end take the places of finished ones, so that only they are copied.
-        """
-        kept = int((~self.done_A).sum())
-        place_A = torch.arange(kept, device=self.done_A.device)
-        hole = self.done_A[:kept].nonzero()[:, 0]
-        source = kept + (~self.done_A[kept:]).nonzero()[:, 0]
-        place_A[hole] = source
-        if len(hole):
-            for layer in self.cache.shared:
-                layer.move_rows(source, hole)
-        self._keep(self._state_5A.index_select(1, place_A))
-        if kept:
-            self._drop_stems()
-        return place_A
-
-    def _drop_stems(self) -> None:
-        cache = self.cache
-        used_N = torch.zeros(cache.stems, dtype=torch.bool, device=self.stem_A.device)
-        used_N[self.stem_A] = True
-        kept = int(used_N.sum())
-        if kept < cache.stems:
-            hole = (~used_N[:kept]).nonzero()[:, 0]
-            source = kept + used_N[kept:].nonzero()[:, 0]
-            if len(hole):
-                for layer in cache.shared:
-                    layer.move_stems(source, hole)
-                renamed_N = torch.arange(cache.stems, device=self.stem_A.device)
-                renamed_N[source] = hole
-                self.stem_A.copy_(renamed_N[self.stem_A])
-            cache.stems = kept
-        cache.rows = Rows(self.stem_A, self.prompt_length_A, cache.stems, cache.longest)
 
 
 @contextmanager

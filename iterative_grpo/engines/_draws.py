@@ -99,25 +99,31 @@ class Picker:
         return Picker(self.temperature_B1[place_A], self.top_p_B1[place_A], self.top_k_B1[place_A])
 
     def pick(
-        self, logits_BV: torch.Tensor, uniform_B: torch.Tensor
+        self,
+        logits_BV: torch.Tensor,
+        uniform_R: torch.Tensor,
+        place_R: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return tokens (B,) and their log-probabilities (B,) in float32.
+        """Return tokens (R,) and their log-probabilities (R,) in float32.
 
-        The log-probabilities are those of the distribution sampled from, after temperature and
+        Row r draws from the distribution `place_R[r]`; without places each row has its own. The
+        log-probabilities are those of the distribution sampled from, after temperature and
         filters; for greedy choices, where that is a point, those of the model itself.
         """
         logits_BV = logits_BV.float()
         if self._all_greedy:
-            return _best(logits_BV)
-        token_B, logp_B = self._sampled(logits_BV, uniform_B)
+            best_R, best_logp_R = _of_rows(_best(logits_BV), place_R)
+            return best_R, best_logp_R
+        token_R, logp_R = self._sampled(logits_BV, uniform_R, place_R)
         if self._some_greedy:
-            best_B, best_logp_B = _best(logits_BV)
-            token_B = torch.where(self._greedy_B, best_B, token_B)
-            logp_B = torch.where(self._greedy_B, best_logp_B, logp_B)
-        return token_B, logp_B
+            best_R, best_logp_R = _of_rows(_best(logits_BV), place_R)
+            (greedy_R,) = _of_rows((self._greedy_B,), place_R)
+            token_R = torch.where(greedy_R, best_R, token_R)
+            logp_R = torch.where(greedy_R, best_logp_R, logp_R)
+        return token_R, logp_R
 
     def _sampled(
-        self, logits_BV: torch.Tensor, uniform_B: torch.Tensor
+        self, logits_BV: torch.Tensor, uniform_R: torch.Tensor, place_R: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if self._divides:
             logits_BV = logits_BV / self._divisor_B1
@@ -126,11 +132,13 @@ class Picker:
         probs_BV = logits_BV.softmax(-1)
         if self._has_nucleus:
             probs_BV = self._nucleus(probs_BV)
-        token_B = _drawn(probs_BV, uniform_B)
-        chosen_B = probs_BV.gather(1, token_B[:, None])[:, 0]
+        if place_R is None:
+            place_R = torch.arange(len(probs_BV), device=probs_BV.device)
+        token_R = _drawn(probs_BV, uniform_R, place_R)
+        chosen_R = probs_BV[place_R, token_R]
         if self._has_nucleus:
-            chosen_B = chosen_B / probs_BV.sum(-1)
-        return token_B, chosen_B.log()
+            chosen_R = chosen_R / probs_BV.sum(-1)[place_R]
+        return token_R, chosen_R.log()
 
     def _most_probable(self, logits_BV: torch.Tensor) -> torch.Tensor:
         """Hide all but the `top_k` largest logits; 0 hides none."""
@@ -159,39 +167,49 @@ def _best(logits_BV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return best_B, chosen_B - logits_BV.logsumexp(-1)
 
 
-def _drawn(weights_BV: torch.Tensor, uniform_B: torch.Tensor) -> torch.Tensor:
-    """Return the tokens (B,) where the cumulative weights pass the rows' numbers.
+def _of_rows(
+    values_B: tuple[torch.Tensor, ...], place_R: torch.Tensor | None
+) -> tuple[torch.Tensor, ...]:
+    return values_B if place_R is None else tuple(x.index_select(0, place_R) for x in values_B)
+
+
+def _drawn(
+    weights_BV: torch.Tensor, uniform_R: torch.Tensor, place_R: torch.Tensor
+) -> torch.Tensor:
+    """Return the tokens (R,) where the cumulative weights of the rows' places pass their numbers.
 
     Large vocabularies are searched in two steps, first among blocks: a cumulative sum runs one
     element at a time, a plain sum several.
     """
     vocabulary = weights_BV.shape[1]
     if vocabulary <= _BLOCK * 16:
-        return _search(weights_BV, uniform_B)[0][:, 0]
+        return _search(weights_BV, uniform_R, place_R)[0][:, 0]
     padding = -vocabulary % _BLOCK
     if padding:
         weights_BV = torch.nn.functional.pad(weights_BV, (0, padding))
     blocks_BNW = weights_BV.unflatten(1, (-1, _BLOCK))
     weights_BN = blocks_BNW.sum(-1)
-    block_B1, point_B1, cumulative_BN = _search(weights_BN, uniform_B)
+    block_R1, point_R1, cumulative_RN = _search(weights_BN, uniform_R, place_R)
     # How far into the block it is, as a share of the block's weight, is a uniform number again.
-    above_B1 = cumulative_BN.gather(1, block_B1) - point_B1
-    rest_B1 = (1 - above_B1 / weights_BN.gather(1, block_B1)).clamp_(0, 1 - 2**-53)
-    block_B = block_B1[:, 0]
-    inside_BW = blocks_BNW[torch.arange(len(block_B), device=block_B.device), block_B]
-    return block_B * _BLOCK + _search(inside_BW, rest_B1[:, 0])[0][:, 0]
+    above_R1 = cumulative_RN.gather(1, block_R1) - point_R1
+    block_R = block_R1[:, 0]
+    share_R1 = above_R1 / weights_BN[place_R, block_R][:, None]
+    rest_R = (1 - share_R1).clamp_(0, 1 - 2**-53)[:, 0]
+    inside_RW = blocks_BNW[place_R, block_R]
+    every_R = torch.arange(len(block_R), device=block_R.device)
+    return block_R * _BLOCK + _search(inside_RW, rest_R, every_R)[0][:, 0]
 
 
 def _search(
-    weights_BN: torch.Tensor, uniform_B: torch.Tensor
+    weights_BN: torch.Tensor, uniform_R: torch.Tensor, place_R: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return where cumulative weights pass `uniform` of their total (B, 1), that point, and them.
+    """Return where cumulative weights pass `uniform` of their total (R, 1), that point, and them.
 
     In float64, so that the rarest tokens keep their probability.
     """
-    cumulative_BN = weights_BN.cumsum(-1, dtype=torch.float64)
-    total_B1 = cumulative_BN[:, -1:]
+    cumulative_RN = weights_BN.cumsum(-1, dtype=torch.float64).index_select(0, place_R)
+    total_R1 = cumulative_RN[:, -1:]
     # Rounding up to the total itself would point behind the last entry that has a weight.
-    below_B1 = total_B1.nextafter(torch.zeros_like(total_B1))
-    point_B1 = torch.minimum(uniform_B[:, None] * total_B1, below_B1)
-    return torch.searchsorted(cumulative_BN, point_B1, right=True), point_B1, cumulative_BN
+    below_R1 = total_R1.nextafter(torch.zeros_like(total_R1))
+    point_R1 = torch.minimum(uniform_R[:, None] * total_R1, below_R1)
+    return torch.searchsorted(cumulative_RN, point_R1, right=True), point_R1, cumulative_RN

@@ -167,7 +167,8 @@ class SharedLayer:
             rows = len(key_states)
             block, place = divmod(cache.length, _BLOCK)
             if block == len(self.own):
-                self.own.append(_pair(key_states, value_states, rows, _BLOCK))
+                room = max(rows, cache.capacity)
+                self.own.append(_pair(key_states, value_states, room, _BLOCK))
             keys, values = self.own[block]
             keys[:rows, :, place] = key_states[:, :, 0]
             values[:rows, :, place] = value_states[:, :, 0]
@@ -242,6 +243,7 @@ class SharedCache(Cache):
         self.longest = longest
         self.max_tokens = max_tokens
         self.length = 0
+        self.capacity = 0
         self.prefilling: Pass | None = None
         self.memory: Memory | None = None
         self.rows: Rows | None = None

@@ -39,6 +39,7 @@ class Engine:
         cache_gib: float = CACHE_GIB,
         share_prefixes: bool = True,
         fuse_layers: bool = True,
+        share_branches: bool = True,
     ) -> None:
         if not cache_gib > 0:
             raise ValueError(f"cache_gib is {cache_gib}, must be above 0")
@@ -49,6 +50,7 @@ class Engine:
         self.cache_gib = cache_gib
         self.share_prefixes = share_prefixes
         self.fuse_layers = fuse_layers
+        self.share_branches = share_branches
         self._memory: Memory | None = None
 
     @contextmanager
@@ -95,6 +97,7 @@ class Engine:
             cache_gib=self.cache_gib,
             share_prefixes=self.share_prefixes,
             fuse_layers=self.fuse_layers,
+            share_branches=self.share_branches,
             memory=self._memory,
         )
         return _endings.completions(prompts, rows, endings)
@@ -108,6 +111,7 @@ def load(
     cache_gib: float = CACHE_GIB,
     share_prefixes: bool = True,
     fuse_layers: bool = True,
+    share_branches: bool = True,
 ) -> Engine:
     """Return the engine for a live model; its weights may change between calls.
 
@@ -121,8 +125,10 @@ def load(
         fuse_layers: decode with the layers' weights joined, in fewer operations, where the model
             is a plain Llama, Mistral, Qwen2 or Qwen3; off, and for others, by the model's own
             layers.
+        share_branches: compute rows of a group once for as long as they draw the same tokens; off,
+            each row by itself.
     """
-    return Engine(model, tokenizer, dtype, cache_gib, share_prefixes, fuse_layers)
+    return Engine(model, tokenizer, dtype, cache_gib, share_prefixes, fuse_layers, share_branches)
 
 
 def sample_ids(
@@ -136,6 +142,7 @@ def sample_ids(
     cache_gib: float = CACHE_GIB,
     share_prefixes: bool = True,
     fuse_layers: bool = True,
+    share_branches: bool = True,
     memory: Memory | None = None,
 ) -> list[list[Sampled]]:
     """Sample a group of token ids for each prompt: the layer below records and text.
@@ -154,7 +161,7 @@ def sample_ids(
             further.
         dtype: precision to sample in; the model's own by default.
         cache_gib: memory for keys and values.
-        share_prefixes, fuse_layers: as in `load`.
+        share_prefixes, fuse_layers, share_branches: as in `load`.
         memory: what earlier calls computed of prompts, to be used and added to.
     """
     from iterative_grpo.engines import _decoding
@@ -177,7 +184,9 @@ def sample_ids(
         )
     ]
     rows: list[list[Sampled]] = [[] for _ in prompts]
-    decoder = _decoding.Decoder(model, eos_token_ids, share_prefixes, memory, fuse_layers)
+    decoder = _decoding.Decoder(
+        model, eos_token_ids, share_prefixes, memory, fuse_layers, share_branches
+    )
     with decoder.registered() as attention, borrowed(model, attention, precision):
         for batch in _decoding.batches(requests, room):
             groups = decoder.sample([requests[i] for i in batch])

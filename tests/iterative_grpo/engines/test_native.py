@@ -113,7 +113,9 @@ def test_requests_with_samplings_of_their_own_share_a_batch() -> None:
     samplings = [Sampling(5, 4, temperature=0.5), Sampling(3, 2, top_k=4, seed=9)]
     model = tiny.model("llama")
     with counted_tokens(model) as counts:
-        native.load(model, tiny.NoEos()).generate(tiny.prompts(10, 10), samplings)
+        native.load(model, tiny.NoEos(), share_branches=False).generate(
+            tiny.prompts(10, 10), samplings
+        )
     assert counts == [20, 8, 5, 5]
 
 

@@ -94,31 +94,52 @@ def encode(
     check_rows(questions, texts, ends)
     if not texts:
         return []
-    # A group asks one question many times.
-    distinct = list(dict.fromkeys(questions))
-    asked = tokenizer([question + separator for question in distinct])["input_ids"]
-    prefixes = dict(zip(distinct, (tuple(ids) for ids in asked), strict=True))
-    answered = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
+    # A group asks one question many times, and a small policy repeats itself.
+    asked, answered = list(dict.fromkeys(questions)), list(dict.fromkeys(texts))
+    ids = tokenizer([question + separator for question in asked])["input_ids"]
+    prefixes = dict(zip(asked, map(tuple, ids), strict=True))
+    read = tokenizer(answered, add_special_tokens=False, return_offsets_mapping=True)
+    solutions = {
+        text: (tuple(ids), offsets)
+        for text, ids, offsets in zip(
+            answered, read["input_ids"], read["offset_mapping"], strict=True
+        )
+    }
+    made: dict[tuple[str, str, tuple[int, ...]], Encoded] = {}
     encoded = []
-    for row, (question, text) in enumerate(zip(questions, texts, strict=True)):
-        prefix = prefixes[question]
-        ids = tuple(answered["input_ids"][row])
-        token_ids = prefix + ids
-        if len(token_ids) > context:
-            raise UnreadableSolution(
-                f"row {row} has {len(token_ids)} tokens ({len(prefix)} of the question), the "
-                f"reward model reads {context}; shorten completions or take a model with a "
-                f"longer context: cutting the text would lose labels (text: {text[:60]!r})"
-            )
-        tokens = reach(text, ends[row], answered["offset_mapping"][row], f"row {row}")
-        marks = tuple(len(prefix) + token for token in tokens)
-        if marks[0] < 0:
-            raise UnreadableSolution(
-                f"row {row}: an empty text is read at the question's last token, but this "
-                "tokenizer makes no token of the question"
-            )
-        encoded.append(Encoded(token_ids, marks, len(prefix)))
+    for row, (question, text, cut) in enumerate(zip(questions, texts, ends, strict=True)):
+        key = question, text, tuple(cut)
+        if key not in made:
+            made[key] = _joined(prefixes[question], *solutions[text], text, cut, context, row)
+        encoded.append(made[key])
     return encoded
+
+
+def _joined(
+    prefix: tuple[int, ...],
+    ids: tuple[int, ...],
+    offsets: Sequence[Sequence[int]],
+    text: str,
+    ends: Sequence[int],
+    context: int,
+    row: int,
+) -> Encoded:
+    """Return a question's tokens and a text's as one row, or refuse what would lose an end."""
+    token_ids = prefix + ids
+    if len(token_ids) > context:
+        raise UnreadableSolution(
+            f"row {row} has {len(token_ids)} tokens ({len(prefix)} of the question), the "
+            f"reward model reads {context}; shorten completions or take a model with a "
+            f"longer context: cutting the text would lose labels (text: {text[:60]!r})"
+        )
+    tokens = reach(text, ends, offsets, f"row {row}")
+    marks = tuple(len(prefix) + token for token in tokens)
+    if marks[0] < 0:
+        raise UnreadableSolution(
+            f"row {row}: an empty text is read at the question's last token, but this "
+            "tokenizer makes no token of the question"
+        )
+    return Encoded(token_ids, marks, len(prefix))
 
 
 def reach(

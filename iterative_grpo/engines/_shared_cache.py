@@ -216,15 +216,15 @@ class SharedLayer:
         return mixed.view(B, 1, H, -1).to(query.dtype)
 
     def move_rows(self, source: torch.Tensor, target: torch.Tensor) -> None:
-        """Overwrite finished rows with unfinished ones from the end."""
+        """Copy rows from `source` to `target`, which nobody is left at."""
         for block in self.own:
             for own in block:
-                own[target] = own[source]
+                own.index_copy_(0, target, own.index_select(0, source))
 
     def move_stems(self, source: torch.Tensor, target: torch.Tensor) -> None:
         """Overwrite stems that no row continues with others from the end."""
         for prompt in (self.prompt_keys, self.prompt_values):
-            prompt[target] = prompt[source]
+            prompt.index_copy_(0, target, prompt.index_select(0, source))
 
 
 class SharedCache(Cache):

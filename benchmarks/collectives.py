@@ -37,7 +37,10 @@ def main() -> None:
     """Start the processes; in each of them measure, and print the table in the first."""
     options = parse()
     if options.policy is not None:
+        from pipelines import world
+
         measure(options)
+        world.leave()
         return
     with tempfile.TemporaryDirectory() as folder:
         policy = Path(folder) / "policy"
@@ -79,9 +82,6 @@ def measure(options: argparse.Namespace) -> None:
     steps = in_turns(trainer)
     if torch.distributed.get_rank() == 0:
         print(table(options, steps[2 * WARM_UP :]))
-    # A process that leaves while its group's threads run may be aborted.
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
 
 
 def prepare(options: argparse.Namespace, tokenizer: Any) -> Any:

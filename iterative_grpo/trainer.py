@@ -12,9 +12,8 @@ signatures):
 - `_compute_loss`, `_generate`: metrics of all processes come together in one collective a log, and
   with the rewards (`deferred_metrics.py`, `generation_metrics.py`).
 
-The reference is the policy of the phase's start: TRL loads it from the path the policy was loaded
-from, so the policy must come from a path; a model object that has been trained since would get
-stale weights as its reference in silence.
+The reference is the policy as it is given: a copy of it (`reference.py`). Where its weights are not
+all in one place, TRL loads the reference from the path that the policy was loaded from.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
-from iterative_grpo import stops, timing
+from iterative_grpo import reference, stops, timing
 from iterative_grpo.batches import split_rows, trim
 from iterative_grpo.credit import Credit
 from iterative_grpo.deferred_metrics import DeferredMetrics
@@ -82,8 +81,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
         """Set up one phase.
 
         Args:
-            model: where the policy lies: a path or hub name, or a model loaded from there and not
-                trained since.
+            model: the policy, or the path or hub name where it lies. One whose weights are sharded
+                must not have been trained since it was loaded: its reference is loaded from there.
             args: TRL's settings; `shuffle_dataset` is set to False, the order is `task`'s.
             task: problems and prompts, one row a visit, in training order.
             source: scores completions; all that the trainer knows of rewards.
@@ -119,16 +118,17 @@ class IterativeGRPOTrainer(GRPOTrainer):
         self._times = StepTimes()
         self._deferred = DeferredMetrics()
         self._generation = GenerationMetrics()
-        super().__init__(
-            model=model,
-            reward_funcs=[_named_reward],
-            args=args,
-            train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
-            callbacks=[self._times, *(callbacks or ())],
-            peft_config=peft_config,
-            optimizers=optimizers,
-        )
+        with reference.copied(model):
+            super().__init__(
+                model=model,
+                reward_funcs=[_named_reward],
+                args=args,
+                train_dataset=Dataset.from_list(rows),
+                processing_class=tokenizer,
+                callbacks=[self._times, *(callbacks or ())],
+                peft_config=peft_config,
+                optimizers=optimizers,
+            )
         if initial is not None:
             # As TRL prepares its reference: its path to log-probabilities needs the head.
             add_fused_lm_head(initial.model, temperature=self.temperature)

@@ -108,8 +108,7 @@ def main(spec: Path) -> None:
         progress=Progress(quiet=not state.is_main_process),
     )
     inline(job)
-    state.wait_for_everyone()
-    state.destroy_process_group()
+    world.leave()
 
 
 def _has_accelerator() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,6 +70,22 @@ def current(expected: int = 1) -> World:
             f"{world.size}; check launch.config_file, or set launch.processes={world.size}"
         )
     return world
+
+
+def leave() -> None:
+    """Wait for the other processes and leave their group, once nothing trains in it any more.
+
+    A model wrapped for several processes holds the group. If it is the last to do so, torch waits
+    for the group's threads with Python's lock in its hands, which one of them may be waiting for:
+    now and then a process that has done its work hangs (torch 2.13, gloo). A process that just
+    exits while these threads run may be aborted.
+    """
+    import torch.distributed
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        gc.collect()
+        torch.distributed.destroy_process_group()
 
 
 def joined() -> World:

@@ -21,6 +21,7 @@ from iterative_grpo.normalize import Normalizer
 from iterative_grpo.splitters.lines import Splitter
 from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
 from iterative_grpo.types import Problem, Prompt
+from pipelines import world
 from tests.iterative_grpo.test_trainer import DigitSource, G, arguments
 from tests.iterative_grpo.train_on_ranks import GivenEngine
 
@@ -119,10 +120,8 @@ def main(policy: str, output: Path) -> None:
     }
     rank = torch.distributed.get_rank()
     (output / f"results-{rank}.json").write_text(json.dumps(results), encoding="utf-8")
-    # As phases end: a process that leaves while its group's threads run may be aborted.
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]))
+    world.leave()

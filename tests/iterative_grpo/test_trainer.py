@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer import grpo_trainer
 
-from iterative_grpo import plugins, timing
+from iterative_grpo import plugins, reference, timing
 from iterative_grpo.advantages.sum import Rule
 from iterative_grpo.batches import split_rows, trim
 from iterative_grpo.divergence import Initial, kl
@@ -87,6 +88,7 @@ def make(
     initial: Initial | None = None,
     kl_control: KLControl | None = None,
     stop: tuple[str, ...] = (),
+    model: PreTrainedModel | None = None,
     **more: Any,
 ) -> IterativeGRPOTrainer:
     tokenizer = AutoTokenizer.from_pretrained(policy)
@@ -94,7 +96,7 @@ def make(
     prompts = [Prompt(p.id, tuple(tokenizer(p.question)["input_ids"])) for p in problems]
     found = plugins.find("iterative_grpo.splitters", splitter).Splitter()
     return IterativeGRPOTrainer(
-        AutoModelForCausalLM.from_pretrained(policy),
+        model or AutoModelForCausalLM.from_pretrained(policy),
         args=arguments(folder, **more),
         task=Task(problems, prompts, [p.question for p in problems], stop),
         source=DigitSource(found),
@@ -241,11 +243,42 @@ def test_training_moves_the_policy_and_the_reference_stays(
     before = [p.clone() for p in trainer.model.parameters()]
     trainer.train()
     saved = AutoModelForCausalLM.from_pretrained(policy)
-    for kept, reference in zip(saved.parameters(), trainer.ref_model.parameters(), strict=True):
-        assert torch.equal(kept, reference)
+    for kept, own in zip(saved.parameters(), trainer.ref_model.parameters(), strict=True):
+        assert torch.equal(kept, own)
     assert any(
         not torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True)
     )
+
+
+def test_the_reference_is_the_policy_that_was_given_read_once(
+    tiny_policy: PolicyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its path holds: a policy that was changed in memory is its own reference."""
+    path = tiny_policy(0, torch.float32)
+    policy = AutoModelForCausalLM.from_pretrained(path)
+    with torch.no_grad():
+        policy.get_input_embeddings().weight.mul_(1.5)
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", None)
+    trainer = make(path, tmp_path, model=policy)
+    assert trainer.ref_model is not policy
+    assert not trainer.ref_model.training
+    for own, other in zip(policy.parameters(), trainer.ref_model.parameters(), strict=True):
+        assert torch.equal(own, other)
+        assert own.data_ptr() != other.data_ptr()
+
+
+def test_a_policy_that_is_not_all_here_leaves_its_reference_to_trl(
+    tiny_policy: PolicyMaker,
+) -> None:
+    policy = AutoModelForCausalLM.from_pretrained(tiny_policy(0, torch.float32))
+    load = grpo_trainer.create_model_from_path
+    with reference.copied(policy):
+        assert grpo_trainer.create_model_from_path is not load
+    assert grpo_trainer.create_model_from_path is load
+    policy.get_input_embeddings().weight.ds_id = 0  # as DeepSpeed's third stage marks it
+    for other in (policy, policy.to("meta"), "a path"):
+        with reference.copied(other):
+            assert grpo_trainer.create_model_from_path is load
 
 
 def test_each_iteration_starts_at_its_own_reference(
@@ -260,11 +293,11 @@ def test_each_iteration_starts_at_its_own_reference(
         trainer = make(path, tmp_path / str(iteration))
         with torch.no_grad():
             policy, *_ = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, 6)
-            reference, *_ = trainer._get_per_token_logps_and_entropies(
+            of_reference, *_ = trainer._get_per_token_logps_and_entropies(
                 trainer.ref_model, ids, mask, 6
             )
-        assert torch.equal(policy, reference)
-        seen.append(reference)
+        assert torch.equal(policy, of_reference)
+        seen.append(of_reference)
         trainer.train()
         path = tmp_path / f"after-{iteration}"
         trainer.model.save_pretrained(path)

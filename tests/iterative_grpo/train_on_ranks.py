@@ -20,6 +20,7 @@ from iterative_grpo.rollouts import Rollout
 from iterative_grpo.splitters.lines import Splitter
 from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
 from iterative_grpo.types import Completion, Finish, Problem, Prompt
+from pipelines import world
 from tests.iterative_grpo.test_trainer import DigitSource, G, arguments
 
 OUTPUTS = ["1\n22\n3ab", "ab\ncd", "7", "a1\nb\n9\n99", "00\na", "cd\n5\nef", "", "8\n8\n8", "h\n1"]
@@ -77,10 +78,8 @@ def main(policy: str, output: Path, rows: int) -> None:
     (output / f"rollouts-{rank}.json").write_text(json.dumps(mine), encoding="utf-8")
     if rank == 0:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(output / "after")
-    # As phases end: a process that leaves while its group's threads run may be aborted.
-    trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.state.destroy_process_group()
 
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    world.leave()

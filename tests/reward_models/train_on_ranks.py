@@ -10,6 +10,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from pipelines import world
 from reward_models.model import RewardModel
 from reward_models.training import TrainingSettings, train
 from tests.reward_models.making import additions, llama, words
@@ -34,8 +35,8 @@ def main() -> None:
     if accelerator.is_main_process:
         model.save(folder / f"on{accelerator.num_processes}")
         (folder / f"heldout{accelerator.num_processes}").write_text(repr(report.heldout_losses))
-    accelerator.end_training()
 
 
 if __name__ == "__main__":
     main()
+    world.leave()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 
 from iterative_grpo.logps import paths, rectangles
 from iterative_grpo.logps.paths import Logps, Path
+from pipelines import world
 from tests.iterative_grpo.logps.making import (
     FAMILIES,
     TEMPERATURE,
@@ -198,33 +200,37 @@ def test_low_rank_adapters_and_their_absence() -> None:
     assert distance(without, found[0]) > 1e-3
 
 
-def test_data_parallel_models_see_their_forward_pass(tmp_path: FilePath) -> None:
-    """Gradients are averaged only if DDP's own forward pass came before them."""
+@pytest.fixture
+def one_process(tmp_path: FilePath) -> Iterator[None]:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
     )
-    try:
-        inner = decoder("llama")
-        parallel = nn.parallel.DistributedDataParallel(inner)
-        calls: list[int] = []
-        parallel.register_forward_hook(lambda *_: calls.append(1))
-        rows = batch()
-        expected = gradient(inner, weighted(oracle(inner, rows)))
+    yield
+    world.leave()
 
-        def stock(ids: torch.Tensor, mask: torch.Tensor, columns: int) -> torch.Tensor:
-            return oracle(inner, Batch(ids, mask, columns))[0]
 
-        logps = Logps(TEMPERATURE, contextlib.nullcontext)
-        found = logps(
-            parallel, rows.ids, rows.mask, rows.columns, wanted="shared", entropy=True, stock=stock
-        )
-        assert found is not None
-        assert found[1] is not None
-        assert calls == [1]
-        assert distance(gradient(inner, weighted((found[0], found[1]))), expected) < 1e-10
-        assert "forward" not in vars(inner)
-    finally:
-        torch.distributed.destroy_process_group()
+@pytest.mark.usefixtures("one_process")
+def test_data_parallel_models_see_their_forward_pass() -> None:
+    """Gradients are averaged only if DDP's own forward pass came before them."""
+    inner = decoder("llama")
+    parallel = nn.parallel.DistributedDataParallel(inner)
+    calls: list[int] = []
+    parallel.register_forward_hook(lambda *_: calls.append(1))
+    rows = batch()
+    expected = gradient(inner, weighted(oracle(inner, rows)))
+
+    def stock(ids: torch.Tensor, mask: torch.Tensor, columns: int) -> torch.Tensor:
+        return oracle(inner, Batch(ids, mask, columns))[0]
+
+    logps = Logps(TEMPERATURE, contextlib.nullcontext)
+    found = logps(
+        parallel, rows.ids, rows.mask, rows.columns, wanted="shared", entropy=True, stock=stock
+    )
+    assert found is not None
+    assert found[1] is not None
+    assert calls == [1]
+    assert distance(gradient(inner, weighted((found[0], found[1]))), expected) < 1e-10
+    assert "forward" not in vars(inner)
 
 
 @pytest.mark.parametrize("reentrant", [True, False])

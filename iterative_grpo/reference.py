@@ -1,0 +1,42 @@
+"""The reference: the policy as it is when a phase begins (Algorithm 1, line 3, arXiv:2402.03300).
+
+TRL 1.16 loads it a second time, from the path that the policy's configuration names. A copy is the
+same without reading the files again, and cannot be another model than the policy that was given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from transformers import PreTrainedModel
+from trl.trainer import grpo_trainer
+
+
+@contextlib.contextmanager
+def copied(policy: Any) -> Iterator[None]:
+    """Set up TRL's trainer inside: where it wants a reference, it gets a copy of `policy`.
+
+    Policies that TRL loads itself, and those whose weights are not all here (sharded, on `meta`,
+    quantised), are left to TRL.
+    """
+    if not isinstance(policy, PreTrainedModel) or not _whole(policy):
+        yield
+        return
+    load = grpo_trainer.create_model_from_path
+    grpo_trainer.create_model_from_path = lambda *_, **__: copy.deepcopy(policy).eval()
+    try:
+        yield
+    finally:
+        grpo_trainer.create_model_from_path = load
+
+
+def _whole(policy: PreTrainedModel) -> bool:
+    if getattr(policy, "is_quantized", False):
+        return False
+    return not any(
+        parameter.is_meta or hasattr(parameter, "ds_id") or hasattr(parameter, "full_tensor")
+        for parameter in policy.parameters()
+    )

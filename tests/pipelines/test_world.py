@@ -1,0 +1,47 @@
+"""Leaving the group of processes."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pipelines import world
+
+
+class Trainer:
+    """Holds its model, and itself, as trainers with callbacks do."""
+
+    def __init__(self) -> None:
+        self.model = nn.parallel.DistributedDataParallel(nn.Linear(2, 1))
+        self.myself = self
+
+
+def test_nothing_holds_the_group_when_it_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
+    trainer = Trainer()
+    held = weakref.ref(trainer.model)
+    destroy, states = torch.distributed.destroy_process_group, []
+
+    def watched() -> None:
+        states.append(held())
+        destroy()
+
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", watched)
+    del trainer
+    assert held() is not None
+    world.leave()
+    assert states == [None]
+    assert not torch.distributed.is_initialized()
+
+
+def test_who_is_in_no_group_leaves_none() -> None:
+    world.leave()
+    assert not torch.distributed.is_initialized()

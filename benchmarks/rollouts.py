@@ -11,8 +11,10 @@ are not timed. Processor seconds are counted beside wall time: they tell work fr
 solutions: an engine that carries finished rows pays for the longest. Tokens a second count the
 tokens of completions up to their end, nothing else. `--examples` puts the same tokens before all
 prompts, as prompts with examples have them; `native-whole-prompts` computes them for each.
-`native-own-layers` decodes by the model's layers as they are. Prints a Markdown table; `--json`
-keeps all single times.
+`native-own-layers` decodes by the model's layers as they are, `native-own-rows` computes rows that
+drew the same tokens one by one. A random model's rows part at once; `--policy` takes a trained one
+of the embedded job instead, with its questions, whose rows end where it ends them. Prints a
+Markdown table; `--json` keeps all single times.
 
 The rows of one run differ between engines (their random streams do), so the varied lengths are
 draws from one list, not the same draws; their mean is in the table.
@@ -52,7 +54,14 @@ SOLUTION_TOKENS = (
     *(140, 144, 147, 150, 155, 161, 165, 171, 176, 182, 188, 198, 207, 218, 241, 279),
 )
 QUESTION_TOKENS = (28, 33, 36, 39, 42, 45, 48, 51, 55, 58, 61, 65, 70, 77, 87, 105)
-ENGINES = ("generate", "native", "native-bf16", "native-whole-prompts", "native-own-layers")
+ENGINES = (
+    "generate",
+    "native",
+    "native-bf16",
+    "native-whole-prompts",
+    "native-own-layers",
+    "native-own-rows",
+)
 
 
 def processor_seconds() -> float:
@@ -76,7 +85,7 @@ def processor_seconds() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One workload: `lengths` is empty where every row fills `tokens`."""
+    """One workload: `lengths` is empty where every row fills `tokens`, or ends by `eos`."""
 
     shape: str
     name: str
@@ -84,6 +93,7 @@ class Case:
     group: int
     tokens: int
     lengths: tuple[int, ...]
+    eos: tuple[int, ...] = ()
 
     def short(self) -> Case:
         """Return the case to warm up with."""
@@ -124,14 +134,12 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     runs: list[Run] = []
-    for shape in options.shapes:
-        model = random_llama(
-            SHAPES[shape], options.device, positions=1024, key_heads=options.key_heads
-        )
+    for shape in ["policy"] if options.policy else options.shapes:
+        model = made(shape, options)
         server = None
         if options.vllm:
             server = Vllm(options.vllm, model, options.vllm_dtype, options.threads)
-        for case in make_cases(shape, options):
+        for case in [trained(options)] if options.policy else make_cases(shape, options):
             engines = samplers(options, model, server, case)
             for sample in samplers(options, model, server, case.short()).values():
                 sample(0)
@@ -151,6 +159,7 @@ def parse() -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["3m", "30m"])
+    parser.add_argument("--policy", metavar="DIR", help="RUN/start/policy of the embedded job")
     parser.add_argument(
         "--lengths", nargs="+", choices=("fixed", "varied"), default=["fixed", "varied"]
     )
@@ -169,6 +178,33 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--vllm-dtype", default="float32")
     parser.add_argument("--json", metavar="FILE")
     return parser.parse_args()
+
+
+def made(shape: str, options: argparse.Namespace) -> Any:
+    """Return the model of a shape, or the policy that was asked for."""
+    if not options.policy:
+        return random_llama(
+            SHAPES[shape], options.device, positions=1024, key_heads=options.key_heads
+        )
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(options.policy).to(options.device)
+
+
+def trained(options: argparse.Namespace) -> Case:
+    """Return the embedded job's sampling, by its policy."""
+    from transformers import AutoTokenizer
+
+    from pipelines import load_config, prompts, questions
+    from pipelines.phases.sample import prompt_name
+
+    config = load_config("arithmetic", ["run_dir=unused"])
+    tokenizer = AutoTokenizer.from_pretrained(options.policy)
+    form = prompts.find(prompt_name(config))
+    drawn = questions.draw(questions.training(config).problems, options.prompts, 0)
+    ids = tuple(tuple(tokenizer(form.render(each, tokenizer))["input_ids"]) for each in drawn)
+    eos = (tokenizer.eos_token_id,)
+    return Case("policy", "its own", ids, options.group, config.max_tokens, (), eos)
 
 
 def make_cases(shape: str, options: argparse.Namespace) -> list[Case]:
@@ -212,7 +248,12 @@ def engine(name: str, model: Any, case: Case) -> Callable[[int], int]:
         stopped = [case.stopped] * len(case.prompts) if case.lengths else []
         if name == "generate":
             rows = generate.sample_ids(
-                model, case.prompts, sampling, eos_token_ids=(), stopped=stopped, batch_tokens=10**9
+                model,
+                case.prompts,
+                sampling,
+                eos_token_ids=case.eos,
+                stopped=stopped,
+                batch_tokens=10**9,
             )
         else:
             dtype = "bfloat16" if name.endswith("bf16") else None
@@ -220,12 +261,13 @@ def engine(name: str, model: Any, case: Case) -> Callable[[int], int]:
                 model,
                 case.prompts,
                 sampling,
-                eos_token_ids=(),
+                eos_token_ids=case.eos,
                 stopped=stopped,
                 dtype=dtype,
                 cache_gib=16,
                 share_prefixes=name != "native-whole-prompts",
                 fuse_layers=name != "native-own-layers",
+                share_branches=name != "native-own-rows",
             )
         return sum(
             min(len(row.token_ids), case.target(row.token_ids)) for group in rows for row in group
@@ -294,4 +336,6 @@ def machine(options: argparse.Namespace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    # This folder's verifiers.py would hide the package.
+    sys.path.append(sys.path.pop(0))
     main()

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 # Pairs of tokens whose attention takes about as long as one more call, forward and backward:
@@ -69,52 +70,45 @@ class Layout:
 def layout(spans: Sequence[Span], device: torch.device) -> Layout:
     """Return the rectangles of these spans, which cover all packed tokens."""
     rectangles, queries, keys = [], [], []
-    cells_N = torch.full((sum(span.length for span in spans),), -1)
+    cells_N = np.full(sum(span.length for span in spans), -1)
     filled = 0
     for run in _runs(spans, _WASTED_PAIRS.get(device.type, _GPU_WASTED_PAIRS)):
-        start_G1, length_G1, prompt_start_G1, prompt_G1, queries_G1 = (
-            torch.tensor(column)[:, None]
-            for column in zip(
-                *((s.start, s.length, s.prompt_start, s.prompt, s.queries) for s in run),
-                strict=True,
-            )
-        )
-        column_C, column_P = torch.arange(int(length_G1.max())), torch.arange(int(prompt_G1.max()))
-        column_Q = torch.arange(int(queries_G1.max()))
+        start_G1, length_G1, prompt_start_G1, prompt_G1, queries_G1 = np.array(
+            [(s.start, s.length, s.prompt_start, s.prompt, s.queries) for s in run]
+        ).T[:, :, None]
+        column_C, column_P = np.arange(length_G1.max()), np.arange(prompt_G1.max())
+        column_Q = np.arange(queries_G1.max())
         G, Q = len(run), len(column_Q)
         # Cells that nothing fills repeat the last token.
-        own_GC = start_G1 + column_C.minimum(length_G1 - 1)
-        asked_GP = prompt_start_G1 + column_P.minimum(prompt_G1 - 1)
-        keys_GS = torch.cat([asked_GP, own_GC], dim=1)
+        own_GC = start_G1 + np.minimum(column_C, length_G1 - 1)
+        asked_GP = prompt_start_G1 + np.minimum(column_P, prompt_G1 - 1)
+        keys_GS = np.concatenate([asked_GP, own_GC], axis=1)
         whole = all(span.asked is None for span in run)
         if whole:
-            offset_GQ = column_Q.expand(G, -1)
+            offset_GQ = np.broadcast_to(column_Q, (G, Q))
         else:
             asked = [range(span.length) if span.asked is None else span.asked for span in run]
-            offset_GQ = torch.tensor([[*each, *[each[-1]] * (Q - len(each))] for each in asked])
+            offset_GQ = np.array([[*each, *[each[-1]] * (Q - len(each))] for each in asked])
         visible = None
         if len(column_P) or not whole:
             causal_GQC = column_C <= offset_GQ[:, :, None]
-            asked_GQP = (column_P < prompt_G1)[:, None].expand(-1, Q, -1)
-            visible = torch.cat([asked_GQP, causal_GQC], dim=2)[:, None]
+            asked_G1P = (column_P < prompt_G1)[:, None]
+            asked_GQP = np.broadcast_to(asked_G1P, (G, Q, len(column_P)))
+            seen_G1QS = np.concatenate([asked_GQP, causal_GQC], axis=2)[:, None]
             if whole and len({span.prompt for span in run}) == 1:
-                visible = visible[0, 0]
-            visible = visible.to(device)
+                seen_G1QS = seen_G1QS[0, 0]
+            visible = torch.from_numpy(seen_G1QS).to(device)
         rectangles.append(Rectangle(G, Q, keys_GS.shape[1], visible))
-        queries_GQ = start_G1 + offset_GQ.minimum(length_G1 - 1)
-        queries.append(queries_GQ.flatten())
-        keys.append(keys_GS.flatten())
+        queries_GQ = start_G1 + np.minimum(offset_GQ, length_G1 - 1)
+        queries.append(queries_GQ.ravel())
+        keys.append(keys_GS.ravel())
         real_GQ = column_Q < queries_G1
-        cells_N[queries_GQ[real_GQ]] = filled + real_GQ.flatten().nonzero()[:, 0]
+        cells_N[queries_GQ[real_GQ]] = filled + np.flatnonzero(real_GQ)
         filled += G * Q
-    places_M = (cells_N >= 0).nonzero()[:, 0]
-    return Layout(
-        rectangles,
-        places_M.to(device),
-        torch.searchsorted(places_M, torch.cat(queries)).to(device),
-        torch.cat(keys).to(device),
-        cells_N[places_M].to(device),
-    )
+    places_M = np.flatnonzero(cells_N >= 0)
+    asked_X = np.searchsorted(places_M, np.concatenate(queries))
+    indices = places_M, asked_X, np.concatenate(keys), cells_N[places_M]
+    return Layout(rectangles, *(torch.from_numpy(each).to(device) for each in indices))
 
 
 def _runs(spans: Sequence[Span], allowed: float) -> Iterator[list[Span]]:

@@ -18,6 +18,12 @@ import torch
 from torch.nn import functional
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from iterative_grpo.forwards import replacing
+
+PLAIN = ("Llama", "Mistral", "Qwen2", "Qwen3")
+"""Families of transformers that are known by their classes: layers of one shape, plain causal
+attention where they have no windows."""
+
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float | None], torch.Tensor]
 """From queries (B, H, T, D), keys and values (B, K, T, D) and their scaling to (B, H, T, D)."""
 
@@ -136,6 +142,12 @@ class _Small(torch.autograd.Function):
         )
 
 
+def kind(module: Any) -> str | None:
+    """Return the name of a class of transformers' own `PLAIN` families, None for any other."""
+    own = {f"transformers.models.{name.lower()}.modeling_{name.lower()}" for name in PLAIN}
+    return type(module).__name__ if type(module).__module__ in own else None
+
+
 def more_asked(
     module: torch.nn.Module, attention_mask: torch.Tensor | None, others: Mapping[str, Any]
 ) -> str | None:
@@ -168,7 +180,9 @@ def attending(
     """
     changes: list[Change] = []
     if function is not None:
-        changes.append(partial(_named, model, partial(_as_asked, function)))
+        # Found once: layers that are computed again enter anew.
+        configs = {id(config): config for config in map(_config, model.modules()) if config}
+        changes.append(partial(_named, list(configs.values()), partial(_as_asked, function)))
     if replaced is not None:
         changes.append(partial(replacing, *replaced))
     inside = partial(_all, changes)
@@ -184,38 +198,25 @@ def attending(
             layer._gradient_checkpointing_func = checkpoint
 
 
-@contextmanager
-def replacing(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
-    """Let a module do something else instead of its `forward`, which is back on leaving."""
-    own = vars(module).get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        del module.forward
-        if own is not None:
-            module.forward = own
+def _config(module: torch.nn.Module) -> Any:
+    config = getattr(module, "config", None)
+    return config if hasattr(config, "_attn_implementation") else None
 
 
 @contextmanager
-def _named(model: Any, function: Callable[..., Any]) -> Iterator[None]:
-    """Let all of a model attend by a function."""
-    found: dict[int, Any] = {
-        id(config): config
-        for config in (getattr(module, "config", None) for module in model.modules())
-        if hasattr(config, "_attn_implementation")
-    }
-    before = [(config, config._attn_implementation) for config in found.values()]
+def _named(configs: Sequence[Any], function: Callable[..., Any]) -> Iterator[None]:
+    """Let the modules with these configurations attend by a function."""
+    before = [config._attn_implementation for config in configs]
     # A name of its own each time: transformers makes no mask for a name that it does not know, and
     # a layer that is computed again may enter while the model's forward pass is still inside.
     name = f"iterative_grpo_attention_{next(_entries)}"
     ALL_ATTENTION_FUNCTIONS[name] = function
-    for config, _ in before:
+    for config in configs:
         config._attn_implementation_internal = name
     try:
         yield
     finally:
-        for config, implementation in before:
+        for config, implementation in zip(configs, before, strict=True):
             config._attn_implementation_internal = implementation
         ALL_ATTENTION_FUNCTIONS.pop(name)
 

@@ -14,27 +14,40 @@ from typing import Any
 from transformers import PreTrainedModel
 from trl.trainer import grpo_trainer
 
+from iterative_grpo.forwards import replaced, replaced_by_trl
+
 
 @contextlib.contextmanager
 def copied(policy: Any) -> Iterator[None]:
     """Set up TRL's trainer inside: where it wants a reference, it gets a copy of `policy`.
 
-    Policies that TRL loads itself, and those whose weights are not all here (sharded, on `meta`,
-    quantised), are left to TRL.
+    Left to TRL are policies that it loads itself, those whose weights are not all here (sharded, on
+    `meta`, quantised), and those whose `forward` somebody else replaced.
     """
     if not isinstance(policy, PreTrainedModel) or not _whole(policy):
         yield
         return
     load = grpo_trainer.create_model_from_path
-    grpo_trainer.create_model_from_path = lambda *_, **__: copy.deepcopy(policy).eval()
+    grpo_trainer.create_model_from_path = lambda *_, **__: _copy(policy)
     try:
         yield
     finally:
         grpo_trainer.create_model_from_path = load
 
 
+def _copy(policy: PreTrainedModel) -> PreTrainedModel:
+    made = copy.deepcopy(policy)
+    made.eval()
+    if replaced_by_trl(made):
+        # Of an earlier trainer, and bound to `policy` itself.
+        del made.forward
+    return made
+
+
 def _whole(policy: PreTrainedModel) -> bool:
     if getattr(policy, "is_quantized", False):
+        return False
+    if replaced(policy) and not replaced_by_trl(policy):
         return False
     return not any(
         parameter.is_meta or hasattr(parameter, "ds_id") or hasattr(parameter, "full_tensor")

@@ -12,8 +12,8 @@ signatures):
 - `_compute_loss`, `_generate`: metrics of all processes come together in one collective a log, and
   with the rewards (`deferred_metrics.py`, `generation_metrics.py`).
 
-The reference is the policy as it is given: a copy of it (`reference.py`). Where its weights are not
-all in one place, TRL loads the reference from the path that the policy was loaded from.
+The reference is the policy as it is given: a copy of it. Where none can be made (`reference.py`),
+TRL loads the reference from the path that the policy was loaded from.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
         """Set up one phase.
 
         Args:
-            model: the policy, or the path or hub name where it lies. One whose weights are sharded
-                must not have been trained since it was loaded: its reference is loaded from there.
+            model: the policy, or the path or hub name where it lies. One that cannot be copied
+                (`reference.copied`) must not have been trained since it was loaded.
             args: TRL's settings; `shuffle_dataset` is set to False, the order is `task`'s.
             task: problems and prompts, one row a visit, in training order.
             source: scores completions; all that the trainer knows of rewards.

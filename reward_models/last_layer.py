@@ -16,18 +16,16 @@ from typing import Any
 
 import torch
 
-from iterative_grpo.attention import Attend, UnsupportedModel, attending
+from iterative_grpo.attention import PLAIN, Attend, attending, kind
+from iterative_grpo.forwards import replaced
 from iterative_grpo.logps.attention import attend_packed
 from iterative_grpo.logps.rectangles import Layout, Span, layout
 
 # Share of the tokens that are read, above which the layer runs whole: to pick tokens takes copies.
 READ = 0.75
-
-# transformers' layers that compute what `_forward` does.
-_KINDS = {
-    (f"transformers.models.{name.lower()}.modeling_{name.lower()}", f"{name}DecoderLayer")
-    for name in ("Llama", "Mistral", "Qwen2", "Qwen3")
-}
+# Pairs of a token that is read and one that it sees, above which it does, too: some kernels keep a
+# score of each pair and head.
+_PAIRS = 2**22
 
 
 def at(
@@ -50,41 +48,64 @@ def at(
     Returns:
         (places, X)
 
+    Hooks on modules of the last layer other than itself and its attention see (M, C).
+
     Raises:
-        UnsupportedModel: if the model asks for more than full causal attention.
+        UnsupportedModel: if the model asks `attend` for more than full causal attention.
     """
     layer = _last(model)
     read = sum(span.queries for span in spans)
-    if layer is None or read > READ * sum(span.length for span in spans):
+    pairs = sum(span.queries * (span.prompt + span.length) for span in spans)
+    if layer is None or read > READ * sum(span.length for span in spans) or pairs > _PAIRS:
         with attending(model, attend):
             return compute().flatten(0, 1).index_select(0, places)
     asked = layout(spans, places.device)
     with attending(model, attend, (layer, partial(_forward, asked, layer))):
         output_MX = compute().flatten(0, 1)
+    if len(output_MX) != len(asked.places):
+        raise RuntimeError(
+            f"{type(model).__name__} returned {len(output_MX)} tokens where its last layer "
+            f"computed {len(asked.places)}: it does not run the layers that it lists"
+        )
     return output_MX.index_select(0, torch.searchsorted(asked.places, places))
 
 
 def _last(model: Any) -> Any:
-    """Return the last layer, None if it is of another kind or somebody changed it."""
-    stacks = [
-        layers for module in model.modules() if (layers := vars(module)["_modules"].get("layers"))
+    """Return the last layer that runs, None if `_forward` is not what it and its attention do."""
+    found = [
+        (module, layers)
+        for module in model.modules()
+        if (layers := vars(module)["_modules"].get("layers"))
     ]
-    if len(stacks) != 1:
+    if len(found) != 1:
         return None
-    last = stacks[0][-1]
-    known = (type(last).__module__, type(last).__name__) in _KINDS
-    return last if known and _plain(last) else None
+    ((module, layers),) = found
+    layer = layers[: getattr(getattr(module, "config", None), "num_hidden_layers", None)][-1]
+    if kind(layer) not in {f"{family}DecoderLayer" for family in PLAIN}:
+        return None
+    attention = layer.self_attn
+    if kind(attention) not in {f"{family}Attention" for family in PLAIN}:
+        return None
+    drops = layer.training and attention.attention_dropout
+    return None if drops or _window(attention) or _touched(layer, attention) else layer
 
 
-def _plain(layer: Any) -> bool:
-    """Whether nobody changed what the layer and its attention do, or looks at it."""
-    return not any(
-        "forward" in vars(module)
+def _window(attention: Any) -> int | None:
+    """Return how far back this layer sees, None for all the way."""
+    if kind(attention) == "MistralAttention":
+        return getattr(attention.config, "sliding_window", None)
+    return getattr(attention, "sliding_window", None)
+
+
+def _touched(*modules: Any) -> bool:
+    """Whether somebody changed what one of the modules does, or looks at it."""
+    return any(
+        replaced(module)
         or module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
-        for module in (layer, layer.self_attn)
+        for module in modules
     )
 
 
@@ -93,20 +114,13 @@ def _forward(
     layer: Any,
     hidden_states: torch.Tensor,
     position_embeddings: tuple[torch.Tensor, torch.Tensor],
-    past_key_values: Any = None,
     **_: Any,
 ) -> torch.Tensor:
     """Return what the layer makes of `hidden_states` (B, T, C) at the layout's places, (1, M, C).
 
-    Masks are left aside: the layout says who sees whom.
+    Masks and caches are left aside: the layout says who sees whom, and each text is read once.
     """
     attention = layer.self_attn
-    if past_key_values is not None:
-        raise UnsupportedModel(f"{type(layer).__name__} keeps a cache")
-    if layer.training and attention.attention_dropout:
-        raise UnsupportedModel(f"{type(layer).__name__} drops attention weights in training")
-    if getattr(attention.config, "sliding_window", None) is not None:
-        raise UnsupportedModel(f"{type(layer).__name__} attends in a window")
     rows = len(hidden_states)
     hidden_NC = hidden_states.flatten(0, 1)
     cos_N1D, sin_N1D = (x.expand(rows, -1, -1).flatten(0, 1)[:, None] for x in position_embeddings)

@@ -18,9 +18,6 @@ from reward_models.encoding import Encoded
 if TYPE_CHECKING:
     import torch
 
-SHARING = frozenset({"llama", "qwen2", "qwen3", "mistral"})
-"""Model types whose layers attend causally to everything before, unless they have windows."""
-
 WORTH = 0.75
 """Share of the positions of reading rows whole, above which sharing questions gains nothing."""
 
@@ -74,12 +71,17 @@ def read_whole(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
         logits_BTH: torch.Tensor = model(input_ids=ids_BT, attention_mask=mask_BT).logits
         return logits_BTH.flatten(0, 1).index_select(0, flat)
     spans = [Span(b * T, T, asked=_rising(row.marks)) for b, row in enumerate(rows)]
+    inputs, attention = {"input_ids": ids_BT, "attention_mask": mask_BT}, None
     if ids_BT.device.type == "cpu" and T <= SMALL:
         # Causal, so that nothing sees the padding behind it.
-        return last_layer.at(flat, spans, model, _causal, lambda: model(input_ids=ids_BT).logits)
-    return last_layer.at(
-        flat, spans, model, None, lambda: model(input_ids=ids_BT, attention_mask=mask_BT).logits
-    )
+        inputs, attention = {"input_ids": ids_BT}, _causal
+    return last_layer.at(flat, spans, model, attention, partial(_logits, model, **inputs))
+
+
+def _logits(model: Any, **inputs: torch.Tensor | None) -> torch.Tensor:
+    # A cache of keys and values serves generation; a text is read once.
+    logits_BTH: torch.Tensor = model(**inputs, use_cache=False).logits
+    return logits_BTH
 
 
 def _causal(
@@ -111,20 +113,20 @@ def read_shared(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
     ids: list[int] = []
     positions: list[int] = []
     spans: list[Span] = []
-    asked: dict[tuple[int, ...], int] = {}
+    span_of: dict[tuple[int, ...], int] = {}
     flat = []
     for row in rows:
         question, length = row.token_ids[: row.question], len(row.token_ids)
-        if question not in asked:
-            asked[question] = len(spans)
+        if question not in span_of:
+            span_of[question] = len(spans)
             spans.append(Span(len(ids), row.question, asked=()))
             ids += question
             positions += range(row.question)
-        prompt = spans[asked[question]]
+        prompt = spans[span_of[question]]
         start = len(ids) - row.question
         if row.marks[0] < row.question:
             # An empty text is read at its question's last token.
-            spans[asked[question]] = replace(prompt, asked=row.marks[:1])
+            spans[span_of[question]] = replace(prompt, asked=row.marks[:1])
         own = _rising(mark - row.question for mark in row.marks if mark >= row.question)
         spans.append(Span(len(ids), length - row.question, prompt.start, row.question, own))
         ids += row.token_ids[row.question :]
@@ -140,7 +142,7 @@ def read_shared(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
         spans,
         model,
         partial(attend_packed, seen),
-        lambda: model(input_ids=ids_1N, position_ids=positions_1N).logits,
+        partial(_logits, model, input_ids=ids_1N, position_ids=positions_1N),
     )
 
 
@@ -160,12 +162,16 @@ def _whole_positions(rows: Sequence[Encoded]) -> int:
 
 def shares(model: Any) -> bool:
     """Return whether the model's solutions can share their question."""
+    from iterative_grpo.attention import PLAIN
+
     config = getattr(model, "module", model).config
     if config.model_type == "mistral" and config.sliding_window is not None:
         return False
     kinds = getattr(config, "layer_types", None) or []
     # A question needs a token, and a window might not reach it.
-    return config.model_type in SHARING and all(kind == "full_attention" for kind in kinds)
+    return config.model_type in map(str.lower, PLAIN) and all(
+        kind == "full_attention" for kind in kinds
+    )
 
 
 def padded(

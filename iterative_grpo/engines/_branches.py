@@ -97,11 +97,12 @@ class Branches:
         tokens = tokens[left_R]
         # Equal keys for rows that go on together, rising with their places.
         keys = places * (int(tokens.max(initial=0)) + 1) + tokens
-        if self.shared:
-            self.shared = len(set(keys.tolist())) <= _APART * len(rows)
-        if not self.shared:
-            keys = places * len(rows) + np.arange(len(rows))
         _, first_U, branch_R = np.unique(keys, return_index=True, return_inverse=True)
+        if len(first_U) > _APART * len(rows):
+            self.shared = False
+        if not self.shared and len(first_U) < len(rows):
+            keys = places * len(rows) + np.arange(len(rows))
+            _, first_U, branch_R = np.unique(keys, return_index=True, return_inverse=True)
         parent_U = places[first_U]
         place_U, count = self._places(parent_U)
         moved = self._move(parent_U, place_U, count)

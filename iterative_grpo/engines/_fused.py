@@ -17,15 +17,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from iterative_grpo.attention import PLAIN, kind
 from iterative_grpo.engines._shared_cache import SharedCache, SharedLayer
+from iterative_grpo.forwards import replaced, replaced_by_trl
 
-# transformers' classes whose layers compute what `_Layer` does.
-_KINDS = {
-    "llama": "LlamaForCausalLM",
-    "mistral": "MistralForCausalLM",
-    "qwen2": "Qwen2ForCausalLM",
-    "qwen3": "Qwen3ForCausalLM",
-}
 # Joined weights are copies. Models with more of them are bound by their products.
 _JOINED_BYTES = 2**30
 
@@ -36,14 +31,13 @@ def supports(model: Any) -> bool:
     They must be untouched: no adapters, no hooks, no replaced `forward` (autocast's, for one), no
     quantised or sharded weights.
     """
-    kinds = {(f"transformers.models.{kind}.modeling_{kind}", _KINDS[kind]) for kind in _KINDS}
-    if (type(model).__module__, type(model).__name__) not in kinds:
+    if kind(model) not in {f"{family}ForCausalLM" for family in PLAIN}:
         return False
     if model.config.hidden_act != "silu" or model.device.type == "meta":
         return False
     for module in model.modules():
-        replaced = "forward" in vars(module) and not (module is model and _of_trl(model.forward))
-        if module._forward_hooks or module._forward_pre_hooks or replaced:
+        changed = replaced(module) and not (module is model and replaced_by_trl(model))
+        if module._forward_hooks or module._forward_pre_hooks or changed:
             return False
     linear = [module for layer in model.model.layers for module in _linear(layer)]
     if not all(type(module) is nn.Linear for module in linear):
@@ -53,12 +47,6 @@ def supports(model: Any) -> bool:
     one_device = len({parameter.device for parameter in model.parameters()}) == 1
     small = sum(m.weight.nbytes for m in linear) <= _JOINED_BYTES
     return plain and one_dtype and one_device and small
-
-
-def _of_trl(forward: Any) -> bool:
-    """Whether this is the `forward` that TRL's trainer gives a policy: its own, unless asked for
-    a loss."""
-    return str(getattr(forward, "__globals__", {}).get("__name__", "")).startswith("trl.")
 
 
 def _linear(layer: Any) -> list[Any]:

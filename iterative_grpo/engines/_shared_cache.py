@@ -2,7 +2,8 @@
 
 A prompt's keys and values are stored once, however many rows continue it; each row adds its own
 behind them, in blocks of a fixed number of positions. A block is allocated when the first of its
-positions is reached and for the rows that are left then, so decoding copies nothing.
+positions is reached and for the rows that are left then, so decoding copies nothing. Rows that go
+on as one (`_branches`) are one row here.
 
 Dimensions: N stems (stored prompts), B rows, R rows of a stem, H heads, K key heads, Q = H / K
 queries a key head, L longest stem, W positions of a block, D head size.

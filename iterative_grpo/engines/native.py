@@ -1,10 +1,11 @@
 """The fast engine for transformers decoders: prompts computed once, nothing copied, no dead rows.
 
-All rows of a batch take one step together. A prompt is computed once for its group, what prompts
-start with alike once for all of them, and a prompt's keys and values are stored once. Each row's
-own are written into room allocated beforehand; rows that have finished make place for others. The
-model's layers run as they are, only their cache and their attention function are ours for the time
-of the call; decoding steps of the most common shape of layers take fewer operations (`_fused`).
+All rows of a batch take one step together, those of a group that drew the same tokens so far as one
+(`_branches`). A prompt is computed once for its group, what prompts start with alike once for all
+of them, and a prompt's keys and values are stored once. Each row's own are written into room
+allocated beforehand; rows that have finished make place for others. The model's layers run as they
+are, only their cache and their attention function are ours for the time of the call; decoding steps
+of the most common shape of layers take fewer operations (`_fused`).
 """
 
 from __future__ import annotations
@@ -157,8 +158,8 @@ def sample_ids(
             here, see `stopped`.
         eos_token_ids: a row ends with the first of these.
         stopped: for each prompt, tells from a row's new ids whether it may end, for stop strings;
-            none by default. On a GPU it is asked every few tokens, so a row may run a little
-            further.
+            none by default. On a GPU it is asked every few tokens once rows have parted, so a row
+            may run a little further.
         dtype: precision to sample in; the model's own by default.
         cache_gib: memory for keys and values.
         share_prefixes, fuse_layers, share_branches: as in `load`.

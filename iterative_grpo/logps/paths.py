@@ -12,7 +12,8 @@ from typing import Any, Literal
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from iterative_grpo.attention import UnsupportedModel, attending, replacing
+from iterative_grpo.attention import UnsupportedModel, attending
+from iterative_grpo.forwards import replacing
 from iterative_grpo.logps import models
 from iterative_grpo.logps.attention import attend_packed
 from iterative_grpo.logps.head import score

@@ -81,8 +81,8 @@ def layout(spans: Sequence[Span], device: torch.device) -> Layout:
         G, Q = len(run), len(column_Q)
         # Cells that nothing fills repeat the last token.
         own_GC = start_G1 + np.minimum(column_C, length_G1 - 1)
-        asked_GP = prompt_start_G1 + np.minimum(column_P, prompt_G1 - 1)
-        keys_GS = np.concatenate([asked_GP, own_GC], axis=1)
+        prompt_GP = prompt_start_G1 + np.minimum(column_P, prompt_G1 - 1)
+        keys_GS = np.concatenate([prompt_GP, own_GC], axis=1)
         whole = all(span.asked is None for span in run)
         if whole:
             offset_GQ = np.broadcast_to(column_Q, (G, Q))
@@ -92,12 +92,11 @@ def layout(spans: Sequence[Span], device: torch.device) -> Layout:
         visible = None
         if len(column_P) or not whole:
             causal_GQC = column_C <= offset_GQ[:, :, None]
-            asked_G1P = (column_P < prompt_G1)[:, None]
-            asked_GQP = np.broadcast_to(asked_G1P, (G, Q, len(column_P)))
-            seen_G1QS = np.concatenate([asked_GQP, causal_GQC], axis=2)[:, None]
-            if whole and len({span.prompt for span in run}) == 1:
-                seen_G1QS = seen_G1QS[0, 0]
-            visible = torch.from_numpy(seen_G1QS).to(device)
+            prompt_G1P = (column_P < prompt_G1)[:, None]
+            prompt_GQP = np.broadcast_to(prompt_G1P, (G, Q, len(column_P)))
+            seen_GQS = np.concatenate([prompt_GQP, causal_GQC], axis=2)
+            alike = whole and len({span.prompt for span in run}) == 1
+            visible = torch.from_numpy(seen_GQS[0] if alike else seen_GQS[:, None]).to(device)
         rectangles.append(Rectangle(G, Q, keys_GS.shape[1], visible))
         queries_GQ = start_G1 + np.minimum(offset_GQ, length_G1 - 1)
         queries.append(queries_GQ.ravel())
@@ -106,8 +105,8 @@ def layout(spans: Sequence[Span], device: torch.device) -> Layout:
         cells_N[queries_GQ[real_GQ]] = filled + np.flatnonzero(real_GQ)
         filled += G * Q
     places_M = np.flatnonzero(cells_N >= 0)
-    asked_X = np.searchsorted(places_M, np.concatenate(queries))
-    indices = places_M, asked_X, np.concatenate(keys), cells_N[places_M]
+    queries_X = np.searchsorted(places_M, np.concatenate(queries))
+    indices = places_M, queries_X, np.concatenate(keys), cells_N[places_M]
     return Layout(rectangles, *(torch.from_numpy(each).to(device) for each in indices))
 
 

@@ -31,10 +31,6 @@ class Judge:
     pad: int
     context: int
 
-    def __post_init__(self) -> None:
-        # A cache of keys and values serves generation; a judge reads each text once.
-        self.model.config.use_cache = False
-
     def score(
         self,
         questions: Sequence[str],

@@ -255,7 +255,7 @@ def test_the_reference_is_the_policy_that_was_given_read_once(
 ) -> None:
     """Whatever its path holds: a policy that was changed in memory is its own reference."""
     path = tiny_policy(0, torch.float32)
-    policy = AutoModelForCausalLM.from_pretrained(path)
+    policy = AutoModelForCausalLM.from_pretrained(path).train()
     with torch.no_grad():
         policy.get_input_embeddings().weight.mul_(1.5)
     monkeypatch.setattr(PreTrainedModel, "from_pretrained", None)
@@ -267,16 +267,45 @@ def test_the_reference_is_the_policy_that_was_given_read_once(
         assert own.data_ptr() != other.data_ptr()
 
 
-def test_a_policy_that_is_not_all_here_leaves_its_reference_to_trl(
-    tiny_policy: PolicyMaker,
+def test_a_policy_of_an_earlier_trainer_is_copied_with_its_own_weights(
+    tiny_policy: PolicyMaker, tmp_path: Path
 ) -> None:
-    policy = AutoModelForCausalLM.from_pretrained(tiny_policy(0, torch.float32))
+    """TRL gives a policy a `forward` that is bound to it, which a copy of it must not keep."""
+    path = tiny_policy(0, torch.float32)
+    policy = AutoModelForCausalLM.from_pretrained(path)
+    for turn in ("first", "second"):
+        trainer = make(path, tmp_path / turn, model=policy)
+        before = trainer.ref_model(input_ids=torch.tensor([[3, 4, 5]])).logits
+        trainer.train()
+        after = trainer.ref_model(input_ids=torch.tensor([[3, 4, 5]])).logits
+        assert torch.equal(before, after)
+
+
+def marked(policy: Any, mark: str) -> Any:
+    """Make a policy one that cannot be copied, and say how."""
+    weight = policy.get_input_embeddings().weight
+    if mark == "meta":
+        policy.to("meta")
+    elif mark == "quantised":
+        policy.is_quantized = True
+    elif mark == "replaced":
+        policy.forward = policy.forward
+    else:  # as DeepSpeed's third stage and FSDP2 mark their parts
+        setattr(weight, {"deepspeed": "ds_id", "fsdp": "full_tensor"}[mark], 0)
+    return policy
+
+
+@pytest.mark.parametrize("mark", ["meta", "quantised", "replaced", "deepspeed", "fsdp"])
+def test_a_policy_that_cannot_be_copied_leaves_its_reference_to_trl(
+    mark: str, tiny_policy: PolicyMaker
+) -> None:
+    path = tiny_policy(0, torch.float32)
+    policy = AutoModelForCausalLM.from_pretrained(path)
     load = grpo_trainer.create_model_from_path
     with reference.copied(policy):
         assert grpo_trainer.create_model_from_path is not load
     assert grpo_trainer.create_model_from_path is load
-    policy.get_input_embeddings().weight.ds_id = 0  # as DeepSpeed's third stage marks it
-    for other in (policy, policy.to("meta"), "a path"):
+    for other in (marked(policy, mark), str(path)):
         with reference.copied(other):
             assert grpo_trainer.create_model_from_path is load
 

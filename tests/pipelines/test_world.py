@@ -28,17 +28,19 @@ def test_nothing_holds_the_group_when_it_is_left(
     )
     trainer = Trainer()
     held = weakref.ref(trainer.model)
-    destroy, states = torch.distributed.destroy_process_group, []
+    destroy = torch.distributed.destroy_process_group
+    states: list[object] = []
 
     def watched() -> None:
         states.append(held())
         destroy()
 
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: states.append("waited"))
     monkeypatch.setattr(torch.distributed, "destroy_process_group", watched)
     del trainer
     assert held() is not None
     world.leave()
-    assert states == [None]
+    assert states == ["waited", None]
     assert not torch.distributed.is_initialized()
 
 

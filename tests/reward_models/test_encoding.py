@@ -36,6 +36,19 @@ def test_marks_are_the_tokens_that_cover_the_last_characters() -> None:
         assert len(decoded(BPE, row.token_ids[len(question) : mark + 1])) >= end
 
 
+def test_texts_that_come_again_are_rows_of_their_own() -> None:
+    """Equal texts are tokenised once, whatever they answer and however they are cut."""
+    questions = ["How many?", "How many?", "How few?", "How many?"]
+    texts, cuts = ["18+5=23\n#### 23"] * 4, [(8, 15), (15,), (8, 15), (8, 15)]
+    together = encode(BPE, questions, texts, cuts, separator="\n", context=99)
+    alone = [
+        encode(BPE, [question], [text], [cut], separator="\n", context=99)[0]
+        for question, text, cut in zip(questions, texts, cuts, strict=True)
+    ]
+    assert together == alone
+    assert len(set(together)) == 3
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.text(min_size=1, max_size=30), st.data())
 def test_byte_level_marks_complete_each_step(text: str, data: st.DataObject) -> None:

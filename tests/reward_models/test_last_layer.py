@@ -10,16 +10,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import (
     LlamaConfig,
-    LlamaForTokenClassification,
     MistralConfig,
     PreTrainedConfig,
     Qwen2Config,
     Qwen3Config,
 )
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.llama.modeling_llama import LlamaAttention, LlamaDecoderLayer
 
-from iterative_grpo.attention import UnsupportedModel
-from iterative_grpo.logps.rectangles import Span
 from reward_models import last_layer, reading
 from reward_models.encoding import Encoded
 from tests.reward_models.test_reading import model_of, rows_of
@@ -83,7 +81,10 @@ def test_a_mark_that_comes_twice_is_read_once(read: Read) -> None:
         Encoded((*question, 5), (5, 6), 6),
         Encoded(question, (5,), 6),
     ]
+    seen = watched(model.model)
     assert_equal(both(model.model, read, rows, model.pad))
+    # Three texts' own tokens, and the question's last, for an empty text or in each row.
+    assert seen[0] <= 6
 
 
 @pytest.mark.parametrize("read", READS)
@@ -142,6 +143,9 @@ def test_layers_that_somebody_changed_or_watches_run_whole() -> None:
     handle = last.self_attn.register_forward_hook(lambda *_: None)
     assert tokens() > 2 * trimmed
     handle.remove()
+    handle = last.register_full_backward_hook(lambda *_: None)
+    assert tokens() > 2 * trimmed
+    handle.remove()
     last.forward = last.forward
     assert tokens() > 2 * trimmed
     del last.forward
@@ -162,35 +166,85 @@ def test_little_is_gained_where_most_tokens_are_read() -> None:
     assert seen == [15]
 
 
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        ({"use_cache": True}, "keeps a cache"),
-        ({"attention_dropout": 0.5}, "drops attention weights"),
-    ],
-)
-def test_what_the_trimmed_layer_does_not_know_is_refused(
-    settings: dict[str, Any], reason: str
+def answers(model: Any) -> torch.Tensor:
+    """Read two short texts, which gives what the model makes of each alone, trimmed or not."""
+    rows = [Encoded((5, 6, 7, 8, 9), (4,), 2), Encoded((6, 7, 8, 9), (3,), 2)]
+    logits = reading.read_whole(model, rows, 0)
+    whole = [model(torch.tensor([row.token_ids])).logits[0, row.marks[0]] for row in rows]
+    assert torch.allclose(logits, torch.stack(whole), atol=1e-5)
+    return logits
+
+
+@pytest.mark.parametrize("family", [Qwen2Config, Qwen3Config, LlamaConfig])
+def test_windows_that_no_layer_has_are_none(family: type[PreTrainedConfig]) -> None:
+    model = model_of(family).model
+    model.config.sliding_window = 4
+    seen = watched(model)
+    answers(model)
+    assert seen[0] == 2
+
+
+def test_layers_that_do_not_run_are_not_the_last() -> None:
+    model = model_of(LlamaConfig).model
+    model.config.num_hidden_layers = 1
+    answers(model)
+
+
+def test_a_model_that_lists_layers_it_does_not_run_is_noticed() -> None:
+    model = model_of(LlamaConfig).model
+    backbone = model.model
+    backbone.forward = lambda input_ids, **_: BaseModelOutput(backbone.embed_tokens(input_ids))
+    with pytest.raises(RuntimeError, match="does not run the layers that it lists"):
+        answers(model)
+
+
+def test_attention_of_another_kind_runs_whole() -> None:
+    model = model_of(LlamaConfig).model
+
+    class Own(LlamaAttention):
+        pass
+
+    model.model.layers[-1].self_attn.__class__ = Own
+    seen = watched(model)
+    answers(model)
+    assert seen[0] > 2
+
+
+def test_two_stacks_of_layers_run_whole() -> None:
+    model = model_of(LlamaConfig).model
+    model.other = torch.nn.Module()
+    model.other.layers = torch.nn.ModuleList([torch.nn.Linear(1, 1)])
+    seen = watched(model)
+    answers(model)
+    assert seen[0] > 2
+
+
+def test_many_pairs_of_tokens_are_left_to_the_models_attention(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = LlamaConfig(
-        vocab_size=20,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        **{"use_cache": False, **settings},
-    )
-    model = LlamaForTokenClassification(config).train()
-    ids = torch.arange(8)[None]
-    spans = [Span(0, 8, asked=(7,))]
-    with pytest.raises(UnsupportedModel, match=reason):
-        last_layer.at(torch.tensor([7]), spans, model, None, lambda: model(ids).logits)
+    model = model_of(LlamaConfig).model
+    monkeypatch.setattr(last_layer, "_PAIRS", 1)
+    seen = watched(model)
+    answers(model)
+    assert seen[0] > 2
 
 
-def test_windows_are_refused() -> None:
-    model = model_of(MistralConfig)
-    model.model.config.sliding_window = 4
-    ids = torch.arange(8)[None]
-    spans = [Span(0, 8, asked=(7,))]
-    with pytest.raises(UnsupportedModel, match="in a window"):
-        last_layer.at(torch.tensor([7]), spans, model.model, None, lambda: model.model(ids).logits)
+def test_a_cache_that_the_configuration_asks_for_is_not_made() -> None:
+    model = model_of(LlamaConfig).model
+    model.config.use_cache = True
+    answers(model)
+
+
+def test_dropped_attention_weights_run_whole() -> None:
+    model = model_of(LlamaConfig).model.train()
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    assert last_layer._last(model) is None
+    assert last_layer._last(model.eval()) is not None
+
+
+def test_windows_run_whole() -> None:
+    model = model_of(MistralConfig).model
+    assert last_layer._last(model) is not None
+    model.config.sliding_window = 4
+    assert last_layer._last(model) is None

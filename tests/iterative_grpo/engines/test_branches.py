@@ -132,12 +132,16 @@ def test_every_place_holds_what_its_rows_drew(
     steps, choices = _BLOCK + 6, draw.choice([2, 3])
     cache = SharedCache(layers=1, stems=len(groups), longest=4, max_tokens=steps)
     layer = cache.shared[0]
-    layer.prompt_keys = layer.prompt_values = torch.zeros(len(groups), 1, 4, 1)
     own_stem = torch.arange(len(groups), dtype=torch.float32)[:, None, None, None]
     layer.prompt_keys = layer.prompt_values = own_stem.expand(-1, 1, 4, 1).clone()
     lengths = [draw.randint(1, 4) for _ in groups]
+    limits = [draw.choice([steps, draw.randint(1, steps)]) for _ in groups]
+    last = {
+        stem: max(a + b - 1 for s, a, b in zip(stems, lengths, limits, strict=True) if s == stem)
+        for stem in stems
+    }
     device = torch.device("cpu")
-    branches = Branches(cache, stems, lengths, [steps] * len(groups), groups, device, share)
+    branches = Branches(cache, stems, lengths, limits, groups, device, share)
     prompt_of = [prompt for prompt, group in enumerate(groups) for _ in range(group)]
     said: list[list[int]] = [[] for _ in prompt_of]
     ended: dict[int, int] = {}
@@ -146,9 +150,10 @@ def test_every_place_holds_what_its_rows_drew(
         tokens = [draw.choice([1] * 6 + list(range(2, 2 + choices))) for _ in rows]
         for row, token in zip(rows, tokens, strict=True):
             said[row].append(token)
-        done = [draw.random() < 0.04 for _ in rows]
+        done = [draw.random() < 0.04 or limits[prompt_of[row]] == step + 1 for row in rows]
         branches.done_R |= torch.tensor(done, dtype=torch.bool)
         finished = [row for row, over in zip(rows, branches.done_R.tolist(), strict=True) if over]
+        places_before = len(branches.positions)
         asked = branches.advance(torch.tensor(tokens))
         left = branches.row_R.tolist()
         ended |= {row: step + 1 for row in finished if row not in left}
@@ -162,9 +167,16 @@ def test_every_place_holds_what_its_rows_drew(
         for row, place in zip(left, places, strict=True):
             blocks = [keys[place, 0, :, 0] for keys, _ in layer.own]
             assert torch.cat(blocks)[: step + 1].int().tolist() == said[row]
-            stem = int(cache.rows.stem_B[place]) if cache.rows else -1
+            assert cache.rows is not None
+            stem = int(cache.rows.stem_B[place])
             assert int(layer.prompt_keys[stem, 0, 0, 0]) == stems[prompt_of[row]]
             assert int(branches.positions[place]) == lengths[prompt_of[row]] + step
+        # Nobody asks for a position behind its limit, and stems that nobody continues are gone.
+        assert cache.rows is not None
+        for stem, position in zip(cache.rows.stem_B, branches.positions.tolist(), strict=True):
+            assert position <= last[int(layer.prompt_keys[stem, 0, 0, 0])]
+        if not branches.shared and len(asked.tokens) < places_before:
+            assert cache.stems == len({stems[prompt_of[row]] for row in left})
         if share and branches.shared:
             live = {(prompt_of[row], *said[row]) for row in left}
             assert len(set(places)) == len(live)

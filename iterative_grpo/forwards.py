@@ -1,0 +1,34 @@
+"""Modules whose `forward` is not their class's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def replacing(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    """Let a module do something else instead of its `forward`, which is back on leaving."""
+    own = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if own is not None:
+            module.forward = own
+
+
+def replaced(module: Any) -> bool:
+    """Whether somebody gave this module a `forward` of its own."""
+    return "forward" in vars(module)
+
+
+def replaced_by_trl(model: Any) -> bool:
+    """Whether it is what TRL's trainer gives a policy: its own `forward`, unless asked for a loss.
+
+    It is bound to this very model: a copy would compute with the weights of the original.
+    """
+    forward = vars(model).get("forward")
+    return str(getattr(forward, "__globals__", {}).get("__name__", "")).startswith("trl.")

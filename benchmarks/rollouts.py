@@ -170,6 +170,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--examples", type=int, default=0, help="tokens all prompts start with")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of a row in `fixed`")
+    parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--key-heads", type=int, default=None, help="grouped queries, if fewer")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
@@ -232,19 +233,19 @@ def samplers(
     options: argparse.Namespace, model: Any, server: Vllm | None, case: Case
 ) -> dict[str, Callable[[int], int]]:
     """Return for each engine a function of the seed that samples the case and counts tokens."""
-    found = {name: engine(name, model, case) for name in options.engines}
+    found = {name: engine(name, model, case, options.temperature) for name in options.engines}
     if server is not None:
         found["vllm"] = vllm_engine(server, case)
     return found
 
 
-def engine(name: str, model: Any, case: Case) -> Callable[[int], int]:
+def engine(name: str, model: Any, case: Case, temperature: float) -> Callable[[int], int]:
     """Return a function of the seed that samples the case and returns the tokens it made."""
     from iterative_grpo.engines import generate, native
     from iterative_grpo.types import Sampling
 
     def sample(seed: int) -> int:
-        sampling = Sampling(case.group, case.tokens, seed=seed + 1000)
+        sampling = Sampling(case.group, case.tokens, temperature=temperature, seed=seed + 1000)
         stopped = [case.stopped] * len(case.prompts) if case.lengths else []
         if name == "generate":
             rows = generate.sample_ids(

@@ -31,6 +31,7 @@ Replaced = tuple[torch.nn.Module, Callable[..., torch.Tensor]]
 """A module, and what it does instead of its `forward`."""
 
 Change = Callable[[], AbstractContextManager[None]]
+"""Makes a context in which something of a model is changed."""
 
 # Positions seen up to which plain products are faster on a CPU (32 to 42 rows of 4 heads: 1.4 to
 # 1.6 times at 46 and 48, as fast at 128).

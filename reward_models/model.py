@@ -148,6 +148,10 @@ class RewardModel:
         calibration = Path(path_or_name) / CALIBRATION
         if calibration.is_file():
             reward_model.calibration = read_calibration(calibration)
+        # A file's weights may begin anywhere in memory, and products of few rows depend on that in
+        # their last bit. In memory of their own, they score as the model that was saved.
+        for parameter in reward_model.model.parameters():
+            parameter.data = parameter.data.clone()
         if device is not None:
             reward_model.model.to(device)
         return reward_model

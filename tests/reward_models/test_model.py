@@ -88,11 +88,7 @@ def test_checkpoint_loads_here_and_elsewhere(tmp_path: Path) -> None:
     model.save(tmp_path / "rm")
     assert (tmp_path / "rm" / "model.safetensors").is_file()
     again = RewardModel.load(tmp_path / "rm")
-    # Not bit for bit: products of few rows depend on where in memory the weights begin.
-    for found, expected in zip(
-        again.score(QUESTIONS, TEXTS, ENDS), model.score(QUESTIONS, TEXTS, ENDS), strict=True
-    ):
-        assert found == pytest.approx(expected, abs=1e-7)
+    assert again.score(QUESTIONS, TEXTS, ENDS) == model.score(QUESTIONS, TEXTS, ENDS)
     plain = AutoModelForTokenClassification.from_pretrained(tmp_path / "rm")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "rm")
     ids = tokenizer(QUESTIONS[0] + "\n")["input_ids"] + tokenizer(TEXTS[0])["input_ids"]

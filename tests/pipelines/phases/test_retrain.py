@@ -166,11 +166,11 @@ def longer(row: LabeledSolution) -> LabeledSolution:
 
 def test_a_model_that_loves_length_is_refused(trained: Phases, tmp_path: Path) -> None:
     phases = trained.fork(tmp_path)
-    rows = [longer(row) for row in solutions(phases.problems, 2)]
+    rows = [longer(row) for row in solutions(phases.problems, 6)]
     phases.label(lambda row: relabeled(row, len(row.ends) > 3), rows=rows)
     found = phases.retrain()
     assert not found["gate"]["promoted"]
-    assert any("auroc went from" in why for why in found["gate"]["reasons"])
+    assert any("pair_accuracy went from" in why for why in found["gate"]["reasons"])
     assert found["rejected"]["bias"]["score_by_length"] > 0.6
     assert abs(found["before"]["bias"]["score_by_length"]) < 0.5
     assert kept_the_old(phases)

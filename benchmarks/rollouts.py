@@ -139,7 +139,7 @@ def main() -> None:
         server = None
         if options.vllm:
             server = Vllm(options.vllm, model, options.vllm_dtype, options.threads)
-        for case in [trained(options)] if options.policy else make_cases(shape, options):
+        for case in make_cases(shape, options):
             engines = samplers(options, model, server, case)
             for sample in samplers(options, model, server, case.short()).values():
                 sample(0)
@@ -209,7 +209,12 @@ def trained(options: argparse.Namespace) -> Case:
 
 
 def make_cases(shape: str, options: argparse.Namespace) -> list[Case]:
-    """Return both workloads of a shape; the smallest is the embedded job's (22 tokens a row)."""
+    """Return both workloads of a shape, or the one of a policy.
+
+    The smallest shape is the embedded job's (22 tokens a row).
+    """
+    if options.policy:
+        return [trained(options)]
     vocabulary = SHAPES[shape][-1]
     draw = random.Random(0)
     prompts = tuple(

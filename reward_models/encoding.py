@@ -105,41 +105,26 @@ def encode(
             answered, read["input_ids"], read["offset_mapping"], strict=True
         )
     }
-    made: dict[tuple[str, str, tuple[int, ...]], Encoded] = {}
     encoded = []
-    for row, (question, text, cut) in enumerate(zip(questions, texts, ends, strict=True)):
-        key = question, text, tuple(cut)
-        if key not in made:
-            made[key] = _joined(prefixes[question], *solutions[text], text, cut, context, row)
-        encoded.append(made[key])
+    for row, (question, text) in enumerate(zip(questions, texts, strict=True)):
+        prefix = prefixes[question]
+        own, offsets = solutions[text]
+        token_ids = prefix + own
+        if len(token_ids) > context:
+            raise UnreadableSolution(
+                f"row {row} has {len(token_ids)} tokens ({len(prefix)} of the question), the "
+                f"reward model reads {context}; shorten completions or take a model with a "
+                f"longer context: cutting the text would lose labels (text: {text[:60]!r})"
+            )
+        tokens = reach(text, ends[row], offsets, f"row {row}")
+        marks = tuple(len(prefix) + token for token in tokens)
+        if marks[0] < 0:
+            raise UnreadableSolution(
+                f"row {row}: an empty text is read at the question's last token, but this "
+                "tokenizer makes no token of the question"
+            )
+        encoded.append(Encoded(token_ids, marks, len(prefix)))
     return encoded
-
-
-def _joined(
-    prefix: tuple[int, ...],
-    ids: tuple[int, ...],
-    offsets: Sequence[Sequence[int]],
-    text: str,
-    ends: Sequence[int],
-    context: int,
-    row: int,
-) -> Encoded:
-    """Return a question's tokens and a text's as one row, or refuse what would lose an end."""
-    token_ids = prefix + ids
-    if len(token_ids) > context:
-        raise UnreadableSolution(
-            f"row {row} has {len(token_ids)} tokens ({len(prefix)} of the question), the "
-            f"reward model reads {context}; shorten completions or take a model with a "
-            f"longer context: cutting the text would lose labels (text: {text[:60]!r})"
-        )
-    tokens = reach(text, ends, offsets, f"row {row}")
-    marks = tuple(len(prefix) + token for token in tokens)
-    if marks[0] < 0:
-        raise UnreadableSolution(
-            f"row {row}: an empty text is read at the question's last token, but this "
-            "tokenizer makes no token of the question"
-        )
-    return Encoded(token_ids, marks, len(prefix))
 
 
 def reach(

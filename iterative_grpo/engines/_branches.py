@@ -93,8 +93,9 @@ class Branches:
             return Step(token_R)
         self.reached_B[self.row_R[self.done_R]] = self.cache.length + 1
         left_R = (~self.done_R).numpy(force=True)
-        rows, places, tokens = self._row_R[left_R], self._place_R[left_R], token_R.numpy(force=True)
-        tokens = tokens[left_R]
+        rows, places, tokens = (
+            each.numpy(force=True)[left_R] for each in (self.row_R, self.place_R, token_R)
+        )
         # Equal keys for rows that go on together, rising with their places.
         keys = places * (int(tokens.max(initial=0)) + 1) + tokens
         _, first_U, branch_R = np.unique(keys, return_index=True, return_inverse=True)
@@ -132,9 +133,7 @@ class Branches:
         place_U[fork_U] = np.concatenate([empty, np.arange(before, places)])[:forks]
         left = places - len(parent_U)
         if left > (_EMPTY_SHARE * places if self.shared else 0):
-            places = len(parent_U)
-            holes = empty[forks:]
-            place_U[place_U >= places] = holes[holes < places]
+            return _closed(place_U), len(place_U)
         return place_U, places
 
     def _move(self, parent_U: Indices, place_U: Indices, places: int) -> torch.Tensor | None:
@@ -158,7 +157,6 @@ class Branches:
         return source_A
 
     def _settle(self, row_R: Indices, place_R: Indices) -> None:
-        self._row_R, self._place_R = row_R, place_R
         self.row_R, self.place_R = self._tensor(row_R), self._tensor(place_R)
         self.done_R = torch.zeros(len(row_R), dtype=torch.bool, device=self.device)
         # No more branches than rows are ever needed.
@@ -169,20 +167,15 @@ class Branches:
         return done == len(self.done_R) or done > len(self.done_R) * _EMPTY_SHARE
 
     def _drop_stems(self) -> None:
-        cache, stem_A = self.cache, self._state_3A[0]
-        used_N = torch.zeros(cache.stems, dtype=torch.bool, device=self.device)
-        used_N[stem_A] = True
-        kept = int(used_N.sum())
-        if kept < cache.stems:
-            hole = (~used_N[:kept]).nonzero()[:, 0]
-            source = kept + used_N[kept:].nonzero()[:, 0]
-            if len(hole):
-                for layer in cache.shared:
-                    layer.move_stems(source, hole)
-                renamed_N = torch.arange(cache.stems, device=self.device)
-                renamed_N[source] = hole
-                stem_A.copy_(renamed_N[stem_A])
-            cache.stems = kept
+        used_N, index_A = np.unique(self._state_3A[0].numpy(force=True), return_inverse=True)
+        kept_N = _closed(used_N)
+        moved_N = kept_N != used_N
+        if moved_N.any():
+            source, target = self._tensor(used_N[moved_N]), self._tensor(kept_N[moved_N])
+            for layer in self.cache.shared:
+                layer.move_stems(source, target)
+            self._state_3A[0] = self._tensor(kept_N[index_A])
+        self.cache.stems = len(used_N)
 
     def _lay_out(self) -> None:
         stem_A, length_A, _ = self._state_3A
@@ -190,3 +183,12 @@ class Branches:
 
     def _tensor(self, indices: Indices) -> torch.Tensor:
         return torch.from_numpy(indices).to(self.device)
+
+
+def _closed(places: Indices) -> Indices:
+    """Return distinct places with those that lie beyond their number moved into the gaps."""
+    gap = np.ones(len(places), dtype=bool)
+    gap[places[places < len(places)]] = False
+    closed = places.copy()
+    closed[places >= len(places)] = np.flatnonzero(gap)
+    return closed

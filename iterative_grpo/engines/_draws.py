@@ -132,12 +132,11 @@ class Picker:
         probs_BV = logits_BV.softmax(-1)
         if self._has_nucleus:
             probs_BV = self._nucleus(probs_BV)
-        if place_R is None:
-            place_R = torch.arange(len(probs_BV), device=probs_BV.device)
         token_R = _drawn(probs_BV, uniform_R, place_R)
-        chosen_R = probs_BV[place_R, token_R]
+        of_R = _each(probs_BV, place_R)
+        chosen_R = probs_BV[of_R, token_R]
         if self._has_nucleus:
-            chosen_R = chosen_R / probs_BV.sum(-1)[place_R]
+            chosen_R = chosen_R / probs_BV.sum(-1)[of_R]
         return token_R, chosen_R.log()
 
     def _most_probable(self, logits_BV: torch.Tensor) -> torch.Tensor:
@@ -173,8 +172,12 @@ def _of_rows(
     return values_B if place_R is None else tuple(x.index_select(0, place_R) for x in values_B)
 
 
+def _each(x: torch.Tensor, place_R: torch.Tensor | None) -> torch.Tensor:
+    return torch.arange(len(x), device=x.device) if place_R is None else place_R
+
+
 def _drawn(
-    weights_BV: torch.Tensor, uniform_R: torch.Tensor, place_R: torch.Tensor
+    weights_BV: torch.Tensor, uniform_R: torch.Tensor, place_R: torch.Tensor | None
 ) -> torch.Tensor:
     """Return the tokens (R,) where the cumulative weights of the rows' places pass their numbers.
 
@@ -193,21 +196,20 @@ def _drawn(
     # How far into the block it is, as a share of the block's weight, is a uniform number again.
     above_R1 = cumulative_RN.gather(1, block_R1) - point_R1
     block_R = block_R1[:, 0]
-    share_R1 = above_R1 / weights_BN[place_R, block_R][:, None]
+    of_R = _each(weights_BV, place_R)
+    share_R1 = above_R1 / weights_BN[of_R, block_R][:, None]
     rest_R = (1 - share_R1).clamp_(0, 1 - 2**-53)[:, 0]
-    inside_RW = blocks_BNW[place_R, block_R]
-    every_R = torch.arange(len(block_R), device=block_R.device)
-    return block_R * _BLOCK + _search(inside_RW, rest_R, every_R)[0][:, 0]
+    return block_R * _BLOCK + _search(blocks_BNW[of_R, block_R], rest_R, None)[0][:, 0]
 
 
 def _search(
-    weights_BN: torch.Tensor, uniform_R: torch.Tensor, place_R: torch.Tensor
+    weights_BN: torch.Tensor, uniform_R: torch.Tensor, place_R: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return where cumulative weights pass `uniform` of their total (R, 1), that point, and them.
 
     In float64, so that the rarest tokens keep their probability.
     """
-    cumulative_RN = weights_BN.cumsum(-1, dtype=torch.float64).index_select(0, place_R)
+    (cumulative_RN,) = _of_rows((weights_BN.cumsum(-1, dtype=torch.float64),), place_R)
     total_R1 = cumulative_RN[:, -1:]
     # Rounding up to the total itself would point behind the last entry that has a weight.
     below_R1 = total_R1.nextafter(torch.zeros_like(total_R1))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
+from reward_models.encoding import Encoded
 from reward_models.examples import Examples
 
 
 def of_lengths(lengths: list[int]) -> Examples:
     made = Examples.__new__(Examples)
-    made.encoded = [SimpleNamespace(token_ids=(0,) * length) for length in lengths]  # type: ignore[misc]
+    made.encoded = [Encoded((0,) * length, (0,), 0) for length in lengths]
     return made
 
 

@@ -133,9 +133,12 @@ class Place:
 
     def prompts(self, problems: Sequence[Problem]) -> dict[str, Prompt]:
         """Return the rendered prompt of each problem."""
+        from pipelines import policies
         from pipelines.phases import sample
 
-        rendered = sample.prompts_of(self.config, problems, self.model, self.tokenizer)
+        rendered = sample.prompts_of(
+            self.config, problems, self.tokenizer, policies.context_of(self.model)
+        )
         return {prompt.problem_id: prompt for prompt in rendered}
 
     def sampling(self, group: int, seed: int) -> Sampling:

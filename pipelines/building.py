@@ -34,6 +34,17 @@ def continues_prefixes(config: Config) -> bool:
     return cuts_steps(config) and config.label.labeler not in ("exact", "verdict")
 
 
+def reads_checkpoints(engine: str) -> bool:
+    """Whether an engine samples finished checkpoints alone, and no policy in training."""
+    module = plugins.find("iterative_grpo.engines", engine, "engine")
+    return bool(getattr(module, "READS_CHECKPOINTS", False))
+
+
+def samples_in_training(config: Config) -> bool:
+    """Whether the engine samples the policy between its steps; else TRL does, by `generate`."""
+    return config.engine != "generate" and not reads_checkpoints(config.engine)
+
+
 def credit_rule(config: Config) -> CreditRule:
     """Return the configured credit rule."""
     rules = plugins.find("iterative_grpo.advantages", config.credit, "credit rule")

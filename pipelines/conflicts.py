@@ -105,10 +105,16 @@ def conflicts(config: Config) -> Iterator[str]:
 
 def _stop_conflicts(config: Config) -> Iterator[str]:
     """Yield what cannot train on prompts whose answers end at stop strings."""
+    from pipelines import building
+
     name = (config.policy.prompt or "").replace("-", "_")
     if name not in plugins.names("pipelines.prompts") or not prompts.stop_strings(name):
         return
-    if config.optimize.vllm != "off" or config.engine in ("generate", "vllm"):
+    try:
+        stops = config.optimize.vllm == "off" and building.samples_in_training(config)
+    except plugins.UnknownName:
+        return  # told already
+    if not stops:
         yield (
             f"policy.prompt {name} ends answers at stop strings, which TRL's own sampling does not "
             "know: set engine=native and optimize.vllm=off"

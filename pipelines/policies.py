@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 from iterative_grpo import plugins, timing
 from iterative_grpo.protocols import Engine
+from pipelines import building
 from pipelines.artifacts import fingerprint_of, sha256
 from pipelines.config import PolicySettings
 
@@ -64,24 +67,48 @@ class Sampler:
     model: Any | None
 
 
-def load_sampler(path: str | Path, settings: PolicySettings, engine: str) -> Sampler:
-    """Return a policy in an engine by name; one that reads checkpoints itself gets the path.
+def check_engine(engine: str) -> None:
+    """Raise PolicyError for an engine that lacks something on this machine."""
+    module = plugins.find("iterative_grpo.engines", engine, "engine")
+    missing = module.lacking() if hasattr(module, "lacking") else None
+    if missing is not None:
+        raise PolicyError(f"engine {engine}: {missing}")
+
+
+@contextmanager
+def sampled(path: str | Path, settings: PolicySettings, engine: str) -> Iterator[Sampler]:
+    """Yield a checkpoint's policy in an engine by name; what the engine took is given back behind.
+
+    An engine that reads checkpoints itself gets the path.
 
     Raises PolicyError as `load` does, and where the engine is not installed.
     """
     module = plugins.find("iterative_grpo.engines", engine, "engine")
-    if not getattr(module, "READS_CHECKPOINTS", False):
+    if not building.reads_checkpoints(engine):
         model, tokenizer = load(path, settings)
-        return Sampler(module.load(model, tokenizer), tokenizer, context_of(model), model)
+        yield Sampler(module.load(model, tokenizer), tokenizer, context_of(model), model)
+        return
     from transformers import AutoConfig
 
     tokenizer = load_tokenizer(path, settings)
+    trust = settings.trust_remote_code
     try:
-        config = AutoConfig.from_pretrained(str(path), trust_remote_code=settings.trust_remote_code)
-        sampler = module.load(path, tokenizer)
+        config = AutoConfig.from_pretrained(str(path), trust_remote_code=trust)
+        with timing.part(timing.INPUT_OUTPUT):
+            made = module.load(path, tokenizer, dtype=settings.dtype, trust_remote_code=trust)
     except (OSError, ValueError, ImportError) as error:
         raise PolicyError(f"policy {path} with engine {engine}: {error}") from None
-    return Sampler(sampler, tokenizer, positions(config), None)
+    try:
+        yield Sampler(made, tokenizer, positions(config), None)
+    finally:
+        made.close()
+
+
+def load_live(model: Any, tokenizer: Any, engine: str) -> Engine:
+    """Return what samples a policy in training: `generate` for an engine of checkpoints."""
+    live = "generate" if building.reads_checkpoints(engine) else engine
+    made: Engine = plugins.find("iterative_grpo.engines", live).load(model, tokenizer)
+    return made
 
 
 def load_tokenizer(path: str | Path, settings: PolicySettings) -> Any:

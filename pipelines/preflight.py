@@ -1,11 +1,11 @@
-"""What is checked before any compute is spent: fields, data, golds, rewards, disk."""
+"""What is checked before any compute is spent: fields, engine, data, golds, rewards, disk."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
-from pipelines import decontamination, published, questions, trl_settings
+from pipelines import decontamination, policies, published, questions, trl_settings
 from pipelines.config import Config
 from pipelines.progress import Progress
 from pipelines.runs import RunError
@@ -18,6 +18,7 @@ def check(config: Config, progress: Progress) -> None:
     from pipelines.phases.evaluate import tasks
 
     trl_settings.check(config)
+    policies.check_engine(config.engine)
     room(config.run_dir)
     split = questions.training(config)
     progress.note(

@@ -8,12 +8,14 @@ out of it at the token that completes a stop string.
 
 from __future__ import annotations
 
+import gc
 import hashlib
-import json
+import importlib.util
+import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from iterative_grpo import timing
@@ -25,6 +27,8 @@ from iterative_grpo.types import Completion, Prompt, Sampling
 
 READS_CHECKPOINTS = True
 """`load` takes a checkpoint's folder or name, where other engines take a live model."""
+
+_CPU_CACHE_GIB = 4
 
 
 class Engine:
@@ -66,6 +70,12 @@ class Engine:
         self._run(running)
         rows = [[row.sampled() for row in group] for group in groups]
         return _endings.completions(prompts, rows, endings)
+
+    def close(self) -> None:
+        """End vLLM's processes and give back its memory; the engine cannot be used any more."""
+        self.llm.llm_engine.engine_core.shutdown()
+        del self.llm
+        gc.collect()
 
     def _run(self, running: dict[str, _Row]) -> None:
         """Sample rows by their names until each has ended; an interrupted call leaves none behind.
@@ -116,22 +126,36 @@ class _Row:
         return Sampled(tuple(self.token_ids), tuple(self.logps))
 
 
+def lacking() -> str | None:
+    """Return what this machine lacks for the engine, None if nothing."""
+    if importlib.util.find_spec("vllm") is not None:
+        return None
+    return (
+        "the vllm engine needs vLLM, which is not installed here: "
+        "pip install 'iterative-grpo[vllm]', or use the 'native' engine"
+    )
+
+
 def load(
     model: str | Path,
     tokenizer: Any,
     *,
     dtype: str = "auto",
     max_model_len: int | None = None,
-    gpu_memory_utilization: float = 0.9,
+    gpu_memory_utilization: float | None = None,
+    trust_remote_code: bool = False,
 ) -> Engine:
-    """Start vLLM on a checkpoint.
+    """Start vLLM on a checkpoint; `close` of the engine ends its processes.
 
     Args:
         model: folder of a checkpoint, or the name of a released model.
         tokenizer: decodes completions.
-        dtype: precision to sample in; "auto" takes the checkpoint's.
+        dtype: precision to sample in; "auto" takes the checkpoint's own, which vLLM's own "auto"
+            does not where that is float32.
         max_model_len: positions to plan for; the model's own by default.
-        gpu_memory_utilization: the share of a GPU's memory that vLLM may take.
+        gpu_memory_utilization: the share of the memory that vLLM may take. By default 0.9 of what
+            is free on a GPU; on a CPU 4 GiB for keys and values, or VLLM_CPU_KVCACHE_SPACE.
+        trust_remote_code: whether code that comes with the checkpoint may run.
 
     Raises:
         TypeError: for a live model, whose weights vLLM could not follow.
@@ -142,20 +166,23 @@ def load(
             f"the vllm engine samples checkpoints and was given a live {type(model).__name__}; "
             "save it and pass the folder, or use the 'native' engine"
         )
-    try:
-        import vllm
-        from vllm.platforms import current_platform
-    except ImportError as error:
-        raise ImportError(
-            "the vllm engine needs vLLM, which is not installed here: "
-            "pip install 'iterative-grpo[vllm]', or use the 'native' engine"
-        ) from error
+    # Its processes tell of every choice that they make; what was set by hand stays.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    missing = lacking()
+    if missing is not None:
+        raise ImportError(missing)
+    import vllm
+    from vllm.platforms import current_platform
+
+    checkpoint = _Checkpoint.read(str(model), trust_remote_code)
     llm = vllm.LLM(
         model=str(model),
         skip_tokenizer_init=True,
-        dtype=dtype,
+        dtype=checkpoint.dtype if dtype == "auto" else dtype,
         max_model_len=max_model_len,
-        gpu_memory_utilization=gpu_memory_utilization,
+        trust_remote_code=trust_remote_code,
+        use_tqdm_on_load=False,
+        **_memory(gpu_memory_utilization, current_platform.is_cpu()),
         # A prompt that is computed in parts takes back the draw of its seeded generator, which
         # generators of a CPU cannot do: vLLM 0.32 ends with "CPU Generator does not use offset".
         enable_chunked_prefill=False if current_platform.is_cpu() else None,
@@ -164,20 +191,46 @@ def load(
         # No sampling defaults of the checkpoint, which the caller did not ask for.
         generation_config="vllm",
     )
-    return Engine(llm, _checkpoint(Path(model)), tokenizer)
+    return Engine(llm, checkpoint, tokenizer)
 
 
-def _checkpoint(folder: Path) -> Any:
-    """Return what `eos_token_ids` reads of a model, from the folder's JSON files."""
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    """What `eos_token_ids` reads of a model, without its weights."""
 
-    def read(name: str) -> Any:
-        path = folder / name
-        values = json.loads(path.read_text()) if path.exists() else {}
-        return SimpleNamespace(eos_token_id=values.get("eos_token_id"))
+    config: Any
+    generation_config: Any
 
-    return SimpleNamespace(
-        config=read("config.json"), generation_config=read("generation_config.json")
-    )
+    @classmethod
+    def read(cls, name: str, trust_remote_code: bool) -> _Checkpoint:
+        from transformers import AutoConfig, GenerationConfig
+
+        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+        try:
+            generation = GenerationConfig.from_pretrained(name)
+        except OSError:  # it has none
+            generation = GenerationConfig.from_model_config(config)
+        return cls(config, generation)
+
+    @property
+    def dtype(self) -> Any:
+        """The precision of the weights."""
+        return getattr(self.config, "dtype", None) or "float32"
+
+
+def _memory(share: float | None, cpu: bool) -> dict[str, Any]:
+    """Return how much memory vLLM is to take, beside what this process has already."""
+    if share is not None:
+        return {"gpu_memory_utilization": share}
+    if cpu:
+        chosen = "VLLM_CPU_KVCACHE_SPACE" in os.environ
+        return {} if chosen else {"kv_cache_memory_bytes": _CPU_CACHE_GIB * 2**30}
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info()
+    return {"gpu_memory_utilization": 0.9 * free / total}
 
 
 def _seeds(prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[int]:

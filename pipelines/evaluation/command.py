@@ -64,17 +64,20 @@ def evaluate_model(
     quiet_libraries()
     place = world.joined()
     started = time.perf_counter()
-    plugins.check("iterative_grpo.engines", engine, "engine")
+    policies.check_engine(engine)
     plugins.check("iterative_grpo.splitters", settings.splitter, "splitter")
     loaded = load_tasks(settings.tasks, data, settings.limit, seed, policy.prompt)
     model = str(policy.model)
-    sampler = policies.load_sampler(model, policy, engine)
-    tasks = [render(it, sampler.tokenizer, sampler.context, settings.max_tokens) for it in loaded]
-    scorer = scoring.load(settings)
-    made_with = identity(tasks, settings, policy, engine, seed)
-    folder = output or Path("evaluations") / f"{Path(model).name}-{fingerprint_of(made_with)[:8]}"
-    with claimed(folder, made_with) if place.first else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        sampler = stack.enter_context(policies.sampled(model, policy, engine))
+        context = sampler.context
+        tasks = [render(it, sampler.tokenizer, context, settings.max_tokens) for it in loaded]
+        scorer = scoring.load(settings)
+        made_with = identity(tasks, settings, policy, engine, seed)
+        name = f"{Path(model).name}-{fingerprint_of(made_with)[:8]}"
+        folder = output or Path("evaluations") / name
         if place.first:
+            stack.enter_context(claimed(folder, made_with))
             for rendered in tasks:
                 terminal.show_task(rendered)
         place.wait()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from iterative_grpo.divergence import kl
-from iterative_grpo.types import Sampling
+from iterative_grpo.types import Completion, Prompt, Sampling
 from pipelines import policies, questions, world
 from pipelines.artifacts import write_json
 from pipelines.config import Config
@@ -48,19 +48,23 @@ def run(job: Job) -> None:
 
     config = job.config
     place = world.current(config.launch.processes)
-    sampler = policies.load_sampler(job.inputs["policy"] / "policy", config.policy, config.engine)
-    evaluate(
-        rendered_tasks(config, sampler),
-        sampler.engine,
-        scoring.load(config.evaluate),
-        config.evaluate,
-        job.seed,
-        job.output,
-        place,
-        job.progress,
-    )
-    if place.first and "initial" in job.inputs:
-        write_json(job.output / "divergence.json", {"kl_initial": moved(job, sampler)})
+    policy = job.inputs["policy"] / "policy"
+    with policies.sampled(policy, config.policy, config.engine) as sampler:
+        evaluate(
+            rendered_tasks(config, sampler),
+            sampler.engine,
+            scoring.load(config.evaluate),
+            config.evaluate,
+            job.seed,
+            job.output,
+            place,
+            job.progress,
+        )
+        drawn = None
+        if place.first and "initial" in job.inputs:
+            drawn = outputs(job, sampler)
+    if drawn is not None:
+        write_json(job.output / "divergence.json", {"kl_initial": moved(job, sampler, *drawn)})
     place.wait()
 
 
@@ -82,16 +86,12 @@ def tasks(config: Config) -> list[Task]:
     )
 
 
-def moved(job: Job, sampler: Sampler) -> float:
-    """Return the policy's KL from the initial one, on fresh outputs for training questions."""
+def outputs(job: Job, sampler: Sampler) -> tuple[list[Prompt], list[list[Completion]]]:
+    """Return fresh outputs for training questions, with their prompts."""
     config = job.config
-    policy = sampler.model
-    if policy is None:  # the engine holds a copy of its own
-        policy, _ = policies.load(job.inputs["policy"] / "policy", config.policy)
-    initial, _ = policies.load(job.inputs["initial"] / "policy", config.policy)
     problems = questions.training(config).problems
     drawn = questions.draw(problems, min(MEASURED, len(problems)), job.seed)
-    rendered = sample.prompts_of(config, drawn, policy, sampler.tokenizer)
+    rendered = sample.prompts_of(config, drawn, sampler.tokenizer, sampler.context)
     groups = sampler.engine.generate(
         rendered,
         Sampling(
@@ -101,4 +101,16 @@ def moved(job: Job, sampler: Sampler) -> float:
             seed=job.seed,
         ),
     )
+    return rendered, groups
+
+
+def moved(
+    job: Job, sampler: Sampler, rendered: list[Prompt], groups: list[list[Completion]]
+) -> float:
+    """Return the policy's KL from the initial one on its outputs."""
+    settings = job.config.policy
+    policy = sampler.model
+    if policy is None:  # the engine held a copy of its own
+        policy, _ = policies.load(job.inputs["policy"] / "policy", settings)
+    initial, _ = policies.load(job.inputs["initial"] / "policy", settings)
     return kl(policy, initial, rendered, groups)

@@ -11,8 +11,9 @@ unbroken one does.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from typing import Any
 
 from iterative_grpo import completions, plugins, timing
@@ -59,12 +60,15 @@ def run(job: Job) -> None:
     mine = set(place.share(ids))
     own = [c for c in samples if c.problem_id in mine]
     splitter = building.splitter(config)
-    labeler = plugins.find("reward_models.labels", config.label.labeler, "labeler").build(
-        tools(job, [problems[i] for i in ids if i in mine])
-    )
     journal = Journal(job.output / world.shard("journal.jsonl", place.rank))
     at_once = GROUPS_AT_ONCE * config.sample.group_size
-    with job.progress.bar("label", len(own), "solutions") as bar:
+    with (
+        tools(job, [problems[i] for i in ids if i in mine]) as made_of,
+        job.progress.bar("label", len(own), "solutions") as bar,
+    ):
+        labeler = plugins.find("reward_models.labels", config.label.labeler, "labeler").build(
+            made_of
+        )
         bar.advance(len(journal.rows))
         for begin in range(len(journal.rows), len(own), at_once):
             batch = own[begin : begin + at_once]
@@ -136,16 +140,23 @@ def job_of_samples(job: Job) -> Job:
     return Job("sample", job.iteration, job.config, job.inputs, job.output, job.progress)
 
 
-def tools(job: Job, problems: list[Any]) -> Tools:
-    """Return what labelers are made of; the policy is loaded only for one that continues."""
+@contextmanager
+def tools(job: Job, problems: list[Any]) -> Iterator[Tools]:
+    """Yield what labelers are made of; the policy is loaded only for one that continues."""
     config = job.config
-    continuing = None
-    completer = ""
-    if building.continues_prefixes(config):
-        model, tokenizer = policies.load(job.inputs["policy"] / "policy", config.policy)
-        rendered = sample.prompts_of(config, problems, model, tokenizer)
+    made_of = Tools(
+        judge=judging.judge(config),
+        iteration=job.iteration,
+        check_steps=judging.step_check(config),
+    )
+    if not building.continues_prefixes(config):
+        yield made_of
+        return
+    policy = job.inputs["policy"]
+    with policies.sampled(policy / "policy", config.policy, config.engine) as sampler:
+        rendered = sample.prompts_of(config, problems, sampler.tokenizer, sampler.context)
         continuing = Continuing(
-            engine=plugins.find("iterative_grpo.engines", config.engine).load(model, tokenizer),
+            engine=sampler.engine,
             prompts={prompt.problem_id: prompt for prompt in rendered},
             sampling=Sampling(
                 group_size=config.label.continuations,
@@ -154,13 +165,7 @@ def tools(job: Job, problems: list[Any]) -> Tools:
                 stop=sample.stop_of(config),
                 seed=job.seed,
             ),
-            tokenizer=tokenizer,
+            tokenizer=sampler.tokenizer,
         )
-        completer = read_manifest(job.inputs["policy"])["fingerprint"]
-    return Tools(
-        judge=judging.judge(config),
-        iteration=job.iteration,
-        completer=completer,
-        check_steps=judging.step_check(config),
-        continuing=continuing,
-    )
+        completer = read_manifest(policy)["fingerprint"]
+        yield replace(made_of, completer=completer, continuing=continuing)

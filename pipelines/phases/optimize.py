@@ -155,7 +155,7 @@ def task(job: Job, model: Any, tokenizer: Any) -> Any:
         questions.training(config).problems, explorations * optimize.prompts, job.seed
     )
     form = prompts.find(sample.prompt_name(config), config.data.path)
-    rendered = sample.prompts_of(config, drawn, model, tokenizer)
+    rendered = sample.prompts_of(config, drawn, tokenizer, policies.context_of(model))
     texts = [form.render(problem, tokenizer) for problem in drawn]
     return Task(drawn, rendered, texts, form.STOP)
 
@@ -195,7 +195,7 @@ def reward_source(config: Config, parts: Any) -> Any:
 
 def live_engine(config: Config) -> Callable[[Any, Any], Any] | None:
     """Return what samples the policy between steps; None leaves it to TRL."""
-    if config.optimize.vllm != "off" or config.engine in ("generate", "vllm"):
+    if config.optimize.vllm != "off" or not building.samples_in_training(config):
         return None
     load: Callable[[Any, Any], Any] = plugins.find("iterative_grpo.engines", config.engine).load
     return load

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iterative_grpo import completions, plugins
+from iterative_grpo import completions
 from iterative_grpo.types import Problem, Prompt, Sampling
 from pipelines import datasets, dividing, policies, prompts, questions, world
 from pipelines.config import Config
@@ -46,17 +46,17 @@ def run(job: Job) -> None:
     place = world.current(config.launch.processes)
     drawn = questions_of(job)
     dividing.check(config, drawn)
-    model, tokenizer = policies.load(job.inputs["policy"] / "policy", config.policy)
     mine = place.share(drawn)
-    rendered = prompts_of(config, mine, model, tokenizer)
-    engine = plugins.find("iterative_grpo.engines", config.engine).load(model, tokenizer)
     at_once = max(1, OUTPUTS_AT_ONCE // config.sample.group_size)
+    policy = job.inputs["policy"] / "policy"
     with (
+        policies.sampled(policy, config.policy, config.engine) as sampler,
         (job.output / world.shard("samples.jsonl", place.rank)).open("w", encoding="utf-8") as out,
         job.progress.bar("sample", len(mine) * config.sample.group_size, "completions") as bar,
     ):
+        rendered = prompts_of(config, mine, sampler.tokenizer, sampler.context)
         for begin in range(0, len(mine), at_once):
-            groups = engine.generate(
+            groups = sampler.engine.generate(
                 rendered[begin : begin + at_once],
                 Sampling(
                     group_size=config.sample.group_size,
@@ -92,7 +92,7 @@ def questions_of(job: Job) -> list[Problem]:
 
 
 def prompts_of(
-    config: Config, problems: Sequence[Problem], model: Any, tokenizer: Any
+    config: Config, problems: Sequence[Problem], tokenizer: Any, context: int | None
 ) -> list[Prompt]:
     """Return the training prompts of problems; refuse them if an answer would not fit behind."""
     return prompts.make_prompts(
@@ -100,7 +100,7 @@ def prompts_of(
         tokenizer,
         prompt_name(config),
         max_tokens=config.max_tokens,
-        context=policies.context_of(model),
+        context=context,
         data=config.data.path,
     )
 

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from iterative_grpo import plugins
 from iterative_grpo.types import Problem, Sampling
 from pipelines import datasets, judging, making, policies, prompts, questions, world
 from pipelines import warm_start as warming
@@ -161,8 +160,9 @@ def validator(config: Config, model: Any, tokenizer: Any) -> Callable[[], float]
         questions.convention(config),
         1.0,
     )
-    rendered = sample.prompts_of(config, split.problems, model, tokenizer)
-    engine = plugins.find("iterative_grpo.engines", config.engine).load(model, tokenizer)
+    context = policies.context_of(model)
+    rendered = sample.prompts_of(config, split.problems, tokenizer, context)
+    engine = policies.load_live(model, tokenizer, config.engine)
     verdicts = judging.judge(config)
 
     def accuracy() -> float:

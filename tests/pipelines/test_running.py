@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -17,7 +18,8 @@ import yaml
 
 from pipelines import cli, run
 from pipelines.artifacts import ArtifactError, read_manifest
-from tests.pipelines import toy
+from pipelines.policies import PolicyError
+from tests.pipelines import checkpoint_engine, toy
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,43 @@ def test_a_run_makes_every_artifact_and_says_so(
     assert "report.html" in capsys.readouterr().out
     compared = json.loads((folder / "decontamination.json").read_text())["compared"]
     assert [it["task"] for it in compared] == ["gsm8k/test"]
+
+
+@pytest.mark.slow
+def test_an_engine_of_checkpoints_samples_labels_and_evaluates(tmp_path: Path, data: Path) -> None:
+    more = "iterations=1", "supervision=process", "label.labeler=monte_carlo"
+    runs = {engine: tmp_path / engine / "run" for engine in ("native", checkpoint_engine.NAME)}
+    with checkpoint_engine.added(tmp_path / "engines") as module:
+        for engine in runs:
+            run(toy.config(tmp_path / engine, data, f"engine={engine}", *more), quiet=True)
+    for file in (
+        "iterations/00/evaluate/gsm8k.test.answers.jsonl",
+        "iterations/01/sample/samples.jsonl",
+        "iterations/01/label/labels.jsonl",
+    ):
+        native, other = ((folder / file).read_bytes() for folder in runs.values())
+        assert native == other, file
+    folder = runs[checkpoint_engine.NAME]
+    first, last = folder / "start/policy", folder / "iterations/01/optimize/policy"
+    # The policy in training is sampled by TRL; what was opened is given back.
+    assert [first, first, first, last] == module.OPENED == module.CLOSED
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed here")
+def test_a_missing_vllm_is_told_before_any_compute(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(PolicyError, match=r"engine vllm: .*pip install 'iterative-grpo\[vllm\]'"):
+        run(toy.config(tmp_path, data, "engine=vllm"), quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here")
+def test_a_run_samples_with_vllm(tmp_path: Path, data: Path) -> None:
+    shape = "policy.make.width=64", "policy.make.heads=2"  # vLLM has no kernels for narrower heads
+    run(toy.config(tmp_path, data, "engine=vllm", "iterations=1", *shape), quiet=True)
+    rows = lines(tmp_path / "run" / "iterations/01/sample/samples.jsonl")
+    assert len(rows) == 24 * 4
+    assert all(1 <= len(row["token_ids"]) <= 20 for row in rows)
 
 
 @pytest.mark.slow

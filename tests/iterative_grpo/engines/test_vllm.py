@@ -55,7 +55,7 @@ def engine(model: PreTrainedModel, tmp_path_factory: pytest.TempPathFactory) -> 
         pytest.skip("vLLM is not installed here")
     folder = tmp_path_factory.mktemp("checkpoint")
     model.save_pretrained(folder)
-    return vllm.load(folder, tiny.NoEos(), dtype="float32", gpu_memory_utilization=0.1)
+    return vllm.load(folder, tiny.NoEos())
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pipelines import cli, making
+from tests.pipelines import checkpoint_engine
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -375,40 +376,16 @@ def test_a_reward_model_that_is_none_is_refused_before_anything_is_answered(
         assert not (tmp_path / "out").exists()
 
 
-READS_CHECKPOINTS = '''
-"""An engine that loads the checkpoint itself, as servers do."""
-
-from transformers import AutoModelForCausalLM
-
-from iterative_grpo.engines import native
-
-READS_CHECKPOINTS = True
-
-
-def load(model, tokenizer):
-    if "broken" in str(model):
-        raise ImportError("the server is not installed here")
-    return native.load(AutoModelForCausalLM.from_pretrained(model), tokenizer)
-'''
-
-
 def test_an_engine_that_reads_checkpoints_gets_the_path(
     model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from iterative_grpo import engines
-
-    folder = tmp_path / "engines"
-    folder.mkdir()
-    (folder / "server.py").write_text(READS_CHECKPOINTS, encoding="utf-8")
-    engines.__path__.append(str(folder))
-    try:
-        assert evaluate(model, data, tmp_path / "server", "--engine", "server") == cli.DONE
+    with checkpoint_engine.added(tmp_path / "engines") as server:
+        named = "--engine", checkpoint_engine.NAME
+        assert evaluate(model, data, tmp_path / "server", *named) == cli.DONE
+        assert [model] == server.OPENED == server.CLOSED
         broken = tmp_path / "broken"
         broken.symlink_to(model)
-        assert evaluate(broken, data, tmp_path / "no", "--engine", "server") == cli.REFUSED
-    finally:
-        engines.__path__.remove(str(folder))
-        sys.modules.pop("iterative_grpo.engines.server", None)
+        assert evaluate(broken, data, tmp_path / "no", *named) == cli.REFUSED
     assert "the server is not installed here" in capsys.readouterr().err
     assert evaluate(model, data, tmp_path / "native") == cli.DONE
     assert results(tmp_path / "server") == results(tmp_path / "native")

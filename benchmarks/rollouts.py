@@ -12,9 +12,9 @@ solutions: an engine that carries finished rows pays for the longest. Tokens a s
 tokens of completions up to their end, nothing else. `--examples` puts the same tokens before all
 prompts, as prompts with examples have them; `native-whole-prompts` computes them for each.
 `native-own-layers` decodes by the model's layers as they are, `native-own-rows` computes rows that
-drew the same tokens one by one. A random model's rows part at once; `--policy` takes a trained one
-of the embedded job instead, with its questions, whose rows end where it ends them. Prints a
-Markdown table; `--json` keeps all single times.
+drew the same tokens one by one, `native-graphs` replays CUDA graphs (on a GPU). A random model's
+rows part at once; `--policy` takes a trained one of the embedded job instead, with its questions,
+whose rows end where it ends them. Prints a Markdown table; `--json` keeps all single times.
 
 The rows of one run differ between engines (their random streams do), so the varied lengths are
 draws from one list, not the same draws; their mean is in the table.
@@ -61,6 +61,7 @@ ENGINES = (
     "native-whole-prompts",
     "native-own-layers",
     "native-own-rows",
+    "native-graphs",
 )
 
 
@@ -274,6 +275,7 @@ def engine(name: str, model: Any, case: Case, temperature: float) -> Callable[[i
                 share_prefixes=name != "native-whole-prompts",
                 fuse_layers=name != "native-own-layers",
                 share_branches=name != "native-own-rows",
+                graphs=name == "native-graphs",
             )
         return sum(
             min(len(row.token_ids), case.target(row.token_ids)) for group in rows for row in group

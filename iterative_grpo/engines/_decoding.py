@@ -5,6 +5,7 @@ Dimensions: as in `_shared_cache`; V vocabulary.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from iterative_grpo.engines._branches import Branches
 from iterative_grpo.engines._draws import Picker, uniforms
 from iterative_grpo.engines._endings import Sampled
 from iterative_grpo.engines._fused import FusedLayers, supports
+from iterative_grpo.engines._graphs import Replayed, Step
 from iterative_grpo.engines._memory import Memory
 from iterative_grpo.engines._requests import Request
 from iterative_grpo.engines._shared_cache import SharedCache, UnsupportedModel
@@ -91,6 +93,7 @@ class Decoder:
         memory: Memory | None = None,
         fuse_layers: bool = True,
         share_branches: bool = True,
+        graphs: bool = False,
     ) -> None:
         self.model = model
         self.device = model.device
@@ -99,6 +102,7 @@ class Decoder:
         self.eos_token_ids = sorted(eos_token_ids)
         self.memory = memory
         self.fuse_layers, self.share_branches = fuse_layers, share_branches
+        self.graphs = graphs
         self.cache: SharedCache | None = None
 
     @contextmanager
@@ -198,9 +202,7 @@ class Decoder:
         look = 1 if self.device.type == "cpu" else _GPU_LOOK
         drawn: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         looked = 0
-        fused = None
-        if self.fuse_layers and supports(self.model):
-            fused = FusedLayers(self.model, cache.longest + cache.max_tokens)
+        forward = self._step(cache)
         for t in range(length):
             row_R, place_R = branches.row_R, branches.place_R if branches.shared else None
             token_R, logp_R = picker.pick(logits_AV, uniform_TB[t].index_select(0, row_R), place_R)
@@ -224,13 +226,21 @@ class Decoder:
                 token_A = step.tokens
                 if step.sources is not None:
                     picker = picker.at(step.sources)
-            if fused is None:
-                ids, positions = token_A[:, None], branches.positions[:, None]
-                logits_AV = self._forward(cache, ids, positions)[:, -1]
-            else:
-                logits_AV = fused.logits(cache, token_A, branches.positions)
-            cache.length = t + 1
+            logits_AV = forward(token_A, branches.positions)
+            cache.reach(t + 1)
         return self._rows(drawn, torch.minimum(branches.reached_B, branches.limit_B))
+
+    def _step(self, cache: SharedCache) -> Step:
+        """Return what computes the logits (A, V) behind one token (A) a row at its position (A)."""
+
+        def own_layers(token_A: torch.Tensor, position_A: torch.Tensor) -> torch.Tensor:
+            return self._forward(cache, token_A[:, None], position_A[:, None])[:, -1]
+
+        step: Step = own_layers
+        if self.fuse_layers and supports(self.model):
+            fused = FusedLayers(self.model, cache.longest + cache.max_tokens)
+            step = functools.partial(fused.logits, cache)
+        return Replayed(step, cache, self.device) if self.graphs else step
 
     def _forward(
         self, cache: SharedCache, ids: torch.Tensor, positions: torch.Tensor

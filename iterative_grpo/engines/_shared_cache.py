@@ -170,9 +170,11 @@ class SharedLayer:
             if block == len(self.own):
                 room = max(rows, cache.capacity)
                 self.own.append(_pair(key_states, value_states, room, _BLOCK))
-            keys, values = self.own[block]
-            keys[:rows, :, place] = key_states[:, :, 0]
-            values[:rows, :, place] = value_states[:, :, 0]
+            for own, states in zip(self.own[block], (key_states, value_states), strict=True):
+                if cache.place_1 is None:
+                    own[:rows, :, place] = states[:, :, 0]
+                else:
+                    own[:rows].index_copy_(2, cache.place_1, states.to(own.dtype))
         self.new_keys, self.new_values = key_states, value_states
 
     def fill(self, key_states: torch.Tensor, value_states: torch.Tensor, copies: Copies) -> None:
@@ -235,6 +237,10 @@ class SharedCache(Cache):
         layers: attention layers of the model.
         stems: stored prompts, N; `longest` is the longest one's tokens, L.
         max_tokens: tokens that a row adds at most.
+
+    Attributes:
+        length: positions of rows that are behind; `reach` sets it.
+        place_1: the position's place in its block, where a graph reads it; None without graphs.
     """
 
     def __init__(self, layers: int, stems: int, longest: int, max_tokens: int) -> None:
@@ -244,12 +250,25 @@ class SharedCache(Cache):
         self.longest = longest
         self.max_tokens = max_tokens
         self.length = 0
+        self.place_1: torch.Tensor | None = None
         self.capacity = 0
         self.prefilling: Pass | None = None
         self.memory: Memory | None = None
         self.rows: Rows | None = None
         self.updated: list[SharedLayer] = []
         self._unreached: torch.Tensor | None = None
+        self._unreached_now: tuple[int, torch.Tensor] | None = None
+
+    @property
+    def layout(self) -> tuple[Rows | None, int]:
+        """What a step's shapes hang on, beside the number of rows: their order and the block."""
+        return self.rows, self.length // _BLOCK
+
+    def reach(self, length: int) -> None:
+        """Go on to this position behind the prompts."""
+        self.length = length
+        if self.place_1 is not None:
+            self.place_1.fill_(length % _BLOCK)
 
     def recall(self, memory: Memory, plan: PrefixPlan) -> None:
         """Fill in what is known of a plan's stems, and keep what is computed of them."""
@@ -281,7 +300,12 @@ class SharedCache(Cache):
             reached_WW = like.new_ones(_BLOCK, _BLOCK, dtype=torch.bool).tril()
             self._unreached = like.new_zeros(_BLOCK, _BLOCK).masked_fill(~reached_WW, -float("inf"))
         block, place = divmod(self.length, _BLOCK)
-        return [*(self._unreached[-1],) * block, self._unreached[place]]
+        if self._unreached_now is None or self._unreached_now[0] != self.length:
+            now_W = self._unreached[place]
+            if self.place_1 is not None:
+                now_W = self._unreached.index_select(0, self.place_1)[0]
+            self._unreached_now = self.length, now_W
+        return [*(self._unreached[-1],) * block, self._unreached_now[1]]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return the number of positions a row sees, padding included."""

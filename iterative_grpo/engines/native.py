@@ -41,6 +41,7 @@ class Engine:
         share_prefixes: bool = True,
         fuse_layers: bool = True,
         share_branches: bool = True,
+        graphs: bool = False,
     ) -> None:
         if not cache_gib > 0:
             raise ValueError(f"cache_gib is {cache_gib}, must be above 0")
@@ -52,6 +53,7 @@ class Engine:
         self.share_prefixes = share_prefixes
         self.fuse_layers = fuse_layers
         self.share_branches = share_branches
+        self.graphs = graphs
         self._memory: Memory | None = None
 
     @contextmanager
@@ -99,6 +101,7 @@ class Engine:
             share_prefixes=self.share_prefixes,
             fuse_layers=self.fuse_layers,
             share_branches=self.share_branches,
+            graphs=self.graphs,
             memory=self._memory,
         )
         return _endings.completions(prompts, rows, endings)
@@ -113,6 +116,7 @@ def load(
     share_prefixes: bool = True,
     fuse_layers: bool = True,
     share_branches: bool = True,
+    graphs: bool = False,
 ) -> Engine:
     """Return the engine for a live model; its weights may change between calls.
 
@@ -128,8 +132,11 @@ def load(
             layers.
         share_branches: compute rows of a group once for as long as they draw the same tokens; off,
             each row by itself.
+        graphs: replay decoding steps as CUDA graphs; only for a model on a GPU.
     """
-    return Engine(model, tokenizer, dtype, cache_gib, share_prefixes, fuse_layers, share_branches)
+    return Engine(
+        model, tokenizer, dtype, cache_gib, share_prefixes, fuse_layers, share_branches, graphs
+    )
 
 
 def sample_ids(
@@ -144,6 +151,7 @@ def sample_ids(
     share_prefixes: bool = True,
     fuse_layers: bool = True,
     share_branches: bool = True,
+    graphs: bool = False,
     memory: Memory | None = None,
 ) -> list[list[Sampled]]:
     """Sample a group of token ids for each prompt: the layer below records and text.
@@ -162,7 +170,7 @@ def sample_ids(
             may run a little further.
         dtype: precision to sample in; the model's own by default.
         cache_gib: memory for keys and values.
-        share_prefixes, fuse_layers, share_branches: as in `load`.
+        share_prefixes, fuse_layers, share_branches, graphs: as in `load`.
         memory: what earlier calls computed of prompts, to be used and added to.
     """
     from iterative_grpo.engines import _decoding
@@ -173,6 +181,11 @@ def sample_ids(
         return []
     precision = _precision(dtype)
     _decoding.check_model(model)
+    if graphs and model.device.type != "cuda":
+        raise ValueError(
+            f"CUDA graphs need a model on an NVIDIA GPU, and this one is on {model.device}: "
+            "leave graphs out, or use the 'native' engine"
+        )
     room = _decoding.cache_tokens(model, cache_gib)
     if memory is not None:
         memory.check(model)
@@ -186,7 +199,7 @@ def sample_ids(
     ]
     rows: list[list[Sampled]] = [[] for _ in prompts]
     decoder = _decoding.Decoder(
-        model, eos_token_ids, share_prefixes, memory, fuse_layers, share_branches
+        model, eos_token_ids, share_prefixes, memory, fuse_layers, share_branches, graphs
     )
     with decoder.registered() as attention, borrowed(model, attention, precision):
         for batch in _decoding.batches(requests, room):

@@ -65,7 +65,7 @@ def make(job: Job) -> tuple[Any, Any]:
         [text for p, s in zip(shown, solutions, strict=True) for text in (f"{p.question}\n", s)],
         shape.vocabulary,
     )
-    model = making.make_policy(
+    model: Any = making.make_policy(
         tokenizer,
         making.ModelShape(
             width=shape.width,
@@ -76,6 +76,7 @@ def make(job: Job) -> tuple[Any, Any]:
         ),
         job.seed,
     )
+    model.to(policies.device())
     if warm is not None:
         form = prompts.find(sample.prompt_name(config), config.data.path)
         pairs = [

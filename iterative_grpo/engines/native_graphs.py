@@ -1,0 +1,24 @@
+"""The native engine on an NVIDIA GPU, its decoding steps replayed as CUDA graphs (`_graphs`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from iterative_grpo.engines import native
+
+
+def lacking() -> str | None:
+    """Return what this machine lacks for the engine, None if nothing."""
+    import torch
+
+    if torch.cuda.is_available():
+        return None
+    return "CUDA graphs need an NVIDIA GPU, and torch sees none here; use the 'native' engine"
+
+
+def load(model: Any, tokenizer: Any, **options: Any) -> native.Engine:
+    """Return the native engine with graphs for a live model; `options` are those of `native.load`.
+
+    It samples what `native` samples. On a CPU its `generate` raises ValueError.
+    """
+    return native.load(model, tokenizer, graphs=True, **options)

@@ -1,0 +1,88 @@
+"""Decoding steps as CUDA graphs, on a GPU that is not there: equal tokens, far fewer launches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from benchmarks import pretend_gpu
+from benchmarks.pretend_gpu import Asked, attached
+from iterative_grpo.engines import _decoding, native, native_graphs
+from iterative_grpo.engines._shared_cache import _BLOCK
+from iterative_grpo.types import Sampling
+from tests.iterative_grpo.engines import tiny
+
+SAMPLINGS = [
+    Sampling(64, 2 * _BLOCK + 6, temperature=1.2, seed=1),
+    Sampling(4, _BLOCK + 1, temperature=0.3, top_k=5, seed=2),
+    Sampling(2, 30, temperature=0, seed=3),
+]
+
+
+def sample(model: PreTrainedModel, **options: Any) -> list[list[tuple[int, ...]]]:
+    prompts = [prompt.token_ids for prompt in tiny.prompts(5, 12, 3)]
+    groups = native.sample_ids(model, prompts, SAMPLINGS, eos_token_ids=[7], **options)
+    return [[row.token_ids for row in group] for group in groups]
+
+
+def sample_on_gpu(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> tuple[list[list[tuple[int, ...]]], Asked]:
+    # Parameters of a GPU that is not there have a class of their own.
+    supported = _decoding.supports(model)
+    monkeypatch.setattr(_decoding, "supports", lambda _: supported)
+    with attached() as asked:
+        far = pretend_gpu.on_gpu(model)
+        asked.clear()
+        return sample(far, **options), asked
+
+
+@pytest.mark.parametrize("share_branches", [True, False])
+@pytest.mark.parametrize("fuse_layers", [True, False])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt_neox"])
+def test_graphs_sample_the_same_tokens(
+    family: str, fuse_layers: bool, share_branches: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny.model(family).eval()
+    options = {"fuse_layers": fuse_layers, "share_branches": share_branches}
+    expected = sample(model, **options)
+    lengths = {len(row) for group in expected for row in group}
+    assert len(lengths) > 4
+    assert max(lengths) > _BLOCK + 4
+    plain, launched = sample_on_gpu(model, monkeypatch, **options)
+    assert plain == expected
+    replayed, asked = sample_on_gpu(model, monkeypatch, graphs=True, **options)
+    assert replayed == expected
+    assert asked.graphs >= 2  # a block of positions has its own
+    assert asked.replays > 30
+    assert asked.launches < launched.launches / 2
+
+
+def test_layers_that_look_at_results_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # GPT-2's look for padding among their input.
+    with pytest.raises(ValueError, match=r"cannot be captured.*'native' engine.*waits"):
+        sample_on_gpu(tiny.model("gpt2").eval(), monkeypatch, graphs=True)
+
+
+def test_a_model_on_a_cpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = native_graphs.load(tiny.model("llama"), tiny.NoEos())
+    with pytest.raises(ValueError, match=r"NVIDIA GPU.*cpu.*'native' engine"):
+        engine.generate(tiny.prompts(3), Sampling(1, 4))
+    if not torch.cuda.is_available():
+        assert "torch sees none" in str(native_graphs.lacking())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert native_graphs.lacking() is None
+
+
+def test_the_engine_samples_what_native_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, prompts = tiny.model("qwen2"), tiny.prompts(4, 9)
+    sampling = Sampling(3, 20, seed=5)
+    expected = native.load(model, tiny.NoEos()).generate(prompts, sampling)
+    with attached() as asked:
+        far = pretend_gpu.on_gpu(model)
+        found = native_graphs.load(far, tiny.NoEos()).generate(prompts, sampling)
+        assert asked.replays > 0
+    assert [[c.token_ids for c in g] for g in found] == [[c.token_ids for c in g] for g in expected]

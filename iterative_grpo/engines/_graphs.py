@@ -20,6 +20,8 @@ from iterative_grpo.engines._shared_cache import SharedCache
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Tokens (A) and their positions (A) to the logits (A, V) behind them."""
 
+Layout = tuple[object, ...]
+
 
 class Replayed:
     """A step that is captured where it comes again.
@@ -34,7 +36,7 @@ class Replayed:
     def __init__(self, step: Step, cache: SharedCache, device: torch.device) -> None:
         self.step, self.cache = step, cache
         cache.place_1 = torch.zeros(1, dtype=torch.long, device=device)
-        self._layout: tuple[object, ...] = ()
+        self._layout: Layout = ()
         self._captured: _Captured | None = None
 
     def __call__(self, token_A: torch.Tensor, position_A: torch.Tensor) -> torch.Tensor:
@@ -42,17 +44,21 @@ class Replayed:
         layout = (*self.cache.layout, len(token_A))
         if layout != self._layout:
             # The first step of a layout makes what the others need: tables, a block's memory.
-            self._layout, self._captured = layout, None
+            self._layout = layout
             return self.step(token_A, position_A)
-        if self._captured is None:
-            self._captured = _Captured(self.step, token_A, position_A)
+        if self._captured is None or self._captured.layout != layout:
+            # The GPU may still be at the last one: it is let go once capturing has waited.
+            self._captured = _Captured(self.step, token_A, position_A, layout)
         return self._captured.replay(token_A, position_A)
 
 
 class _Captured:
     """One step, with the memory that it reads its tokens and positions from."""
 
-    def __init__(self, step: Step, token_A: torch.Tensor, position_A: torch.Tensor) -> None:
+    def __init__(
+        self, step: Step, token_A: torch.Tensor, position_A: torch.Tensor, layout: Layout
+    ) -> None:
+        self.layout = layout
         self.token_A, self.position_A = token_A.clone(), position_A.clone()
         self.graph = torch.cuda.CUDAGraph()
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -18,7 +17,6 @@ import yaml
 
 from pipelines import cli, run
 from pipelines.artifacts import ArtifactError, read_manifest
-from pipelines.policies import PolicyError
 from tests.pipelines import checkpoint_engine, toy
 
 
@@ -125,23 +123,6 @@ def test_an_engine_of_checkpoints_samples_labels_and_evaluates(tmp_path: Path, d
     first, last = folder / "start/policy", folder / "iterations/01/optimize/policy"
     # The policy in training is sampled by TRL; what was opened is given back.
     assert [first, first, first, last] == module.OPENED == module.CLOSED
-
-
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed here")
-def test_a_missing_vllm_is_told_before_any_compute(tmp_path: Path, data: Path) -> None:
-    with pytest.raises(PolicyError, match=r"engine vllm: .*pip install 'iterative-grpo\[vllm\]'"):
-        run(toy.config(tmp_path, data, "engine=vllm"), quiet=True)
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here")
-def test_a_run_samples_with_vllm(tmp_path: Path, data: Path) -> None:
-    shape = "policy.make.width=64", "policy.make.heads=2"  # vLLM has no kernels for narrower heads
-    run(toy.config(tmp_path, data, "engine=vllm", "iterations=1", *shape), quiet=True)
-    rows = lines(tmp_path / "run" / "iterations/01/sample/samples.jsonl")
-    assert len(rows) == 24 * 4
-    assert all(1 <= len(row["token_ids"]) <= 20 for row in rows)
 
 
 @pytest.mark.slow

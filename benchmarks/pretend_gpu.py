@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -227,6 +228,52 @@ def _check_devices(func: Any, name: Any, args: tuple[Any, ...], near: list[torch
         raise RuntimeError(f"{func.name()}: tensors of {shapes} are on the CPU, others on the GPU")
 
 
+_scaled_dot_product_attention = torch.nn.functional.scaled_dot_product_attention
+
+
+def _attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    *more: Any,
+    **options: Any,
+) -> torch.Tensor:
+    """Attend by one launch, as a GPU's kernels do; torch takes its operations apart for others."""
+    tensors = [x for x in (query, key, value, attn_mask) if x is not None]
+    far = [isinstance(x, OnGPU) for x in tensors]
+    if not any(far):
+        return _scaled_dot_product_attention(query, key, value, attn_mask, *more, **options)
+    if not all(far):
+        raise RuntimeError("attention: some of queries, keys, values and mask are on the CPU")
+    call = functools.partial(_scaled_dot_product_attention, *more, **options)
+    made: torch.Tensor = _Attention.apply(query, key, value, attn_mask, call)
+    return made
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, query: OnGPU, key: OnGPU, value: OnGPU, mask: OnGPU | None, call: Any
+    ) -> OnGPU:
+        near = [x.near.detach() for x in (query, key, value)]
+        if mask is not None:
+            call = functools.partial(call, attn_mask=mask.near)
+        if _state.capturing is not None:
+            return OnGPU(_state.capturing.record(call, near, {}))
+        _state.asked.launches += 1
+        with torch.enable_grad():
+            ctx.near = [x.requires_grad_() for x in near]
+            ctx.made = call(*ctx.near)
+        return OnGPU(ctx.made.detach())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: OnGPU) -> tuple[OnGPU | None, ...]:
+        _state.asked.launches += 1
+        found = torch.autograd.grad(ctx.made, ctx.near, gradients[0].near)
+        return (*map(OnGPU, found), None, None)
+
+
 @dataclass
 class _Call:
     func: Any
@@ -286,7 +333,9 @@ def _tensors(tree: Any) -> list[torch.Tensor]:
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
-    written = []
+    written: list[torch.Tensor] = []
+    if not hasattr(func, "_schema"):
+        return written
     for place, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             value = kwargs[argument.name] if argument.name in kwargs else args[place]
@@ -323,6 +372,8 @@ def attached() -> Iterator[Asked]:
     with contextlib.ExitStack() as stack:
         for name, instead in _INSTEAD.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, instead))
+        attention = "scaled_dot_product_attention"
+        stack.enter_context(mock.patch.object(torch.nn.functional, attention, _attention))
         # Lists become tensors on the CPU and are moved then.
         torch._C._set_only_lift_cpu_tensors(True)
         stack.callback(torch._C._set_only_lift_cpu_tensors, False)

@@ -13,7 +13,8 @@ import hashlib
 import importlib.util
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from iterative_grpo.types import Completion, Prompt, Sampling
 READS_CHECKPOINTS = True
 """`load` takes a checkpoint's folder or name, where other engines take a live model."""
 
-_CPU_CACHE_GIB = 4
+_CPU_CACHE_GIB = 2
 
 
 class Engine:
@@ -154,7 +155,7 @@ def load(
             does not where that is float32.
         max_model_len: positions to plan for; the model's own by default.
         gpu_memory_utilization: the share of the memory that vLLM may take. By default 0.9 of what
-            is free on a GPU; on a CPU 4 GiB for keys and values, or VLLM_CPU_KVCACHE_SPACE.
+            is free on a GPU; on a CPU 2 GiB for keys and values, or VLLM_CPU_KVCACHE_SPACE.
         trust_remote_code: whether code that comes with the checkpoint may run.
 
     Raises:
@@ -175,22 +176,25 @@ def load(
     from vllm.platforms import current_platform
 
     checkpoint = _Checkpoint.read(str(model), trust_remote_code)
-    llm = vllm.LLM(
-        model=str(model),
-        skip_tokenizer_init=True,
-        dtype=checkpoint.dtype if dtype == "auto" else dtype,
-        max_model_len=max_model_len,
-        trust_remote_code=trust_remote_code,
-        use_tqdm_on_load=False,
-        **_memory(gpu_memory_utilization, current_platform.is_cpu()),
-        # A prompt that is computed in parts takes back the draw of its seeded generator, which
-        # generators of a CPU cannot do: vLLM 0.32 ends with "CPU Generator does not use offset".
-        enable_chunked_prefill=False if current_platform.is_cpu() else None,
-        # Log-probabilities after temperature and filters: of what was sampled from.
-        logprobs_mode="processed_logprobs",
-        # No sampling defaults of the checkpoint, which the caller did not ask for.
-        generation_config="vllm",
-    )
+    cpu = current_platform.is_cpu()
+    with _own_gpu():
+        llm = vllm.LLM(
+            model=str(model),
+            skip_tokenizer_init=True,
+            dtype=checkpoint.dtype if dtype == "auto" else dtype,
+            max_model_len=max_model_len,
+            trust_remote_code=trust_remote_code,
+            use_tqdm_on_load=False,
+            **_memory(gpu_memory_utilization, cpu),
+            # A prompt that is computed in parts takes back the draw of its seeded generator, which
+            # generators of a CPU cannot do: vLLM 0.32 ends with "CPU Generator does not use
+            # offset".
+            enable_chunked_prefill=False if cpu else None,
+            # Log-probabilities after temperature and filters: of what was sampled from.
+            logprobs_mode="processed_logprobs",
+            # No sampling defaults of the checkpoint, which the caller did not ask for.
+            generation_config="vllm",
+        )
     return Engine(llm, checkpoint, tokenizer)
 
 
@@ -216,6 +220,25 @@ class _Checkpoint:
     def dtype(self) -> Any:
         """The precision of the weights."""
         return getattr(self.config, "dtype", None) or "float32"
+
+
+@contextmanager
+def _own_gpu() -> Iterator[None]:
+    """Let vLLM see one GPU inside: this process's own, where several have one each."""
+    import torch
+
+    rank, before = os.environ.get("LOCAL_RANK"), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if rank is None or not torch.cuda.is_available():
+        yield
+        return
+    visible = before.split(",") if before else [str(i) for i in range(torch.cuda.device_count())]
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible[int(rank)]
+    try:
+        yield
+    finally:
+        del os.environ["CUDA_VISIBLE_DEVICES"]
+        if before is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 def _memory(share: float | None, cpu: bool) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn.functional import scaled_dot_product_attention as attention
 
 from benchmarks.pretend_gpu import DEVICE, OnGPU, attached, on_gpu
 
@@ -30,6 +31,31 @@ def test_values_are_those_of_the_cpu_and_devices_do_not_meet() -> None:
         with pytest.raises(TypeError, match="numpy"):
             found.detach().numpy()
         assert isinstance(layer.weight.grad, OnGPU)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_is_one_launch_with_the_gradients_of_the_cpu(causal: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    near = [torch.randn(2, 4, 5, 8, generator=generator).requires_grad_() for _ in range(3)]
+    mask = None if causal else torch.rand(5, 5, generator=generator) > 0.3
+    expected = attention(*near, attn_mask=mask, is_causal=causal)
+    expected.square().sum().backward()
+    with attached() as asked:
+        far = [x.detach().to(DEVICE).requires_grad_() for x in near]
+        seen = None if mask is None else mask.to(DEVICE)
+        asked.clear()
+        found = torch.nn.functional.scaled_dot_product_attention(
+            *far, attn_mask=seen, is_causal=causal
+        )
+        assert asked.launches == 1
+        found.square().sum().backward()
+        assert found.cpu().equal(expected)
+        for there, here in zip(far, near, strict=True):
+            assert there.grad is not None
+            assert here.grad is not None
+            assert there.grad.cpu().equal(here.grad)
+        with pytest.raises(RuntimeError, match="on the CPU"):
+            torch.nn.functional.scaled_dot_product_attention(far[0], near[1], far[2])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,28 @@ def test_a_live_model_is_refused() -> None:
 def test_a_missing_vllm_is_named_with_ways_out(tmp_path: Path) -> None:
     with pytest.raises(ImportError, match=r"iterative-grpo\[vllm\].*'native' engine"):
         vllm.load(tmp_path, tiny.NoEos())
+
+
+@pytest.mark.parametrize("before", [None, "4,7"])
+def test_each_process_shows_vllm_its_own_gpu(
+    before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen() -> str | None:
+        with vllm._own_gpu():
+            return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if before is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert seen() == before  # one process
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert seen() == ("1" if before is None else "7")
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert seen() == before
 
 
 @pytest.fixture(scope="module")

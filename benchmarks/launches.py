@@ -4,13 +4,15 @@
 
 64 prompts x 8 of `rollouts.py`, through a random Llama of 24 layers on `pretend_gpu`. Its widths
 are small, since they change no count. A GPU that is asked for small things waits for Python: a
-launch takes some microseconds, whatever it computes. Prints a Markdown table.
+launch takes some microseconds, whatever it computes. `--policy` takes a trained policy of the
+embedded job instead, with its questions. Prints a Markdown table.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 from unittest import mock
 
 from pretend_gpu import attached, on_gpu
@@ -18,7 +20,7 @@ from random_llama import random_llama
 from rollouts import engine, make_cases
 
 SIZES = (64, 128, 24, 2, 2048)
-ENGINES = ("generate", "native-own-layers", "native", "native-graphs")
+ENGINES = ("generate", "native-own-layers", "native-own-rows", "native", "native-graphs")
 
 
 def main() -> None:
@@ -35,27 +37,38 @@ def main() -> None:
     ]
     for case in make_cases("3m", options):
         for name in options.engines:
-            model = random_llama(SIZES, "cpu", positions=1024)
+            model = policy(options)
             # Parameters of a GPU that is not there have a class of their own.
             plain = mock.patch.object(_decoding, "supports", return_value=_decoding.supports(model))
             with attached() as asked, plain:
                 sample = engine(name, on_gpu(model), case, 1.0)
                 asked.clear()
                 sample(0)
-            counts = f"{asked.launches / case.tokens:,.0f} | {asked.waits / case.tokens:,.1f}"
+            launches, waits = asked.launches / case.tokens, asked.waits / case.tokens
+            counts = f"{launches:,.0f} | {waits:,.1f}"
             lines.append(f"| {case.name} | {name} | {counts} | {asked.graphs} |")
             print(lines[-1], file=sys.stderr, flush=True)
     print("\n".join(lines))
+
+
+def policy(options: argparse.Namespace) -> Any:
+    """Return the policy that was asked for, or a random one."""
+    if options.policy is None:
+        return random_llama(SIZES, "cpu", positions=1024)
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(options.policy)
 
 
 def parse() -> argparse.Namespace:
     """Return the command line's options; those of `rollouts.py` that make a case."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--policy", metavar="DIR", help="RUN/start/policy of the embedded job")
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=128, help="tokens of a row in `fixed`")
-    parser.set_defaults(policy=None, examples=0, lengths=["fixed", "varied"])
+    parser.set_defaults(examples=0, lengths=["fixed", "varied"])
     return parser.parse_args()
 
 

@@ -274,7 +274,7 @@ def engine(name: str, model: Any, case: Case, temperature: float) -> Callable[[i
                 cache_gib=16,
                 share_prefixes=name != "native-whole-prompts",
                 fuse_layers=name != "native-own-layers",
-                share_branches=name != "native-own-rows",
+                share_branches=name not in ("native-own-rows", "native-graphs"),
                 graphs=name == "native-graphs",
             )
         return sum(

@@ -16,9 +16,12 @@ def lacking() -> str | None:
     return "CUDA graphs need an NVIDIA GPU, and torch sees none here; use the 'native' engine"
 
 
-def load(model: Any, tokenizer: Any, **options: Any) -> native.Engine:
+def load(
+    model: Any, tokenizer: Any, *, share_branches: bool = False, **options: Any
+) -> native.Engine:
     """Return the native engine with graphs for a live model; `options` are those of `native.load`.
 
-    It samples what `native` samples. On a CPU its `generate` raises ValueError.
+    It samples what `native` samples. On a CPU its `generate` raises ValueError. Branches are not
+    shared by default: they fork at nearly every token, and each fork ends a graph.
     """
-    return native.load(model, tokenizer, graphs=True, **options)
+    return native.load(model, tokenizer, graphs=True, share_branches=share_branches, **options)

@@ -39,8 +39,11 @@ def test_a_missing_vllm_is_told_before_any_compute(tmp_path: Path, data: Path) -
 
 @pytest.mark.slow
 @pytest.mark.skipif(not INSTALLED, reason="vLLM is not installed here")
-def test_the_engine_samples_a_run(tmp_path: Path, data: Path) -> None:
-    run(toy.config(tmp_path, data, "engine=vllm", "iterations=1", *SHAPE), quiet=True)
+def test_the_engine_samples_labels_and_evaluates(tmp_path: Path, data: Path) -> None:
+    process = "supervision=process", "label.labeler=monte_carlo", "label.continuations=2"
+    run(toy.config(tmp_path, data, "engine=vllm", "iterations=1", *process, *SHAPE), quiet=True)
+    labels = json.loads((tmp_path / "run" / "iterations/01/label/summary.json").read_text())
+    assert labels["tokens"] > 0
     rows = lines(tmp_path / "run" / "iterations/01/sample/samples.jsonl")
     assert len(rows) == 24 * 4
     assert all(1 <= len(row["token_ids"]) <= 20 for row in rows)

@@ -358,6 +358,12 @@ _INSTEAD: dict[str, Any] = {
     "_lazy_init": lambda: None,
     "CUDAGraph": Graph,
     "graph": _graph,
+    "graph_pool_handle": lambda: None,
+    "is_current_stream_capturing": lambda: _state.capturing is not None,
+    "device": lambda _: contextlib.nullcontext(),
+    "Stream": lambda _: None,
+    "stream": lambda _: contextlib.nullcontext(),
+    "current_stream": lambda _: None,
     # Random numbers are drawn by the CPU's generator, whose state is kept beside.
     "get_rng_state": lambda *_: torch.get_rng_state(),
     "set_rng_state": lambda *_: None,

@@ -96,7 +96,7 @@ def sampled(path: str | Path, settings: PolicySettings, engine: str) -> Iterator
         config = AutoConfig.from_pretrained(str(path), trust_remote_code=trust)
         with timing.part(timing.INPUT_OUTPUT):
             made = module.load(path, tokenizer, dtype=settings.dtype, trust_remote_code=trust)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise PolicyError(f"policy {path} with engine {engine}: {error}") from None
     try:
         yield Sampler(made, tokenizer, positions(config), None)

@@ -132,13 +132,16 @@ class Decoder:
             longest=max(lengths_P),
             max_tokens=max(limits_P),
         )
-        first_PV = self._prefill(cache, plan, lengths_P)
         groups_P = [request.sampling.group_size for request in requests]
-        branches = Branches(
-            cache, plan.stem_of, lengths_P, limits_P, groups_P, self.device, self.share_branches
-        )
-        rows = iter(self._decode(cache, branches, first_PV, requests))
-        self.cache = None
+        try:
+            first_PV = self._prefill(cache, plan, lengths_P)
+            branches = Branches(
+                cache, plan.stem_of, lengths_P, limits_P, groups_P, self.device, self.share_branches
+            )
+            rows = iter(self._decode(cache, branches, first_PV, requests))
+        finally:
+            cache.close()
+            self.cache = None
         return [list(itertools.islice(rows, group)) for group in groups_P]
 
     def _plan(self, prompts: Sequence[Sequence[int]]) -> _prefixes.PrefixPlan:

@@ -23,15 +23,28 @@ from iterative_grpo.forwards import replaced, replaced_by_trl
 
 # Joined weights are copies. Models with more of them are bound by their products.
 _JOINED_BYTES = 2**30
+# The parts of a layer that are written out here, by the ends of their classes' names.
+_PARTS = {
+    "": "DecoderLayer",
+    "self_attn": "Attention",
+    "mlp": "MLP",
+    "input_layernorm": "RMSNorm",
+    "post_attention_layernorm": "RMSNorm",
+}
 
 
 def supports(model: Any) -> bool:
     """Whether `FusedLayers` computes what this model's own layers would.
 
-    They must be untouched: no adapters, no hooks, no replaced `forward` (autocast's, for one), no
-    quantised or sharded weights.
+    They must be untouched: no part exchanged, no adapters, no hooks, no replaced `forward`
+    (autocast's, for one), no quantised or sharded weights.
     """
-    if kind(model) not in {f"{family}ForCausalLM" for family in PLAIN}:
+    family = next((name for name in PLAIN if kind(model) == f"{name}ForCausalLM"), None)
+    if family is None or not all(
+        kind(layer.get_submodule(path)) == f"{family}{part}"
+        for layer in model.model.layers
+        for path, part in _PARTS.items()
+    ):
         return False
     if model.config.hidden_act != "silu" or model.device.type == "meta":
         return False

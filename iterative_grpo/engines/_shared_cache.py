@@ -175,7 +175,6 @@ class SharedLayer:
                     own[:rows, :, place] = states[:, :, 0]
                 else:
                     own[:rows].index_copy_(2, cache.place_1, states.to(own.dtype))
-        self.new_keys, self.new_values = key_states, value_states
 
     def fill(self, key_states: torch.Tensor, value_states: torch.Tensor, copies: Copies) -> None:
         """Store packed keys and values (1, K, T, D) with the stems that they belong to."""
@@ -261,7 +260,7 @@ class SharedCache(Cache):
 
     @property
     def layout(self) -> tuple[Rows | None, int]:
-        """What a step's shapes hang on, beside the number of rows: their order and the block."""
+        """What a step's shapes and addresses hang on: the order of the rows, and the block."""
         return self.rows, self.length // _BLOCK
 
     def reach(self, length: int) -> None:
@@ -269,6 +268,11 @@ class SharedCache(Cache):
         self.length = length
         if self.place_1 is not None:
             self.place_1.fill_(length % _BLOCK)
+
+    def close(self) -> None:
+        """Let go of keys and values: layers hold the cache, which would outlive its use by far."""
+        self.shared.clear()
+        self.updated.clear()
 
     def recall(self, memory: Memory, plan: PrefixPlan) -> None:
         """Fill in what is known of a plan's stems, and keep what is computed of them."""
@@ -289,6 +293,7 @@ class SharedCache(Cache):
         """Store a layer's new keys and values and return them as they are, for `attend`."""
         layer = self.shared[layer_idx]
         layer.store(key_states, value_states)
+        layer.new_keys, layer.new_values = key_states, value_states
         if self.prefilling is not None and self.memory is not None:
             self.memory.keep(layer_idx, key_states, value_states)
         self.updated.append(layer)
@@ -301,9 +306,8 @@ class SharedCache(Cache):
             self._unreached = like.new_zeros(_BLOCK, _BLOCK).masked_fill(~reached_WW, -float("inf"))
         block, place = divmod(self.length, _BLOCK)
         if self._unreached_now is None or self._unreached_now[0] != self.length:
-            now_W = self._unreached[place]
-            if self.place_1 is not None:
-                now_W = self._unreached.index_select(0, self.place_1)[0]
+            table_WW, row_1 = self._unreached, self.place_1
+            now_W = table_WW[place] if row_1 is None else table_WW.index_select(0, row_1)[0]
             self._unreached_now = self.length, now_W
         return [*(self._unreached[-1],) * block, self._unreached_now[1]]
 

@@ -153,7 +153,8 @@ def load(
         tokenizer: decodes completions.
         dtype: precision to sample in; "auto" takes the checkpoint's own, which vLLM's own "auto"
             does not where that is float32.
-        max_model_len: positions to plan for; the model's own by default.
+        max_model_len: positions to plan for; by default the model's own, or fewer where keys and
+            values of so many do not fit the memory.
         gpu_memory_utilization: the share of the memory that vLLM may take. By default 0.9 of what
             is free on a GPU; on a CPU 2 GiB for keys and values, or VLLM_CPU_KVCACHE_SPACE.
         trust_remote_code: whether code that comes with the checkpoint may run.
@@ -177,15 +178,17 @@ def load(
 
     checkpoint = _Checkpoint.read(str(model), trust_remote_code)
     cpu = current_platform.is_cpu()
+    memory = _memory(gpu_memory_utilization, cpu)
     with _own_gpu():
         llm = vllm.LLM(
             model=str(model),
             skip_tokenizer_init=True,
             dtype=checkpoint.dtype if dtype == "auto" else dtype,
-            max_model_len=max_model_len,
+            # -1: the model's own, or fewer where they do not fit.
+            max_model_len=-1 if max_model_len is None else max_model_len,
             trust_remote_code=trust_remote_code,
             use_tqdm_on_load=False,
-            **_memory(gpu_memory_utilization, cpu),
+            **memory,
             # A prompt that is computed in parts takes back the draw of its seeded generator, which
             # generators of a CPU cannot do: vLLM 0.32 ends with "CPU Generator does not use
             # offset".

@@ -68,11 +68,11 @@ def evaluate_model(
     plugins.check("iterative_grpo.splitters", settings.splitter, "splitter")
     loaded = load_tasks(settings.tasks, data, settings.limit, seed, policy.prompt)
     model = str(policy.model)
+    scorer = scoring.load(settings)  # first: an engine may take the memory that is free
     with contextlib.ExitStack() as stack:
         sampler = stack.enter_context(policies.sampled(model, policy, engine))
         context = sampler.context
         tasks = [render(it, sampler.tokenizer, context, settings.max_tokens) for it in loaded]
-        scorer = scoring.load(settings)
         made_with = identity(tasks, settings, policy, engine, seed)
         name = f"{Path(model).name}-{fingerprint_of(made_with)[:8]}"
         folder = output or Path("evaluations") / name

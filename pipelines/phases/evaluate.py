@@ -49,11 +49,12 @@ def run(job: Job) -> None:
     config = job.config
     place = world.current(config.launch.processes)
     policy = job.inputs["policy"] / "policy"
+    scorer = scoring.load(config.evaluate)  # first: an engine may take the memory that is free
     with policies.sampled(policy, config.policy, config.engine) as sampler:
         evaluate(
             rendered_tasks(config, sampler),
             sampler.engine,
-            scoring.load(config.evaluate),
+            scorer,
             config.evaluate,
             job.seed,
             job.output,

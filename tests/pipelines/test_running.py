@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import cli, run
+from pipelines import cli, policies, run
 from pipelines.artifacts import ArtifactError, read_manifest
 from tests.pipelines import checkpoint_engine, toy
 
@@ -109,20 +109,25 @@ def test_a_run_makes_every_artifact_and_says_so(
 def test_an_engine_of_checkpoints_samples_labels_and_evaluates(tmp_path: Path, data: Path) -> None:
     more = "iterations=1", "supervision=process", "label.labeler=monte_carlo"
     runs = {engine: tmp_path / engine / "run" for engine in ("native", checkpoint_engine.NAME)}
+    folder = runs[checkpoint_engine.NAME]
+    first, last = folder / "start/policy", folder / "iterations/01/optimize/policy"
     with checkpoint_engine.added(tmp_path / "engines") as module:
         for engine in runs:
             run(toy.config(tmp_path / engine, data, f"engine={engine}", *more), quiet=True)
+        # The policy in training is sampled by TRL; what was opened is given back.
+        assert [first, first, first, last] == module.OPENED == module.CLOSED
+        settings = toy.config(tmp_path, data).policy
+        sampled = policies.sampled(first, settings, checkpoint_engine.NAME)
+        with pytest.raises(KeyboardInterrupt), sampled:
+            raise KeyboardInterrupt
+        assert len(module.CLOSED) == 5
     for file in (
         "iterations/00/evaluate/gsm8k.test.answers.jsonl",
         "iterations/01/sample/samples.jsonl",
         "iterations/01/label/labels.jsonl",
     ):
-        native, other = ((folder / file).read_bytes() for folder in runs.values())
+        native, other = ((run_dir / file).read_bytes() for run_dir in runs.values())
         assert native == other, file
-    folder = runs[checkpoint_engine.NAME]
-    first, last = folder / "start/policy", folder / "iterations/01/optimize/policy"
-    # The policy in training is sampled by TRL; what was opened is given back.
-    assert [first, first, first, last] == module.OPENED == module.CLOSED
 
 
 @pytest.mark.slow

@@ -144,6 +144,25 @@ def adapted(model: Any) -> None:
     mlp.down_proj = Adapted(mlp.down_proj.in_features, mlp.down_proj.out_features, bias=False)
 
 
+def exchanged(model: Any) -> None:
+    class Doubled(nn.Module):
+        """Another part in the place of one."""
+
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x) * 2
+
+    model.model.layers[1].mlp = Doubled(model.model.layers[1].mlp)
+
+
+def exchanged_norm(model: Any) -> None:
+    norm = model.model.layers[0].input_layernorm
+    model.model.layers[0].input_layernorm = nn.RMSNorm(norm.weight.shape[0], eps=0.5)
+
+
 def wrapped(model: Any) -> None:
     forward = model.model.norm.forward
     model.model.norm.forward = lambda x: forward(x) * 1.01
@@ -160,7 +179,9 @@ def wrapped_whole(model: Any) -> None:
     model.forward = other
 
 
-@pytest.mark.parametrize("change", [hooked, adapted, wrapped, wrapped_whole])
+@pytest.mark.parametrize(
+    "change", [hooked, adapted, exchanged, exchanged_norm, wrapped, wrapped_whole]
+)
 def test_what_was_changed_runs_its_own_layers(change: Callable[[Any], None]) -> None:
     model = made(CONFIGS["llama"])
     change(model)

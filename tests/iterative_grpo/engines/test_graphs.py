@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 
 from benchmarks import pretend_gpu
 from benchmarks.pretend_gpu import Asked, attached
-from iterative_grpo.engines import _decoding, native, native_graphs
-from iterative_grpo.engines._shared_cache import _BLOCK
+from iterative_grpo.engines import _decoding, _graphs, native, native_graphs
+from iterative_grpo.engines._shared_cache import _BLOCK, Rows, SharedCache
 from iterative_grpo.types import Sampling
 from tests.iterative_grpo.engines import tiny
 
@@ -42,7 +42,7 @@ def sample_on_gpu(
 
 @pytest.mark.parametrize("share_branches", [True, False])
 @pytest.mark.parametrize("fuse_layers", [True, False])
-@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt_neox"])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_graphs_sample_the_same_tokens(
     family: str, fuse_layers: bool, share_branches: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,10 +61,60 @@ def test_graphs_sample_the_same_tokens(
     assert asked.launches < launched.launches / 2
 
 
+class Looking(torch.nn.Module):
+    """A feed-forward part that looks at its result."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.inner(x)
+        return made if made.isfinite().all() else made * 0
+
+
 def test_layers_that_look_at_results_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    # GPT-2's look for padding among their input.
+    model = tiny.model("llama").eval()
+    model.model.layers[1].mlp = Looking(model.model.layers[1].mlp)
     with pytest.raises(ValueError, match=r"cannot be captured.*'native' engine.*waits"):
-        sample_on_gpu(tiny.model("gpt2").eval(), monkeypatch, graphs=True)
+        sample_on_gpu(model, monkeypatch, graphs=True, fuse_layers=False)
+
+
+def test_a_graph_ends_with_the_order_of_its_rows_and_with_its_block() -> None:
+    asked_for: list[int] = []
+
+    def step(token_A: torch.Tensor, position_A: torch.Tensor) -> torch.Tensor:
+        asked_for.append(cache.length)
+        return token_A + position_A
+
+    with attached() as asked:
+        cache = SharedCache(layers=1, stems=1, longest=1, max_tokens=2)
+        replayed = _graphs.Replayed(step, cache, pretend_gpu.DEVICE)
+        stem_B = torch.zeros(3, dtype=torch.long, device=pretend_gpu.DEVICE)
+        for length in range(_BLOCK + 4):
+            if length in (0, 5):  # as many rows, but others
+                cache.rows = Rows(stem_B, stem_B, stems=1, longest=1)
+            cache.reach(length)
+            assert replayed(stem_B + length, stem_B + 1).tolist() == [length + 1] * 3
+    # Each layout is met, captured and replayed.
+    assert asked_for == [0, 1, 5, 6, _BLOCK, _BLOCK + 1]
+    assert asked.graphs == 3
+    assert asked.replays == _BLOCK + 4 - 3
+
+
+def test_a_full_memory_is_told_as_such() -> None:
+    def step(token_A: torch.Tensor, position_A: torch.Tensor) -> torch.Tensor:
+        if torch.cuda.is_current_stream_capturing():
+            raise torch.OutOfMemoryError("no room")
+        return token_A + position_A
+
+    with attached():
+        cache = SharedCache(layers=1, stems=1, longest=1, max_tokens=2)
+        replayed = _graphs.Replayed(step, cache, pretend_gpu.DEVICE)
+        given = torch.zeros(1, dtype=torch.long, device=pretend_gpu.DEVICE)
+        replayed(given, given)
+        with pytest.raises(torch.OutOfMemoryError, match="no room"):
+            replayed(given, given)
 
 
 def test_a_model_on_a_cpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,7 +25,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from iterative_grpo.engines import generate, native
+from iterative_grpo.engines import _shared_cache, generate, native
 from iterative_grpo.engines._shared_cache import _BLOCK, UnsupportedModel
 from iterative_grpo.types import Completion, Finish, Prompt, Sampling
 from tests.iterative_grpo.engines import tiny
@@ -89,6 +91,29 @@ def test_results_do_not_depend_on_how_prompts_are_batched() -> None:
         assert [[c.token_ids for c in g] for g in other] == [
             [c.token_ids for c in g] for g in together
         ]
+
+
+def test_keys_and_values_are_given_back_with_their_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[weakref.ref[_shared_cache.SharedLayer]] = []
+
+    class Layer(_shared_cache.SharedLayer):
+        def __init__(self, cache: _shared_cache.SharedCache) -> None:
+            super().__init__(cache)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(_shared_cache, "SharedLayer", Layer)
+    model = tiny.model("llama")
+    gc.disable()  # they are gone before anybody collects
+    try:
+        native.load(model, tiny.NoEos(), cache_gib=1e-6).generate(
+            tiny.prompts(4, 9, 6), Sampling(3, 5)
+        )
+        assert len(made) == 3 * 2
+        assert not [layer for layer in made if layer() is not None]
+    finally:
+        gc.enable()
 
 
 def test_a_seed_gives_each_prompt_and_sample_its_own_stream() -> None:

@@ -182,14 +182,14 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     far = [x for x in tensors if isinstance(x, OnGPU)]
     near = [x for x in tensors if not isinstance(x, OnGPU)]
     wanted = kwargs.get("device")
-    on_gpu = bool(far) if wanted is None else torch.device(wanted).type in ("cuda", "meta")
+    makes_far = bool(far) if wanted is None else torch.device(wanted).type in ("cuda", "meta")
     name = func.overloadpacket
     if name is aten.copy_:
-        on_gpu = isinstance(args[0], OnGPU)
-    if not far and not on_gpu:
+        makes_far = isinstance(args[0], OnGPU)
+    if not far and not makes_far:
         return func(*args, **kwargs)
     crosses = name in _MOVES or name is aten.copy_
-    if _waits(name, args, crosses and (bool(near) or not on_gpu)):
+    if _waits(name, args, crosses and (bool(near) or not makes_far)):
         _wait(func.name())
     if far and not crosses:
         _check_devices(func, name, args, near)
@@ -203,7 +203,7 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         found = func(*call[1], **call[2])
     if not (func.is_view or name in _ALLOCATES or name is aten._local_scalar_dense):
         _state.asked.launches += _state.capturing is None
-    if not on_gpu:
+    if not makes_far:
         return found
     wrapped = pytree.tree_map_only(torch.Tensor, OnGPU, found)
     return return_and_correct_aliasing(func, args, kwargs, wrapped) if far else wrapped

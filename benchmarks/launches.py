@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 from unittest import mock
 
 from pretend_gpu import attached, on_gpu
-from random_llama import random_llama
-from rollouts import engine, make_cases
+from rollouts import engine, made, make_cases
 
-SIZES = (64, 128, 24, 2, 2048)
 ENGINES = ("generate", "native-own-layers", "native-own-rows", "native", "native-graphs")
 
 
@@ -35,9 +32,9 @@ def main() -> None:
         "| lengths | engine | launches a position | waits a position | graphs |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for case in make_cases("3m", options):
+    for case in make_cases("narrow", options):
         for name in options.engines:
-            model = policy(options)
+            model = made("narrow", options)
             # Parameters of a GPU that is not there have a class of their own.
             plain = mock.patch.object(_decoding, "supports", return_value=_decoding.supports(model))
             with attached() as asked, plain:
@@ -51,15 +48,6 @@ def main() -> None:
     print("\n".join(lines))
 
 
-def policy(options: argparse.Namespace) -> Any:
-    """Return the policy that was asked for, or a random one."""
-    if options.policy is None:
-        return random_llama(SIZES, "cpu", positions=1024)
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(options.policy)
-
-
 def parse() -> argparse.Namespace:
     """Return the command line's options; those of `rollouts.py` that make a case."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -68,7 +56,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=128, help="tokens of a row in `fixed`")
-    parser.set_defaults(examples=0, lengths=["fixed", "varied"])
+    parser.set_defaults(device="cpu", key_heads=None, examples=0, lengths=["fixed", "varied"])
     return parser.parse_args()
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from unittest import mock
@@ -65,11 +65,17 @@ class _State:
 _state = _State()
 
 
+def _dispatched(
+    _: Any, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+) -> Any:
+    return _run(func, args, kwargs or {})
+
+
 class OnGPU(torch.Tensor):
     """A tensor that says it is on the GPU; `near` has its values."""
 
     near: torch.Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
     def __new__(cls, near: torch.Tensor) -> OnGPU:
@@ -88,17 +94,17 @@ class OnGPU(torch.Tensor):
         return made
 
     @property
-    def device(self) -> torch.device:  # type: ignore[override]
+    def device(self) -> torch.device:
         """Always `DEVICE`."""
         return DEVICE
 
     @property
-    def is_cuda(self) -> bool:  # type: ignore[override]
+    def is_cuda(self) -> bool:
         """Always true."""
         return True
 
     @property
-    def is_meta(self) -> bool:  # type: ignore[override]
+    def is_meta(self) -> bool:
         """Not for Python."""
         return False
 
@@ -117,28 +123,13 @@ class OnGPU(torch.Tensor):
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"OnGPU({self.near!r})"
 
-    @classmethod
-    def __torch_dispatch__(
-        cls,
-        func: Any,
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        return _run(func, tuple(args), dict(kwargs or {}))
+    __torch_dispatch__ = classmethod(_dispatched)
 
 
 class _Dispatch(TorchDispatchMode):
     """Sees what makes tensors of nothing that is on the GPU."""
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        return _run(func, tuple(args), dict(kwargs or {}))
+    __torch_dispatch__ = _dispatched
 
 
 def on_gpu(model: Model) -> Model:

@@ -45,6 +45,7 @@ SHAPES = {
     "3m": (256, 640, 4, 8, 2048),
     "30m": (512, 1408, 8, 8, 8192),
     "0.5b": (896, 4864, 24, 14, 151_936),
+    "narrow": (64, 128, 24, 2, 2048),  # for counts, which no width changes
 }
 # Tokens of GSM8K's test solutions and questions at evenly spaced quantiles, words, digits and signs
 # counted as one token each.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ from transformers import PreTrainedModel
 from benchmarks.pretend_gpu import DEVICE, OnGPU, attached, move
 from pipelines import policies, run
 from tests.pipelines import toy
+from tests.pipelines.toy import lines
 
 CUDA: dict[str, Any] = {
     "is_available": lambda: True,
@@ -57,10 +57,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         save(model, folder, state_dict=near, **options)
 
     monkeypatch.setattr(PreTrainedModel, "save_pretrained", save_near)
-
-
-def lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.mark.slow

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -19,6 +17,7 @@ from pipelines.plan import judge_bytes, plan
 from reward_models.model import UntrainedHead
 from reward_models.published import qwen_prm
 from tests.pipelines import toy
+from tests.pipelines.toy import lines
 from tests.reward_models.making import byte_bpe
 from tests.reward_models.published.test_conventions import policy, qwen, tokenizer
 
@@ -43,10 +42,6 @@ def chosen(model: Path, convention: str = "qwen_prm") -> tuple[str, ...]:
         "iterations=1",
         "optimize.steps=2",
     )
-
-
-def lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ import yaml
 from pipelines import cli, policies, run
 from pipelines.artifacts import ArtifactError, read_manifest
 from tests.pipelines import checkpoint_engine, toy
+from tests.pipelines.toy import lines
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +31,6 @@ def fingerprints(folder: Path) -> dict[str, str]:
         str(manifest.parent.relative_to(folder)): read_manifest(manifest.parent)["fingerprint"]
         for manifest in sorted(folder.rglob("manifest.json"))
     }
-
-
-def lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def command(config: Path, *more: str) -> list[str]:

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +15,7 @@ import yaml
 from pipelines import run
 from pipelines.policies import PolicyError
 from tests.pipelines import toy
+from tests.pipelines.toy import lines
 
 INSTALLED = importlib.util.find_spec("vllm") is not None
 SHAPE = "policy.make.width=64", "policy.make.heads=2"  # vLLM has no kernels for narrower heads
@@ -24,10 +24,6 @@ SHAPE = "policy.make.width=64", "policy.make.heads=2"  # vLLM has no kernels for
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy.write_data(tmp_path_factory.mktemp("data"))
-
-
-def lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.mark.skipif(INSTALLED, reason="vLLM is installed here")

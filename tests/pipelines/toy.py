@@ -57,3 +57,8 @@ def raw(tmp_path: Path, data: Path, **more: Any) -> dict[str, Any]:
 def config(tmp_path: Path, data: Path, *overrides: str, **more: Any) -> Config:
     """Return the checked configuration."""
     return settings.load(raw(tmp_path, data, **more), overrides)
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file of JSON Lines."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -16,6 +16,7 @@ import pytest
 
 from pipelines import cli, making
 from tests.pipelines import checkpoint_engine
+from tests.pipelines.toy import lines
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -32,10 +33,6 @@ def evaluate(model: Path, data: Path, output: Path, *more: str) -> int:
 def read(file: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found
-
-
-def lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def results(folder: Path) -> dict[str, bytes]:

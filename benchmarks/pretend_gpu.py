@@ -6,7 +6,8 @@
     asked.launches, asked.waits
 
 It shows on any machine what a GPU would be asked to do: how many operations are launched, where
-Python waits for a result, whether tensors of two devices meet, which a GPU refuses. Values are
+Python waits for a result or for memory that is not pinned, whether tensors of two devices meet,
+which a GPU refuses. Values are
 those of the CPU. It says nothing about speed, memory, streams or the precision of a GPU's kernels.
 
 CUDA graphs are pretended, too, by their rules
@@ -27,13 +28,14 @@ from unittest import mock
 import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils.weak import WeakIdKeyDictionary
 
 DEVICE = torch.device("cuda", 0)
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
 aten = torch.ops.aten
-_MOVES = {aten._to_copy, aten._pin_memory}
+_MOVES = {aten._to_copy}
 # A GPU's tensor may be indexed by indices on the CPU.
 _INDEXED = {aten.index, aten.index_put_, aten.index_put, aten._index_put_impl_}
 # The shape of the result hangs on the values.
@@ -60,6 +62,7 @@ class Asked:
 class _State:
     asked: Asked = field(default_factory=Asked)
     capturing: Graph | None = None
+    pinned: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
 
 
 _state = _State()
@@ -180,7 +183,10 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not far and not makes_far:
         return func(*args, **kwargs)
     crosses = name in _MOVES or name is aten.copy_
-    if _waits(name, args, crosses and (bool(near) or not makes_far)):
+    between = crosses and (bool(near) or not makes_far)
+    # A GPU reads pinned memory while Python goes on, where it may.
+    later = kwargs.get("non_blocking") and near and all(x in _state.pinned for x in near)
+    if _waits(name, args, between and not later):
         _wait(func.name())
     if far and not crosses:
         _check_devices(func, name, args, near)
@@ -217,6 +223,12 @@ def _check_devices(func: Any, name: Any, args: tuple[Any, ...], near: list[torch
     if any(x.dim() for x in near):
         shapes = ", ".join(str(tuple(x.shape)) for x in near)
         raise RuntimeError(f"{func.name()}: tensors of {shapes} are on the CPU, others on the GPU")
+
+
+def _pin(x: torch.Tensor) -> torch.Tensor:
+    pinned = x.clone()
+    _state.pinned[pinned] = True
+    return pinned
 
 
 _scaled_dot_product_attention = torch.nn.functional.scaled_dot_product_attention
@@ -371,6 +383,7 @@ def attached() -> Iterator[Asked]:
             stack.enter_context(mock.patch.object(torch.cuda, name, instead))
         attention = "scaled_dot_product_attention"
         stack.enter_context(mock.patch.object(torch.nn.functional, attention, _attention))
+        stack.enter_context(mock.patch.object(torch.Tensor, "pin_memory", _pin))
         # Lists become tensors on the CPU and are moved then.
         torch._C._set_only_lift_cpu_tensors(True)
         stack.callback(torch._C._set_only_lift_cpu_tensors, False)

@@ -18,13 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from iterative_grpo.engines._shared_cache import Rows, SharedCache
+from iterative_grpo.engines._transfer import Indices, bring
 
 # Branches move when this share of the places is empty: moving costs, and so does carrying them.
 _EMPTY_SHARE = 1 / 16
 # Branches for each row from which on sharing saves less than it costs.
 _APART = 3 / 4
-
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +34,27 @@ class Step:
     """
 
     tokens: torch.Tensor
-    sources: torch.Tensor | None = None
+    sources: Indices | None = None
 
 
 class Branches:
     """Which rows are left, and in which place of the cache each of them goes on.
+
+    NumPy keeps the tables and brings the model what it needs of them: a GPU is looked at once a
+    step, for what the rows drew.
 
     Args:
         cache: holds the prompts' stems, and nothing drawn yet.
         stems: of each prompt; `lengths` are its tokens, `limits` how many its rows add at most.
         groups: how many rows each prompt has.
         share: whether rows share places at all.
+
+    Attributes:
+        prompts: of each row (B).
+        rows, places: of each row that is left its number and its place (R); `row_R` and `place_R`
+            are the same for the model.
+        done_R: rows that go no further, set from outside.
+        reached: how many tokens each row (B) was sampled for, its limit while it is left.
     """
 
     def __init__(
@@ -59,24 +68,23 @@ class Branches:
         share: bool = True,
     ) -> None:
         self.cache, self.device = cache, device
-        prompt_R = np.arange(len(groups)).repeat(groups)
-        self.prompt_B = self._tensor(prompt_R)
-        self.limit_B = torch.tensor(limits, device=device)[self.prompt_B]
-        self.reached_B = self.limit_B.clone()
+        self.prompts = prompts = np.arange(len(groups)).repeat(groups)
+        self.reached = np.array(limits)[prompts]
+        (self.limit_B,) = bring(device, self.reached)
         # Stem, tokens of the prompt, and the last position that may be asked for.
         last = [length + limit - 1 for length, limit in zip(lengths, limits, strict=True)]
-        self._state_3A = torch.tensor([list(stems), list(lengths), last], device=device)
-        self.shared = share and len(prompt_R) > len(groups) / _APART
-        place_R = prompt_R
+        self._state_3A = np.array([list(stems), list(lengths), last])
+        self.shared = share and len(prompts) > len(groups) / _APART
+        places = prompts
         if not self.shared:
-            place_R = np.arange(len(prompt_R))
-            self._state_3A = self._state_3A.index_select(1, self._tensor(prompt_R))
-        self._settle(np.arange(len(prompt_R)), place_R)
+            places = np.arange(len(prompts))
+            self._state_3A = self._state_3A[:, prompts]
+        self._settle(np.arange(len(prompts)), places)
         self._lay_out()
 
     def __len__(self) -> int:
         """How many rows are left."""
-        return len(self.row_R)
+        return len(self.rows)
 
     @property
     def positions(self) -> torch.Tensor:
@@ -84,18 +92,17 @@ class Branches:
 
         A branch that is carried beyond its limit stays within the model's positions.
         """
-        _, length_A, last_A = self._state_3A
-        return torch.minimum(length_A + self.cache.length, last_A)
+        return torch.minimum(self._length_A + self.cache.length, self._last_A)
 
     def advance(self, token_R: torch.Tensor) -> Step:
         """Go on with what the rows drew, without those that are done."""
-        if not self.shared and not self._many_done():
+        looked_2R = torch.stack([self.done_R.to(token_R.dtype), token_R]).numpy(force=True)
+        done, tokens = looked_2R[0] > 0, looked_2R[1]
+        if not self.shared and not _many(done):
             return Step(token_R)
-        self.reached_B[self.row_R[self.done_R]] = self.cache.length + 1
-        left_R = (~self.done_R).numpy(force=True)
-        rows, places, tokens = (
-            each.numpy(force=True)[left_R] for each in (self.row_R, self.place_R, token_R)
-        )
+        ended = self.rows[done]
+        self.reached[ended] = np.minimum(self.reached[ended], self.cache.length + 1)
+        rows, places, tokens = (each[~done] for each in (self.rows, self.places, tokens))
         # Equal keys for rows that go on together, rising with their places.
         keys = places * (int(tokens.max(initial=0)) + 1) + tokens
         _, first_U, branch_R = np.unique(keys, return_index=True, return_inverse=True)
@@ -113,7 +120,8 @@ class Branches:
         if not self.shared:
             rows, places = rows[places.argsort()], np.arange(count)
         self._settle(rows, places)
-        return Step(self._tensor(token_A), moved)
+        (asked_A,) = bring(self.device, token_A)
+        return Step(asked_A, moved)
 
     def _places(self, parent_U: Indices) -> tuple[Indices, int]:
         """Return where branches from `parent_U` (rising) go on, and how many places remain.
@@ -136,53 +144,53 @@ class Branches:
             return _closed(place_U), len(place_U)
         return place_U, places
 
-    def _move(self, parent_U: Indices, place_U: Indices, places: int) -> torch.Tensor | None:
+    def _move(self, parent_U: Indices, place_U: Indices, places: int) -> Indices | None:
         """Copy branches to where they go on; return where each place was, None if nothing moved."""
         away_U = place_U != parent_U
         before = self._state_3A.shape[1]
         if places == before and not away_U.any():
             return None
-        source, target = self._tensor(parent_U[away_U]), self._tensor(place_U[away_U])
-        if len(source):
+        source_A = np.arange(places)
+        source_A[place_U] = parent_U
+        if away_U.any():
+            source, target = bring(self.device, parent_U[away_U], place_U[away_U])
             # Nobody is left at a target, so that no source is overwritten.
             for layer in self.cache.shared:
                 layer.move_rows(source, target)
-        source_A = torch.arange(places, device=self.device)
-        source_A[target] = source
-        self._state_3A = self._state_3A.index_select(1, source_A)
+        self._state_3A = self._state_3A[:, source_A]
         if places:
             if places < before:
                 self._drop_stems()
             self._lay_out()
         return source_A
 
-    def _settle(self, row_R: Indices, place_R: Indices) -> None:
-        self.row_R, self.place_R = self._tensor(row_R), self._tensor(place_R)
-        self.done_R = torch.zeros(len(row_R), dtype=torch.bool, device=self.device)
+    def _settle(self, rows: Indices, places: Indices) -> None:
+        self.rows, self.places = rows, places
+        self.row_R, self.place_R = bring(self.device, rows, places)
+        self.done_R = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         # No more branches than rows are ever needed.
-        self.cache.capacity = len(row_R)
-
-    def _many_done(self) -> bool:
-        done = int(self.done_R.sum())
-        return done == len(self.done_R) or done > len(self.done_R) * _EMPTY_SHARE
+        self.cache.capacity = len(rows)
 
     def _drop_stems(self) -> None:
-        used_N, index_A = np.unique(self._state_3A[0].numpy(force=True), return_inverse=True)
+        used_N, index_A = np.unique(self._state_3A[0], return_inverse=True)
         kept_N = _closed(used_N)
         moved_N = kept_N != used_N
         if moved_N.any():
-            source, target = self._tensor(used_N[moved_N]), self._tensor(kept_N[moved_N])
+            source, target = bring(self.device, used_N[moved_N], kept_N[moved_N])
             for layer in self.cache.shared:
                 layer.move_stems(source, target)
-            self._state_3A[0] = self._tensor(kept_N[index_A])
+            self._state_3A[0] = kept_N[index_A]
         self.cache.stems = len(used_N)
 
     def _lay_out(self) -> None:
-        stem_A, length_A, _ = self._state_3A
-        self.cache.rows = Rows(stem_A, length_A, self.cache.stems, self.cache.longest)
+        stem_A, length_A, last_A = self._state_3A
+        self._length_A, self._last_A = bring(self.device, length_A, last_A)
+        cache = self.cache
+        cache.rows = Rows(stem_A, length_A, cache.stems, cache.longest, self.device)
 
-    def _tensor(self, indices: Indices) -> torch.Tensor:
-        return torch.from_numpy(indices).to(self.device)
+
+def _many(done: NDArray[np.bool_]) -> bool:
+    return bool(done.all()) or int(done.sum()) > len(done) * _EMPTY_SHARE
 
 
 def _closed(places: Indices) -> Indices:

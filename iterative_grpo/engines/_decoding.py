@@ -25,6 +25,7 @@ from iterative_grpo.engines._graphs import Replayed, Step
 from iterative_grpo.engines._memory import Memory
 from iterative_grpo.engines._requests import Request
 from iterative_grpo.engines._shared_cache import SharedCache, UnsupportedModel
+from iterative_grpo.engines._transfer import bring
 
 # Looking at results makes a GPU wait, so it happens every few tokens there, once rows have parted.
 _GPU_LOOK = 8
@@ -197,8 +198,8 @@ class Decoder:
         uniform_TB = uniforms(stream_B, length).to(self.device)
         picker, logits_AV = Picker.of([r.sampling for r in requests], self.device), logits_PV
         if not branches.shared:
-            prompt_R = branches.prompt_B
-            picker, logits_AV = picker.at(prompt_R), logits_PV.index_select(0, prompt_R)
+            picker = picker.at(branches.prompts)
+            logits_AV = logits_PV.index_select(0, *bring(self.device, branches.prompts))
         stop_strings = _StopStrings(requests)
         ends_V = torch.zeros(logits_AV.shape[1], dtype=torch.bool, device=self.device)
         ends_V[[token for token in self.eos_token_ids if token < len(ends_V)]] = True
@@ -220,8 +221,8 @@ class Decoder:
                 if stop_strings.any:
                     # Rows have not moved since the last look.
                     fresh = torch.stack([tokens for _, tokens, _ in drawn[looked:]], dim=1)
-                    ended = stop_strings.ended(row_R.tolist(), fresh.tolist())
-                    branches.done_R |= torch.tensor(ended, device=self.device)
+                    ended = stop_strings.ended(branches.rows.tolist(), fresh.tolist())
+                    branches.done_R |= bring(self.device, np.array(ended, dtype=np.int64))[0] > 0
                 looked = t + 1
                 step = branches.advance(token_R)
                 if not len(branches):
@@ -231,7 +232,7 @@ class Decoder:
                     picker = picker.at(step.sources)
             logits_AV = forward(token_A, branches.positions)
             cache.reach(t + 1)
-        return self._rows(drawn, torch.minimum(branches.reached_B, branches.limit_B))
+        return self._rows(drawn, *bring(self.device, branches.reached))
 
     def _step(self, cache: SharedCache) -> Step:
         """Return what computes the logits (A, V) behind one token (A) a row at its position (A)."""

@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from iterative_grpo.engines._transfer import Indices, bring
 from iterative_grpo.types import Sampling
 
+_CPU = torch.device("cpu")
 # Tokens of a block when a large vocabulary is searched.
 _BLOCK = 64
 # The increment and the two multipliers of SplitMix64 (Steele, Lea and Flood 2014,
@@ -64,39 +66,43 @@ def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 class Picker:
     """Chooses the next token of each row: temperature, then top-k, then top-p, as `generate`.
 
-    Parameters have the shape (B, 1), or (1, 1) where all rows share them. What no row asks for is
-    not computed.
+    What no row asks for is not computed.
+
+    Args:
+        asked_3B: temperature, top_p and top_k of each row, or (3, 1) where all rows share them.
+        device: where the logits are.
     """
 
-    def __init__(
-        self, temperature_B1: torch.Tensor, top_p_B1: torch.Tensor, top_k_B1: torch.Tensor
-    ) -> None:
-        self.temperature_B1 = temperature_B1
-        self.top_p_B1 = top_p_B1
-        self.top_k_B1 = top_k_B1
-        self._greedy_B = temperature_B1[:, 0] == 0
-        self._all_greedy = bool(self._greedy_B.all())
-        self._some_greedy = bool(self._greedy_B.any())
-        self._divisor_B1 = temperature_B1.masked_fill(temperature_B1 == 0, 1.0)
-        self._divides = bool((self._divisor_B1 != 1).any())
-        self._largest_k = int(top_k_B1.max())
-        self._has_nucleus = bool((top_p_B1 < 1).any())
+    def __init__(self, asked_3B: NDArray[np.float64], device: torch.device) -> None:
+        self.asked_3B, self.device = asked_3B, device
+        temperature_B, top_p_B, top_k_B = asked_3B
+        greedy_B = temperature_B == 0
+        divisor_B = np.where(greedy_B, 1.0, temperature_B)
+        self._all_greedy = bool(greedy_B.all())
+        self._some_greedy = bool(greedy_B.any())
+        self._divides = bool((divisor_B != 1).any())
+        self._largest_k = int(top_k_B.max())
+        self._has_nucleus = bool((top_p_B < 1).any())
+        columns = (greedy_B.astype(np.float64), divisor_B, top_p_B, top_k_B)
+        greedy, divisor, top_p, top_k = bring(device, *(column[:, None] for column in columns))
+        # The shape is (B, 1), or (1, 1).
+        self._greedy_B = greedy[:, 0] > 0
+        self._divisor_B1, self._top_p_B1 = divisor.float(), top_p.float()
+        self._top_k_B1 = top_k.long()
 
     @classmethod
-    def of(cls, samplings_B: Sequence[Sampling], device: torch.device | str = "cpu") -> Picker:
+    def of(cls, samplings_B: Sequence[Sampling], device: torch.device = _CPU) -> Picker:
         """Return the picker for rows with these samplings."""
         rows = [(s.temperature, s.top_p, s.top_k) for s in samplings_B]
         if len(set(rows)) == 1:
             rows = rows[:1]
-        columns = zip(*rows, strict=True)
-        temperature, top_p, top_k = (torch.tensor(c, device=device)[:, None] for c in columns)
-        return cls(temperature.float(), top_p.float(), top_k)
+        return cls(np.array(rows, dtype=np.float64).T, device)
 
-    def at(self, place_A: torch.Tensor) -> Picker:
+    def at(self, places: Indices) -> Picker:
         """Return the picker for these of the rows, in their order."""
-        if len(self.temperature_B1) == 1:
+        if self.asked_3B.shape[1] == 1:
             return self
-        return Picker(self.temperature_B1[place_A], self.top_p_B1[place_A], self.top_k_B1[place_A])
+        return Picker(self.asked_3B[:, places], self.device)
 
     def pick(
         self,
@@ -143,9 +149,9 @@ class Picker:
         """Hide all but the `top_k` largest logits; 0 hides none."""
         rows, vocabulary = logits_BV.shape
         largest_BK = logits_BV.topk(min(self._largest_k, vocabulary), dim=-1).values
-        last_B1 = (self.top_k_B1.clamp(max=vocabulary) - 1).clamp(min=0).expand(rows, 1)
+        last_B1 = (self._top_k_B1.clamp(max=vocabulary) - 1).clamp(min=0).expand(rows, 1)
         kth_B1 = largest_BK.gather(1, last_B1)
-        kth_B1 = kth_B1.masked_fill(self.top_k_B1 == 0, -float("inf"))
+        kth_B1 = kth_B1.masked_fill(self._top_k_B1 == 0, -float("inf"))
         return logits_BV.masked_fill(logits_BV < kth_B1, -float("inf"))
 
     def _nucleus(self, probs_BV: torch.Tensor) -> torch.Tensor:
@@ -155,7 +161,7 @@ class Picker:
         """
         sorted_BV, order_BV = probs_BV.sort(dim=-1, descending=True, stable=True)
         before_BV = sorted_BV.cumsum(-1) - sorted_BV
-        border_B1 = self.top_p_B1.masked_fill(self.top_p_B1 == 1, float("inf"))
+        border_B1 = self._top_p_B1.masked_fill(self._top_p_B1 == 1, float("inf"))
         kept_BV = sorted_BV.masked_fill(before_BV >= border_B1, 0.0)
         return probs_BV.scatter(1, order_BV, kept_BV)
 

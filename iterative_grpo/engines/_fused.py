@@ -155,7 +155,7 @@ class _Norm:
     def __init__(self, norm: Any, width: int) -> None:
         # x / sqrt(mean(x^2) + e) is sqrt(width) x / hypot(|x|, sqrt(width e)).
         least = math.sqrt(width * norm.variance_epsilon)
-        self.least = torch.tensor(least, device=norm.weight.device)
+        self.least = torch.full((), least, device=norm.weight.device)
         self.gain = norm.weight * math.sqrt(width)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

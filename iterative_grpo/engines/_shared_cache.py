@@ -15,6 +15,7 @@ import math
 import mmap
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.cache_utils import Cache
 
@@ -22,6 +23,7 @@ from iterative_grpo.attention import more_asked
 from iterative_grpo.engines._memory import Memory
 from iterative_grpo.engines._prefill import Copies, Pass
 from iterative_grpo.engines._prefixes import PrefixPlan
+from iterative_grpo.engines._transfer import Indices, bring
 
 # Bytes from which huge pages (of 2 MiB) are worth asking for.
 _HUGE = 2**24
@@ -49,26 +51,25 @@ class Rows:
         stem_B: the stem of each row.
         visible_B: how many of its stem's tokens a row sees.
         stems: N; `longest` is L.
+        device: where the cache is.
     """
 
     def __init__(
-        self, stem_B: torch.Tensor, visible_B: torch.Tensor, stems: int, longest: int
+        self, stem_B: Indices, visible_B: Indices, stems: int, longest: int, device: torch.device
     ) -> None:
-        self.stems = stems
+        self.stems, self.longest, self.device = stems, longest, device
         rows = len(stem_B)
-        counts_N = torch.bincount(stem_B, minlength=stems)
+        counts_N = np.bincount(stem_B, minlength=stems)
         self.slots = int(counts_N.max())
-        order_B = stem_B.argsort(stable=True)
-        first_N = counts_N.cumsum(0) - counts_N
-        row_B = torch.arange(rows, device=stem_B.device)
-        slot_B = torch.empty_like(order_B)
-        slot_B[order_B] = row_B - first_N[stem_B[order_B]]
+        order_B = stem_B.argsort(kind="stable")
+        first_N = counts_N.cumsum() - counts_N
+        slot_B = np.empty_like(order_B)
+        slot_B[order_B] = np.arange(rows) - first_N[stem_B[order_B]]
         self.stem_B, self.slot_B = stem_B, slot_B
         # An empty slot repeats row 0; nobody reads its result.
-        self.row_NR = stem_B.new_zeros(stems, self.slots)
-        self.row_NR[stem_B, slot_B] = row_B
-        positions_L = torch.arange(longest, device=stem_B.device)
-        self.hidden_NRL = positions_L >= visible_B[self.row_NR][..., None]
+        self.row_NR = np.zeros((stems, self.slots), dtype=np.int64)
+        self.row_NR[stem_B, slot_B] = np.arange(rows)
+        self.visible_NR = visible_B[self.row_NR]
         self._slots: dict[tuple[int, int, torch.dtype], Slots] = {}
 
     def slots_of(self, key_heads: int, queries: int, dtype: torch.dtype) -> Slots:
@@ -89,16 +90,19 @@ class Slots:
     def __init__(self, rows: Rows, key_heads: int, queries: int, dtype: torch.dtype) -> None:
         N, K, R, Q = rows.stems, key_heads, rows.slots, queries
         self.shape = N * K, R * Q
-        head_K = torch.arange(K, device=rows.stem_B.device)
+        head_K = np.arange(K)
         # Of what is (B * K, ...), the place of each slot (N, K, R), and back.
-        self.row_of_slot = (rows.row_NR[:, None] * K + head_K[:, None]).flatten()
+        row_NKR = rows.row_NR[:, None] * K + head_K[:, None]
         slot_BK = (rows.stem_B[:, None] * K + head_K) * R + rows.slot_B[:, None]
-        self.slot_of_row = slot_BK.flatten()
+        self.row_of_slot, self.slot_of_row, visible_NR = bring(
+            rows.device, row_NKR.ravel(), slot_BK.ravel(), rows.visible_NR
+        )
         # To be added to scores (N * K, R * Q, L).
-        self.hidden = torch.zeros((), dtype=dtype, device=head_K.device)
-        if bool(rows.hidden_NRL.any()):
-            hidden_NRL = self.hidden.expand(rows.hidden_NRL.shape)
-            hidden_NRL = hidden_NRL.masked_fill(rows.hidden_NRL, -float("inf"))
+        self.hidden = torch.zeros((), dtype=dtype, device=rows.device)
+        if (rows.visible_NR < rows.longest).any():
+            position_L = torch.arange(rows.longest, device=rows.device)
+            hidden_NRL = torch.zeros((N, R, rows.longest), dtype=dtype, device=rows.device)
+            hidden_NRL.masked_fill_(position_L >= visible_NR[..., None], -float("inf"))
             whole = hidden_NRL[:, None, :, None].expand(N, K, R, Q, -1)
             self.hidden = whole.reshape(*self.shape, -1)
 

@@ -84,6 +84,16 @@ def test_python_waits_for_what_it_looks_at_and_for_what_it_brings(waiting: objec
             waiting(x)
 
 
+def test_python_goes_on_while_pinned_memory_is_brought_there() -> None:
+    with attached() as asked:
+        near = torch.arange(3)
+        assert near.pin_memory().to(DEVICE, non_blocking=True).near.tolist() == [0, 1, 2]
+        assert (asked.launches, asked.waits) == (1, 0)
+        near.to(DEVICE, non_blocking=True)
+        near.pin_memory().to(DEVICE)
+        assert (asked.launches, asked.waits) == (3, 2)
+
+
 def test_a_graph_runs_when_it_is_replayed_with_what_lies_in_its_memory_then() -> None:
     with attached() as asked:
         row = torch.zeros(1, dtype=torch.long, device=DEVICE)

@@ -156,7 +156,8 @@ def test_every_place_holds_what_its_rows_drew(
         places_before = len(branches.positions)
         asked = branches.advance(torch.tensor(tokens))
         left = branches.row_R.tolist()
-        ended |= {row: step + 1 for row in finished if row not in left}
+        gone = [row for row in finished if row not in left]
+        ended |= {row: min(step + 1, limits[prompt_of[row]]) for row in gone}
         assert set(rows) - set(left) <= set(finished)
         if not left:
             break
@@ -183,4 +184,4 @@ def test_every_place_holds_what_its_rows_drew(
         else:
             assert places == list(range(len(left)))
         cache.length = step + 1
-    assert {row: int(branches.reached_B[row]) for row in ended} == ended
+    assert {row: int(branches.reached[row]) for row in ended} == ended

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
@@ -90,12 +91,13 @@ def test_a_graph_ends_with_the_order_of_its_rows_and_with_its_block() -> None:
     with attached() as asked:
         cache = SharedCache(layers=1, stems=1, longest=1, max_tokens=2)
         replayed = _graphs.Replayed(step, cache, pretend_gpu.DEVICE)
-        stem_B = torch.zeros(3, dtype=torch.long, device=pretend_gpu.DEVICE)
+        stem_B = np.zeros(3, dtype=np.int64)
+        given_B = torch.zeros(3, dtype=torch.long, device=pretend_gpu.DEVICE)
         for length in range(_BLOCK + 4):
             if length in (0, 5):  # as many rows, but others
-                cache.rows = Rows(stem_B, stem_B, stems=1, longest=1)
+                cache.rows = Rows(stem_B, stem_B, 1, 1, pretend_gpu.DEVICE)
             cache.reach(length)
-            assert replayed(stem_B + length, stem_B + 1).tolist() == [length + 1] * 3
+            assert replayed(given_B + length, given_B + 1).tolist() == [length + 1] * 3
     # Each layout is met, captured and replayed.
     assert asked_for == [0, 1, 5, 6, _BLOCK, _BLOCK + 1]
     assert asked.graphs == 3
@@ -136,3 +138,11 @@ def test_the_engine_samples_what_native_samples(monkeypatch: pytest.MonkeyPatch)
         found = native_graphs.load(far, tiny.NoEos()).generate(prompts, sampling)
         assert asked.replays > 0
     assert [[c.token_ids for c in g] for g in found] == [[c.token_ids for c in g] for g in expected]
+
+
+def test_python_looks_at_a_gpu_no_more_than_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less than once a step, all in all: once rows have parted it waits for several tokens."""
+    model = tiny.model("llama").eval()
+    steps = max(len(row) for group in sample(model) for row in group)
+    _, asked = sample_on_gpu(model, monkeypatch)
+    assert 0 < asked.waits < steps

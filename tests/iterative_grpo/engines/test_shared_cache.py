@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,7 +34,8 @@ def test_large_rooms_are_usable_and_given_back() -> None:
 def test_rows_go_to_the_slots_of_their_stem_and_back(stems: list[int]) -> None:
     B, N, K, Q, X = len(stems), max(stems) + 1, 2, 3, 5
     visible = torch.arange(B) % 4 + 1
-    slots = Rows(torch.tensor(stems), visible, N, 4).slots_of(K, Q, torch.float32)
+    rows = Rows(np.array(stems), visible.numpy(), N, 4, torch.device("cpu"))
+    slots = rows.slots_of(K, Q, torch.float32)
     x = torch.randn(B * K, Q, X)
     # Each stem's slots, multiplied by a number of the stem, as its keys would be.
     factor = torch.arange(1.0, N + 1).repeat_interleave(K)[:, None, None]

@@ -11,6 +11,7 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from types import ModuleType
 
 
@@ -29,8 +30,12 @@ def names(package: str) -> list[str]:
 
 def check(package: str, name: str, kind: str) -> str:
     """Return the plug-in's file name for `name`, or raise `UnknownName` with the known ones."""
-    known = names(package)
     canonical = name.replace("-", "_")
+    # What was imported before need not be looked for again: listing a folder takes a millisecond.
+    imported = canonical.isidentifier() and f"{package}.{canonical}" in sys.modules
+    if imported and not canonical.startswith("_"):
+        return canonical
+    known = names(package)
     if canonical in known:
         return canonical
     near = difflib.get_close_matches(canonical.lower(), known, n=1)

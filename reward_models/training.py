@@ -187,7 +187,8 @@ class _Fit:
             sums = 0.0
             for number, batch in enumerate(batches, start=1):
                 rate = self.set_rate(step, steps)
-                loss = self.step(batch)
+                with timing.part("forward-backward"):  # letting go of the graph takes time, too
+                    loss = self.step(batch)
                 sums += loss
                 step += 1
                 if self.progress and self.rank == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from iterative_grpo import plugins, timing
-from iterative_grpo.protocols import Engine
+from iterative_grpo.protocols import Engine, Samplings
+from iterative_grpo.types import Completion, Prompt
 from pipelines import building
 from pipelines.artifacts import fingerprint_of, sha256
 from pipelines.config import PolicySettings
@@ -79,9 +80,10 @@ def check_engine(engine: str) -> None:
 def sampled(path: str | Path, settings: PolicySettings, engine: str) -> Iterator[Sampler]:
     """Yield a checkpoint's policy in an engine by name; what the engine took is given back behind.
 
-    An engine that reads checkpoints itself gets the path.
+    An engine that reads checkpoints itself gets the path, and starts when it is asked for the first
+    time: starting takes a while, and prompts may be refused before, or all be answered already.
 
-    Raises PolicyError as `load` does, and where the engine is not installed.
+    Raises PolicyError as `load` does, also at the first question of an engine that does not start.
     """
     module = plugins.find("iterative_grpo.engines", engine, "engine")
     if not building.reads_checkpoints(engine):
@@ -94,14 +96,39 @@ def sampled(path: str | Path, settings: PolicySettings, engine: str) -> Iterator
     trust = settings.trust_remote_code
     try:
         config = AutoConfig.from_pretrained(str(path), trust_remote_code=trust)
-        with timing.part(timing.INPUT_OUTPUT):
-            made = module.load(path, tokenizer, dtype=settings.dtype, trust_remote_code=trust)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise PolicyError(f"policy {path} with engine {engine}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise PolicyError(f"policy {path}: its configuration cannot be loaded: {error}") from None
+
+    def start() -> Any:
+        try:
+            with timing.part(timing.INPUT_OUTPUT):
+                return module.load(path, tokenizer, dtype=settings.dtype, trust_remote_code=trust)
+        except (OSError, ValueError, ImportError, RuntimeError) as error:
+            raise PolicyError(f"policy {path} with engine {engine}: {error}") from None
+
+    late = _Late(start)
     try:
-        yield Sampler(made, tokenizer, positions(config), None)
+        yield Sampler(late, tokenizer, positions(config), None)
     finally:
-        made.close()
+        late.close()
+
+
+class _Late:
+    """An engine that starts when it is asked for the first time."""
+
+    def __init__(self, start: Callable[[], Any]) -> None:
+        self._start = start
+        self._started: Any = None
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
+        if self._started is None:
+            self._started = self._start()
+        groups: list[list[Completion]] = self._started.generate(prompts, sampling)
+        return groups
+
+    def close(self) -> None:
+        if self._started is not None:
+            self._started.close()
 
 
 def load_live(model: Any, tokenizer: Any, engine: str) -> Engine:

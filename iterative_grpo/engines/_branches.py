@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from iterative_grpo.engines._shared_cache import Rows, SharedCache
-from iterative_grpo.engines._transfer import Indices, bring
+from iterative_grpo.transfer import Indices, bring
 
 # Branches move when this share of the places is empty: moving costs, and so does carrying them.
 _EMPTY_SHARE = 1 / 16

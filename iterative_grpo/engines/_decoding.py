@@ -25,7 +25,7 @@ from iterative_grpo.engines._graphs import Replayed, Step
 from iterative_grpo.engines._memory import Memory
 from iterative_grpo.engines._requests import Request
 from iterative_grpo.engines._shared_cache import SharedCache, UnsupportedModel
-from iterative_grpo.engines._transfer import bring
+from iterative_grpo.transfer import bring
 
 # Looking at results makes a GPU wait, so it happens every few tokens there, once rows have parted.
 _GPU_LOOK = 8

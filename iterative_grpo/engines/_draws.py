@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iterative_grpo.engines._transfer import Indices, bring
+from iterative_grpo.transfer import Indices, bring
 from iterative_grpo.types import Sampling
 
 _CPU = torch.device("cpu")

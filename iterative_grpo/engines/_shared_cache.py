@@ -23,7 +23,7 @@ from iterative_grpo.attention import more_asked
 from iterative_grpo.engines._memory import Memory
 from iterative_grpo.engines._prefill import Copies, Pass
 from iterative_grpo.engines._prefixes import PrefixPlan
-from iterative_grpo.engines._transfer import Indices, bring
+from iterative_grpo.transfer import Indices, bring
 
 # Bytes from which huge pages (of 2 MiB) are worth asking for.
 _HUGE = 2**24

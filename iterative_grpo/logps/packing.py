@@ -18,69 +18,78 @@ import torch
 from numpy.typing import NDArray
 
 from iterative_grpo.logps.rectangles import Layout, Span, layout
-
-# Many short ranges are made and joined: numpy takes a tenth of torch's time for each.
-Indices = NDArray[np.int64]
+from iterative_grpo.transfer import Indices, bring
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Prompts padded on the left (B, P) and completions padded on the right (B, T)."""
+    """Prompts padded on the left (B, P) and completions padded on the right (B, T).
 
-    prompts: torch.Tensor
+    NumPy keeps them, so that a GPU is looked at once a batch.
+    """
+
+    prompts: Indices
     prompt_lengths: Sequence[int]
-    completions: torch.Tensor
+    completions: Indices
     completion_lengths: Sequence[int]
+    device: torch.device
 
     @classmethod
     def read(cls, ids: torch.Tensor, mask: torch.Tensor, completion_columns: int) -> Rows | None:
         """Cut TRL's batch; None if a prompt is empty or padding lies elsewhere than said above."""
-        prompt_BP, completion_BT = ids[:, :-completion_columns], ids[:, -completion_columns:]
-        seen = mask.bool()
-        prompt_seen, completion_seen = seen[:, :-completion_columns], seen[:, -completion_columns:]
+        ids_BX, mask_BX = torch.stack([ids, mask.to(ids.dtype)]).numpy(force=True)
+        prompt_BP, completion_BT = np.split(ids_BX, [-completion_columns], axis=1)
+        prompt_seen, completion_seen = np.split(mask_BX != 0, [-completion_columns], axis=1)
         prompt_B, completion_B = prompt_seen.sum(1), completion_seen.sum(1)
-        columns_P = torch.arange(prompt_BP.size(1), device=ids.device)
-        columns_T = torch.arange(completion_columns, device=ids.device)
-        regular = (
-            (prompt_seen == (columns_P >= prompt_BP.size(1) - prompt_B[:, None])).all()
-            & (completion_seen == (columns_T < completion_B[:, None])).all()
-            & (prompt_B > 0).all()
+        regular = np.concatenate([prompt_seen, completion_seen], axis=1) == _seen(
+            prompt_B, prompt_BP.shape[1], completion_B, completion_columns
         )
-        # One look at the device for everything.
-        found = torch.cat([regular[None].long(), prompt_B, completion_B]).tolist()
-        if not found[0]:
+        if not (regular.all() and prompt_B.all()):
             return None
-        rows = len(ids)
-        return cls(prompt_BP, found[1 : rows + 1], completion_BT, found[rows + 1 :])
+        return cls(prompt_BP, prompt_B.tolist(), completion_BT, completion_B.tolist(), ids.device)
 
     def groups(self) -> list[list[int]]:
         """Return the indices of rows with equal prompts, by first appearance."""
-        found: dict[tuple[int, ...], list[int]] = {}
-        for row, (ids, length) in enumerate(
-            zip(self.prompts.tolist(), self.prompt_lengths, strict=True)
-        ):
-            found.setdefault(tuple(ids[len(ids) - length :]), []).append(row)
+        found: dict[bytes, list[int]] = {}
+        for row, (ids, length) in enumerate(zip(self.prompts, self.prompt_lengths, strict=True)):
+            found.setdefault(ids[len(ids) - length :].tobytes(), []).append(row)
         return list(found.values())
 
     def equal(self, rows: Sequence[int]) -> list[list[int]]:
         """Return `rows` in lists of those with equal completions, by first appearance."""
-        found: dict[tuple[int, ...], list[int]] = {}
-        index = torch.tensor(rows, dtype=torch.long, device=self.completions.device)
-        for row, ids in zip(rows, self.completions[index].tolist(), strict=True):
-            found.setdefault(tuple(ids[: self.completion_lengths[row]]), []).append(row)
+        found: dict[bytes, list[int]] = {}
+        for row in rows:
+            ids = self.completions[row, : self.completion_lengths[row]]
+            found.setdefault(ids.tobytes(), []).append(row)
         return list(found.values())
 
     def select(self, rows: Sequence[int]) -> Rows:
         """Return some rows, without the columns that are padding in all of them."""
-        index = torch.tensor(rows, dtype=torch.long, device=self.prompts.device)
         prompts = [self.prompt_lengths[row] for row in rows]
         completions = [self.completion_lengths[row] for row in rows]
         return Rows(
-            self.prompts[index, -max(prompts) :],
+            self.prompts[rows, -max(prompts) :],
             prompts,
-            self.completions[index, : max(completions)],
+            self.completions[rows, : max(completions)],
             completions,
+            self.device,
         )
+
+    def padded(self) -> tuple[Indices, Indices]:
+        """Return ids and mask (B, P + T)."""
+        seen = _seen(
+            np.array(self.prompt_lengths),
+            self.prompts.shape[1],
+            np.array(self.completion_lengths),
+            self.completions.shape[1],
+        )
+        return np.concatenate([self.prompts, self.completions], axis=1), seen.astype(np.int64)
+
+
+def _seen(prompt_B: Indices, P: int, completion_B: Indices, T: int) -> NDArray[np.bool_]:
+    """Return what is no padding (B, P + T), from the tokens of prompts and completions."""
+    prompt_BP = np.arange(P) >= P - prompt_B[:, None]
+    return np.concatenate([prompt_BP, np.arange(T) < completion_B[:, None]], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +111,13 @@ class Pack:
 
 def pack(rows: Rows, groups: Sequence[Sequence[int]], *, once: bool = True) -> Pack:
     """Pack groups of rows with equal prompts; with `once`, completions that come again are not."""
-    device = rows.prompts.device
-    width_P, width_T = rows.prompts.size(1), rows.completions.size(1)
-    flat = torch.cat([rows.prompts.reshape(-1), rows.completions.reshape(-1)])
-    completions_at = rows.prompts.numel()
+    width_P, width_T = rows.prompts.shape[1], rows.completions.shape[1]
+    flat = np.concatenate([rows.prompts.ravel(), rows.completions.ravel()])
+    completions_at = rows.prompts.size
     taken: list[Indices] = []
     positions: list[Indices] = []
     sources: list[Indices] = []
-    firsts: list[Indices] = []
+    targets: list[Indices] = []
     cells: list[Indices] = []
     copied: list[Indices] = []
     scored = 0
@@ -133,27 +141,24 @@ def pack(rows: Rows, groups: Sequence[Sequence[int]], *, once: bool = True) -> P
             if rows.completion_lengths[same[0]]:
                 sources.append(np.array([last]))
                 sources.append(np.arange(place, place + count))
-                firsts.append(np.arange(cell, cell + count + 1))
+                first = completions_at + cell
+                targets.append(np.arange(first, first + count + 1))
                 for row in same:
                     cells.append(np.arange(row * width_T, row * width_T + count + 1))
                     copied.append(np.arange(scored, scored + count + 1))
                 scored += count + 1
             place += count
-    firsts_M = _joined(firsts, device)
-    return Pack(
-        ids=flat[_joined(taken, device)][None],
-        positions=_joined(positions, device)[None],
-        layout=layout(spans, device),
-        sources=_joined(sources, device),
-        targets=rows.completions.reshape(-1)[firsts_M],
-        cells=_joined(cells, device),
-        copied=_joined(copied, device),
-    )
-
-
-def _joined(parts: Sequence[Indices], device: torch.device) -> torch.Tensor:
     none = np.zeros(0, dtype=np.int64)
-    return torch.from_numpy(np.concatenate([*parts, none])).to(device)
+    taken_N, position_N, source_M, target_M, cell_K, copied_K = (
+        np.concatenate([*parts, none])
+        for parts in (taken, positions, sources, targets, cells, copied)
+    )
+    ids_1N, positions_1N, *scored_places = bring(
+        rows.device,
+        *(flat[taken_N][None], position_N[None]),
+        *(source_M, flat[target_M], cell_K, copied_K),
+    )
+    return Pack(ids_1N, positions_1N, layout(spans, rows.device), *scored_places)
 
 
 def budgeted(

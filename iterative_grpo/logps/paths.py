@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
@@ -18,6 +19,7 @@ from iterative_grpo.logps import models
 from iterative_grpo.logps.attention import attend_packed
 from iterative_grpo.logps.head import score
 from iterative_grpo.logps.packing import Rows, budgeted, pack
+from iterative_grpo.transfer import bring
 
 Path = Literal["shared", "prompts", "plain", "trl"]
 """Prompts and equal completions of a group once; prompts once; each row by itself; TRL's own."""
@@ -124,8 +126,8 @@ class Logps:
         length = rows.completion_lengths.__getitem__
         groups = [sorted(group, key=length)[-2:] for group in rows.groups()]
         few = rows.select(max(groups, key=lambda group: sum(map(length, group))))
-        few_ids, few_mask = _padded(few)
-        columns = few.completions.size(1)
+        few_ids, few_mask = bring(few.device, *few.padded())
+        columns = few.completions.shape[1]
         paths: list[Path] = ["plain"] if wanted == "plain" else [wanted, "plain"]
         training = [module for module in inner.modules() if module.training]
         try:
@@ -180,30 +182,27 @@ def _shared(inner: Any, rows: Rows, temperature: float, entropy: bool, *, once: 
 
 def _plain(inner: Any, rows: Rows, temperature: float, entropy: bool) -> Scores:
     """Score padded rows in chunks of similar length."""
-    device = rows.prompts.device
-    width = rows.completions.size(1)
+    width = rows.completions.shape[1]
     cells, logps, entropies = [], [], []
     for chunk in _similar(rows, TOKEN_BUDGET):
-        part = rows.select(chunk)
-        ids, mask = _padded(part)
+        ids_BX, mask_BX = rows.select(chunk).padded()
+        prompts = max(rows.prompt_lengths[row] for row in chunk)
+        row, column = mask_BX[:, prompts:].nonzero()
+        places = row * ids_BX.shape[1] + prompts + column
+        ids, mask, sources, targets, cell = bring(
+            rows.device,
+            *(ids_BX, mask_BX, places - 1, ids_BX.ravel()[places]),  # each from the one before
+            np.array(chunk)[row] * width + column,
+        )
         output = inner.base_model(
             input_ids=ids,
             attention_mask=mask,
             position_ids=(mask.cumsum(1) - 1).clamp(min=0),
             use_cache=False,
         )
-        first = part.prompts.size(1) - 1
-        hidden = output.last_hidden_state[:, first : first + part.completions.size(1)]
-        scored = mask[:, first + 1 :].bool()
-        scores = score(
-            hidden[scored],
-            inner.get_output_embeddings(),
-            part.completions[scored],
-            temperature,
-            entropy,
-        )
-        row, column = scored.nonzero(as_tuple=True)
-        cells.append(torch.tensor(chunk, device=device)[row] * width + column)
+        hidden_MH = output.last_hidden_state.flatten(0, 1).index_select(0, sources)
+        scores = score(hidden_MH, inner.get_output_embeddings(), targets, temperature, entropy)
+        cells.append(cell)
         logps.append(scores[0])
         entropies.append(scores[1])
     return _placed(rows, cells, logps), _placed(rows, cells, entropies) if entropy else None
@@ -214,24 +213,8 @@ def _placed(
 ) -> torch.Tensor:
     """Put values into their cells (B, T); all others are 0."""
     found = torch.cat([value for value in values if value is not None])
-    empty = found.new_zeros(rows.completions.numel())
-    return empty.index_put((torch.cat(list(cells)),), found).view_as(rows.completions)
-
-
-def _padded(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids and mask (B, P + T)."""
-    device = rows.prompts.device
-    width_P, width_T = rows.prompts.size(1), rows.completions.size(1)
-    prompts = torch.tensor(rows.prompt_lengths, device=device)[:, None]
-    completions = torch.tensor(rows.completion_lengths, device=device)[:, None]
-    mask = torch.cat(
-        [
-            torch.arange(width_P, device=device) >= width_P - prompts,
-            torch.arange(width_T, device=device) < completions,
-        ],
-        dim=1,
-    )
-    return torch.cat([rows.prompts, rows.completions], dim=1), mask.long()
+    empty = found.new_zeros(rows.completions.size)
+    return empty.index_put((torch.cat(list(cells)),), found).view(rows.completions.shape)
 
 
 def _similar(rows: Rows, tokens: int) -> list[list[int]]:

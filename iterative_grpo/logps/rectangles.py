@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from iterative_grpo.transfer import bring
+
 # Pairs of tokens whose attention takes about as long as one more call, forward and backward:
 # measured on a CPU; on a GPU an estimate, some 20 microseconds of a small model's products.
 _WASTED_PAIRS = {"cpu": 2_000}
@@ -96,7 +98,7 @@ def layout(spans: Sequence[Span], device: torch.device) -> Layout:
             prompt_GQP = np.broadcast_to(prompt_G1P, (G, Q, len(column_P)))
             seen_GQS = np.concatenate([prompt_GQP, causal_GQC], axis=2)
             alike = whole and len({span.prompt for span in run}) == 1
-            visible = torch.from_numpy(seen_GQS[0] if alike else seen_GQS[:, None]).to(device)
+            (visible,) = bring(device, seen_GQS[0] if alike else seen_GQS[:, None])
         rectangles.append(Rectangle(G, Q, keys_GS.shape[1], visible))
         queries_GQ = start_G1 + np.minimum(offset_GQ, length_G1 - 1)
         queries.append(queries_GQ.ravel())
@@ -107,7 +109,7 @@ def layout(spans: Sequence[Span], device: torch.device) -> Layout:
     places_M = np.flatnonzero(cells_N >= 0)
     queries_X = np.searchsorted(places_M, np.concatenate(queries))
     indices = places_M, queries_X, np.concatenate(keys), cells_N[places_M]
-    return Layout(rectangles, *(torch.from_numpy(each).to(device) for each in indices))
+    return Layout(rectangles, *bring(device, *indices))
 
 
 def _runs(spans: Sequence[Span], allowed: float) -> Iterator[list[Span]]:

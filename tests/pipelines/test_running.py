@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from iterative_grpo.types import Prompt
 from pipelines import cli, policies, run
 from pipelines.artifacts import ArtifactError, read_manifest
 from tests.pipelines import checkpoint_engine, toy
@@ -115,9 +116,9 @@ def test_an_engine_of_checkpoints_samples_labels_and_evaluates(tmp_path: Path, d
         assert [first, first, first, last] == module.OPENED == module.CLOSED
         settings = toy.config(tmp_path, data).policy
         sampled = policies.sampled(first, settings, checkpoint_engine.NAME)
-        with pytest.raises(KeyboardInterrupt), sampled:
-            raise KeyboardInterrupt
-        assert len(module.CLOSED) == 5
+        with pytest.raises(ValueError, match="with 0 samplings"), sampled as sampler:
+            sampler.engine.generate([Prompt("a", (5, 6))], [])
+        assert len(module.OPENED) == len(module.CLOSED) == 5
     for file in (
         "iterations/00/evaluate/gsm8k.test.answers.jsonl",
         "iterations/01/sample/samples.jsonl",

@@ -380,6 +380,12 @@ def test_an_engine_that_reads_checkpoints_gets_the_path(
         named = "--engine", checkpoint_engine.NAME
         assert evaluate(model, data, tmp_path / "server", *named) == cli.DONE
         assert [model] == server.OPENED == server.CLOSED
+        # All is answered: nothing has to start again.
+        assert evaluate(model, data, tmp_path / "server", *named) == cli.DONE
+        # Nor for prompts that do not fit.
+        more = "--max-tokens", "100000"
+        assert evaluate(model, data, tmp_path / "long", *named, *more) == cli.REFUSED
+        assert [model] == server.OPENED == server.CLOSED
         broken = tmp_path / "broken"
         broken.symlink_to(model)
         assert evaluate(broken, data, tmp_path / "no", *named) == cli.REFUSED

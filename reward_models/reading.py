@@ -13,6 +13,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from reward_models.encoding import Encoded
 
 if TYPE_CHECKING:
@@ -56,17 +58,15 @@ def merged(rows: Sequence[Encoded]) -> tuple[Sequence[Encoded], list[int]]:
 
 def read_whole(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
     """Read right-padded rows in one forward pass."""
-    import torch
-
     from iterative_grpo.attention import SMALL
     from iterative_grpo.logps.rectangles import Span
+    from iterative_grpo.transfer import bring
     from reward_models import last_layer
 
     ids_BT, mask_BT = padded([row.token_ids for row in rows], pad, model)
     T = ids_BT.size(1)
-    flat = torch.tensor(
-        [b * T + mark for b, row in enumerate(rows) for mark in row.marks], device=ids_BT.device
-    )
+    marks = [b * T + mark for b, row in enumerate(rows) for mark in row.marks]
+    (flat,) = bring(ids_BT.device, np.array(marks))
     if not hasattr(model, "modules") or not shares(model) or _drops(model):
         logits_BTH: torch.Tensor = model(input_ids=ids_BT, attention_mask=mask_BT).logits
         return logits_BTH.flatten(0, 1).index_select(0, flat)
@@ -103,13 +103,11 @@ def read_shared(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
 
     Nothing is padded; `pad` is there for `read_whole`.
     """
-    import torch
-
     from iterative_grpo.logps.attention import attend_packed
     from iterative_grpo.logps.rectangles import Span, layout
+    from iterative_grpo.transfer import bring
     from reward_models import last_layer
 
-    device = getattr(model, "device", None)
     ids: list[int] = []
     positions: list[int] = []
     spans: list[Span] = []
@@ -134,11 +132,13 @@ def read_shared(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
         flat += [
             start + mark if mark >= row.question else prompt.start + mark for mark in row.marks
         ]
-    ids_1N = torch.tensor([ids], device=device)
-    positions_1N = torch.tensor([positions], device=device)
-    seen = layout([replace(span, asked=None) for span in spans], ids_1N.device)
+    device = device_of(model)
+    ids_1N, positions_1N, flat_N = bring(
+        device, np.array([ids]), np.array([positions]), np.array(flat)
+    )
+    seen = layout([replace(span, asked=None) for span in spans], device)
     return last_layer.at(
-        torch.tensor(flat, device=ids_1N.device),
+        flat_N,
         spans,
         model,
         partial(attend_packed, seen),
@@ -178,21 +178,25 @@ def padded(
     sequences: Sequence[Sequence[int]], pad: int, model: Any
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return right-padded ids (B, T) and their mask (B, T), None if nothing is padded."""
+    from iterative_grpo.transfer import bring
+
+    length_B = np.array([len(ids) for ids in sequences])
+    seen_BT = np.arange(length_B.max()) < length_B[:, None]
+    ids_BT = np.full(seen_BT.shape, pad)
+    ids_BT[seen_BT] = [token for ids in sequences for token in ids]
+    ids, mask = bring(device_of(model), ids_BT, seen_BT.astype(np.int64))
+    return ids, None if seen_BT.all() else mask
+
+
+def device_of(model: Any) -> torch.device:
+    """Return where a model is; the CPU for one that does not say."""
     import torch
 
-    longest = max(len(ids) for ids in sequences)
-    device = getattr(model, "device", None)
-    ids_BT = torch.tensor(
-        [list(ids) + [pad] * (longest - len(ids)) for ids in sequences], device=device
-    )
-    if all(len(ids) == longest for ids in sequences):
-        return ids_BT, None
-    lengths_B = torch.tensor([len(ids) for ids in sequences], device=device)
-    mask_BT = torch.arange(longest, device=device)[None, :] < lengths_B[:, None]
-    return ids_BT, mask_BT.long()
+    return torch.device(getattr(model, "device", "cpu"))
 
 
 def _at(logits_XH: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
-    import torch
+    from iterative_grpo.transfer import bring
 
-    return logits_XH[torch.tensor(places, device=logits_XH.device)]
+    (index,) = bring(logits_XH.device, np.array(places))
+    return logits_XH[index]

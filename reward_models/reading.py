@@ -3,7 +3,8 @@
 A small policy repeats itself: equal rows of a batch are read once, and their logits are given to
 each of them, with all their gradients flowing back. The solutions of a question see the same
 question, which is computed once, in one row with them. The last layer computes the tokens where the
-head is read. All that is exact for plain causal decoders; other backbones read each row whole.
+head is read. All that is exact for plain causal decoders; other backbones, and those that drop
+something in training, read each row whole.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ def read(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
 
     `pad` is any valid token id; it stands at masked positions only.
     """
+    if _drops(model):
+        return read_whole(model, rows, pad)
     distinct, places = merged(rows)
     worth = positions(distinct) < WORTH * _whole_positions(distinct)
-    sharing = worth and shares(model) and not _drops(model)
-    logits_MH = (read_shared if sharing else read_whole)(model, distinct, pad)
+    logits_MH = (read_shared if worth and shares(model) else read_whole)(model, distinct, pad)
     return _at(logits_MH, places) if len(distinct) < len(rows) else logits_MH
 
 
@@ -67,7 +69,7 @@ def read_whole(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
     T = ids_BT.size(1)
     marks = [b * T + mark for b, row in enumerate(rows) for mark in row.marks]
     (flat,) = bring(ids_BT.device, np.array(marks))
-    if not hasattr(model, "modules") or not shares(model) or _drops(model):
+    if _drops(model) or not hasattr(model, "modules") or not shares(model):
         logits_BTH: torch.Tensor = model(input_ids=ids_BT, attention_mask=mask_BT).logits
         return logits_BTH.flatten(0, 1).index_select(0, flat)
     spans = [Span(b * T, T, asked=_rising(row.marks)) for b, row in enumerate(rows)]
@@ -93,9 +95,10 @@ def _causal(
 
 
 def _drops(model: Any) -> bool:
-    """Return whether attention weights are dropped now."""
-    config = getattr(model, "module", model).config
-    return bool(model.training and getattr(config, "attention_dropout", 0.0))
+    """Whether the model drops anything now: what is read once would be dropped for all alike."""
+    from iterative_grpo.logps.models import drops
+
+    return hasattr(model, "modules") and drops(getattr(model, "module", model))
 
 
 def read_shared(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Conf
 
 from iterative_grpo import attention
 from reward_models import reading
+from reward_models.adapters import lora
 from reward_models.encoding import Encoded
 from reward_models.model import RewardModel
 from tests.reward_models.making import words
@@ -155,6 +156,26 @@ def test_short_rows_are_read_as_the_model_reads_each_alone(
     assert torch.allclose(found, alone, atol=1e-10)
     for one, other in zip(gradients(found), gradients(alone), strict=True):
         assert torch.allclose(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+
+
+def test_equal_rows_are_dropped_each_by_itself() -> None:
+    pytest.importorskip("peft")
+    model = model_of(LlamaConfig)
+    row = rows_of(model, ragged=True)[0]
+
+    def read_twice() -> torch.Tensor:
+        return reading.read(model.model, [row, row], model.pad).unflatten(0, (2, -1))
+
+    with lora(model, rank=4, alpha=4, dropout=0.5):
+        for name, weight in model.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.ones_(weight)
+        model.model.train()
+        one, other = read_twice()
+        assert not torch.allclose(one, other)
+        model.model.eval()
+        one, other = read_twice()
+        assert torch.equal(one, other)
 
 
 def test_dropped_attention_weights_stay_the_models_own() -> None:

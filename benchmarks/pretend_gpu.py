@@ -6,9 +6,9 @@
     asked.launches, asked.waits
 
 It shows on any machine what a GPU would be asked to do: how many operations are launched, where
-Python waits for a result or for memory that is not pinned, whether tensors of two devices meet,
-which a GPU refuses. Values are
-those of the CPU. It says nothing about speed, memory, streams or the precision of a GPU's kernels.
+Python waits for a result or until memory was read that is not pinned (parts of pinned memory count
+as not pinned), whether tensors of two devices meet, which a GPU refuses. Values are those of the
+CPU. It says nothing about speed, memory, streams or the precision of a GPU's kernels.
 
 CUDA graphs are pretended, too, by their rules
 (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs): what is captured does not run,
@@ -184,8 +184,9 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
     crosses = name in _MOVES or name is aten.copy_
     between = crosses and (bool(near) or not makes_far)
-    # A GPU reads pinned memory while Python goes on, where it may.
-    later = kwargs.get("non_blocking") and near and all(x in _state.pinned for x in near)
+    # A GPU reads pinned memory while Python goes on; a replayed graph would read it again.
+    pinned = bool(near) and all(x in _state.pinned for x in near)
+    later = pinned and kwargs.get("non_blocking") and _state.capturing is None
     if _waits(name, args, between and not later):
         _wait(func.name())
     if far and not crosses:

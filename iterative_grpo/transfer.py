@@ -12,10 +12,14 @@ Indices = NDArray[np.int64]
 
 
 def bring(device: torch.device, *tables: NDArray[Any]) -> list[torch.Tensor]:
-    """Return tables of one type on a device, in one transfer that Python does not wait for."""
+    """Return copies of tables of one type on a device.
+
+    They go in one transfer, and Python does not wait until a CUDA GPU has read them.
+    """
     together = torch.from_numpy(np.concatenate([table.ravel() for table in tables]))
-    if device.type == "cuda":
-        # Only from pinned memory does a GPU read while Python goes on.
+    pinned = device.type == "cuda"
+    if pinned:
+        # Only such memory is kept for the GPU while Python goes on.
         together = together.pin_memory()
-    parts = together.to(device, non_blocking=True).split([table.size for table in tables])
+    parts = together.to(device, non_blocking=pinned).split([table.size for table in tables])
     return [part.view(table.shape) for part, table in zip(parts, tables, strict=True)]

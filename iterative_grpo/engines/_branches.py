@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from iterative_grpo.engines._shared_cache import Rows, SharedCache
 from iterative_grpo.transfer import Indices, bring
@@ -40,7 +39,7 @@ class Step:
 class Branches:
     """Which rows are left, and in which place of the cache each of them goes on.
 
-    NumPy keeps the tables and brings the model what it needs of them: a GPU is looked at once a
+    The tables are NumPy's, and copies of them are brought to the model: a GPU is looked at once a
     step, for what the rows drew.
 
     Args:
@@ -50,11 +49,11 @@ class Branches:
         share: whether rows share places at all.
 
     Attributes:
-        prompts: of each row (B).
-        rows, places: of each row that is left its number and its place (R); `row_R` and `place_R`
-            are the same for the model.
-        done_R: rows that go no further, set from outside.
-        reached: how many tokens each row (B) was sampled for, its limit while it is left.
+        prompt_B: the prompt of each row.
+        row_R, place_R: which rows are left, and their places; `far_row_R` and `far_place_R` are the
+            same where the model is.
+        far_done_R: rows that go no further, set from outside; `done_R` as far as anybody looked.
+        reached_B: how many tokens each row was sampled for, its limit while it is left.
     """
 
     def __init__(
@@ -68,23 +67,22 @@ class Branches:
         share: bool = True,
     ) -> None:
         self.cache, self.device = cache, device
-        self.prompts = prompts = np.arange(len(groups)).repeat(groups)
-        self.reached = np.array(limits)[prompts]
-        (self.limit_B,) = bring(device, self.reached)
+        self.prompt_B = np.arange(len(groups)).repeat(groups)
+        self._limit_B = np.array(limits)[self.prompt_B]
+        self.reached_B = self._limit_B.copy()
         # Stem, tokens of the prompt, and the last position that may be asked for.
         last = [length + limit - 1 for length, limit in zip(lengths, limits, strict=True)]
         self._state_3A = np.array([list(stems), list(lengths), last])
-        self.shared = share and len(prompts) > len(groups) / _APART
-        places = prompts
+        row_B = np.arange(len(self.prompt_B))
+        self.shared = share and len(row_B) > len(groups) / _APART
         if not self.shared:
-            places = np.arange(len(prompts))
-            self._state_3A = self._state_3A[:, prompts]
-        self._settle(np.arange(len(prompts)), places)
+            self._state_3A = self._state_3A[:, self.prompt_B]
+        self._settle(row_B, self.prompt_B if self.shared else row_B)
         self._lay_out()
 
     def __len__(self) -> int:
         """How many rows are left."""
-        return len(self.rows)
+        return len(self.row_R)
 
     @property
     def positions(self) -> torch.Tensor:
@@ -94,34 +92,40 @@ class Branches:
         """
         return torch.minimum(self._length_A + self.cache.length, self._last_A)
 
-    def advance(self, token_R: torch.Tensor) -> Step:
-        """Go on with what the rows drew, without those that are done."""
-        looked_2R = torch.stack([self.done_R.to(token_R.dtype), token_R]).numpy(force=True)
-        done, tokens = looked_2R[0] > 0, looked_2R[1]
-        if not self.shared and not _many(done):
-            return Step(token_R)
-        ended = self.rows[done]
-        self.reached[ended] = np.minimum(self.reached[ended], self.cache.length + 1)
-        rows, places, tokens = (each[~done] for each in (self.rows, self.places, tokens))
+    def look(self, tokens: Sequence[torch.Tensor]) -> Indices:
+        """Return what the rows drew, (X, R) of X steps (R), and find out which of them are done."""
+        far_done_R = self.far_done_R.to(tokens[0].dtype)
+        table = torch.stack([far_done_R, *tokens]).numpy(force=True)
+        self.done_R |= (table[0] > 0) | (self._limit_B[self.row_R] <= self.cache.length + 1)
+        return table[1:]
+
+    def advance(self, far_token_R: torch.Tensor, token_R: Indices) -> Step:
+        """Go on with what the rows drew last, without those that are done."""
+        if not self.shared and self.done_R.sum() <= len(self) * _EMPTY_SHARE:
+            return Step(far_token_R)
+        ended = self.row_R[self.done_R]
+        self.reached_B[ended] = np.minimum(self.reached_B[ended], self.cache.length + 1)
+        left = ~self.done_R
+        row_R, place_R, token_R = self.row_R[left], self.place_R[left], token_R[left]
         # Equal keys for rows that go on together, rising with their places.
-        keys = places * (int(tokens.max(initial=0)) + 1) + tokens
-        _, first_U, branch_R = np.unique(keys, return_index=True, return_inverse=True)
-        if len(first_U) > _APART * len(rows):
+        key_R = place_R * (int(token_R.max(initial=0)) + 1) + token_R
+        _, first_U, branch_R = np.unique(key_R, return_index=True, return_inverse=True)
+        if len(first_U) > _APART * len(row_R):
             self.shared = False
-        if not self.shared and len(first_U) < len(rows):
-            keys = places * len(rows) + np.arange(len(rows))
-            _, first_U, branch_R = np.unique(keys, return_index=True, return_inverse=True)
-        parent_U = places[first_U]
+        if not self.shared and len(first_U) < len(row_R):
+            key_R = place_R * len(row_R) + np.arange(len(row_R))
+            _, first_U, branch_R = np.unique(key_R, return_index=True, return_inverse=True)
+        parent_U = place_R[first_U]
         place_U, count = self._places(parent_U)
-        moved = self._move(parent_U, place_U, count)
+        source_A = self._move(parent_U, place_U, count)
         token_A = np.zeros(count, dtype=np.int64)
-        token_A[place_U] = tokens[first_U]
-        places = place_U[branch_R]
+        token_A[place_U] = token_R[first_U]
+        place_R = place_U[branch_R]
         if not self.shared:
-            rows, places = rows[places.argsort()], np.arange(count)
-        self._settle(rows, places)
-        (asked_A,) = bring(self.device, token_A)
-        return Step(asked_A, moved)
+            row_R, place_R = row_R[place_R.argsort()], np.arange(count)
+        self._settle(row_R, place_R)
+        (far_token_A,) = bring(self.device, token_A)
+        return Step(far_token_A, source_A)
 
     def _places(self, parent_U: Indices) -> tuple[Indices, int]:
         """Return where branches from `parent_U` (rising) go on, and how many places remain.
@@ -164,12 +168,13 @@ class Branches:
             self._lay_out()
         return source_A
 
-    def _settle(self, rows: Indices, places: Indices) -> None:
-        self.rows, self.places = rows, places
-        self.row_R, self.place_R = bring(self.device, rows, places)
-        self.done_R = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
+    def _settle(self, row_R: Indices, place_R: Indices) -> None:
+        self.row_R, self.place_R = row_R, place_R
+        self.far_row_R, self.far_place_R = bring(self.device, row_R, place_R)
+        self.done_R = np.zeros(len(row_R), dtype=bool)
+        self.far_done_R = torch.zeros(len(row_R), dtype=torch.bool, device=self.device)
         # No more branches than rows are ever needed.
-        self.cache.capacity = len(rows)
+        self.cache.capacity = len(row_R)
 
     def _drop_stems(self) -> None:
         used_N, index_A = np.unique(self._state_3A[0], return_inverse=True)
@@ -187,10 +192,6 @@ class Branches:
         self._length_A, self._last_A = bring(self.device, length_A, last_A)
         cache = self.cache
         cache.rows = Rows(stem_A, length_A, cache.stems, cache.longest, self.device)
-
-
-def _many(done: NDArray[np.bool_]) -> bool:
-    return bool(done.all()) or int(done.sum()) > len(done) * _EMPTY_SHARE
 
 
 def _closed(places: Indices) -> Indices:

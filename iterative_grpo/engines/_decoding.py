@@ -192,14 +192,13 @@ class Decoder:
         requests: Sequence[Request],
     ) -> list[Sampled]:
         """Sample all rows, position by position, and return them in their first order."""
-        limits = {request.sampling.max_tokens for request in requests}
-        length = max(limits)
+        length = max(request.sampling.max_tokens for request in requests)
         stream_B = np.concatenate([request.streams for request in requests])
         uniform_TB = uniforms(stream_B, length).to(self.device)
         picker, logits_AV = Picker.of([r.sampling for r in requests], self.device), logits_PV
         if not branches.shared:
-            picker = picker.at(branches.prompts)
-            logits_AV = logits_PV.index_select(0, *bring(self.device, branches.prompts))
+            picker = picker.at(branches.prompt_B)
+            logits_AV = logits_PV.index_select(0, *bring(self.device, branches.prompt_B))
         stop_strings = _StopStrings(requests)
         ends_V = torch.zeros(logits_AV.shape[1], dtype=torch.bool, device=self.device)
         ends_V[[token for token in self.eos_token_ids if token < len(ends_V)]] = True
@@ -208,23 +207,22 @@ class Decoder:
         looked = 0
         forward = self._step(cache)
         for t in range(length):
-            row_R, place_R = branches.row_R, branches.place_R if branches.shared else None
+            row_R, place_R = branches.far_row_R, branches.far_place_R if branches.shared else None
             token_R, logp_R = picker.pick(logits_AV, uniform_TB[t].index_select(0, row_R), place_R)
             drawn.append((row_R, token_R, logp_R))
             if t + 1 == length:
                 break
-            branches.done_R |= ends_V.index_select(0, token_R)
-            if t + 1 in limits:
-                branches.done_R |= branches.limit_B.index_select(0, row_R) == t + 1
+            branches.far_done_R |= ends_V.index_select(0, token_R)
             token_A = token_R
             if branches.shared or (t + 1) % look == 0:
+                # Rows have not moved since the last look.
+                unseen = drawn[looked:] if stop_strings.any else drawn[-1:]
+                fresh_XR = branches.look([tokens for _, tokens, _ in unseen])
                 if stop_strings.any:
-                    # Rows have not moved since the last look.
-                    fresh = torch.stack([tokens for _, tokens, _ in drawn[looked:]], dim=1)
-                    ended = stop_strings.ended(branches.rows.tolist(), fresh.tolist())
-                    branches.done_R |= bring(self.device, np.array(ended, dtype=np.int64))[0] > 0
+                    ended = stop_strings.ended(branches.row_R.tolist(), fresh_XR.T.tolist())
+                    branches.done_R |= np.array(ended)
                 looked = t + 1
-                step = branches.advance(token_R)
+                step = branches.advance(token_R, fresh_XR[-1])
                 if not len(branches):
                     break
                 token_A = step.tokens
@@ -232,7 +230,7 @@ class Decoder:
                     picker = picker.at(step.sources)
             logits_AV = forward(token_A, branches.positions)
             cache.reach(t + 1)
-        return self._rows(drawn, *bring(self.device, branches.reached))
+        return self._rows(drawn, *bring(self.device, branches.reached_B))
 
     def _step(self, cache: SharedCache) -> Step:
         """Return what computes the logits (A, V) behind one token (A) a row at its position (A)."""

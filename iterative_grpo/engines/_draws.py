@@ -19,6 +19,8 @@ from iterative_grpo.transfer import Indices, bring
 from iterative_grpo.types import Sampling
 
 _CPU = torch.device("cpu")
+# More than any vocabulary has, and exact in float32.
+_LARGEST_K = 2**24
 # Tokens of a block when a large vocabulary is searched.
 _BLOCK = 64
 # The increment and the two multipliers of SplitMix64 (Steele, Lea and Flood 2014,
@@ -69,34 +71,34 @@ class Picker:
     What no row asks for is not computed.
 
     Args:
-        asked_3B: temperature, top_p and top_k of each row, or (3, 1) where all rows share them.
+        asked_3B: temperature, top_p and top_k of each row, or (3, 1) where all rows share them; in
+            float32, where a temperature may be so small that it is 0.
         device: where the logits are.
     """
 
-    def __init__(self, asked_3B: NDArray[np.float64], device: torch.device) -> None:
+    def __init__(self, asked_3B: NDArray[np.float32], device: torch.device) -> None:
         self.asked_3B, self.device = asked_3B, device
         temperature_B, top_p_B, top_k_B = asked_3B
         greedy_B = temperature_B == 0
-        divisor_B = np.where(greedy_B, 1.0, temperature_B)
+        divisor_B = np.where(greedy_B, np.float32(1), temperature_B)
         self._all_greedy = bool(greedy_B.all())
         self._some_greedy = bool(greedy_B.any())
         self._divides = bool((divisor_B != 1).any())
         self._largest_k = int(top_k_B.max())
         self._has_nucleus = bool((top_p_B < 1).any())
-        columns = (greedy_B.astype(np.float64), divisor_B, top_p_B, top_k_B)
-        greedy, divisor, top_p, top_k = bring(device, *(column[:, None] for column in columns))
-        # The shape is (B, 1), or (1, 1).
-        self._greedy_B = greedy[:, 0] > 0
-        self._divisor_B1, self._top_p_B1 = divisor.float(), top_p.float()
-        self._top_k_B1 = top_k.long()
+        columns = greedy_B.astype(np.float32), divisor_B, top_p_B, top_k_B
+        greedy_B1, self._divisor_B1, self._top_p_B1, top_k_B1 = bring(
+            device, *(column[:, None] for column in columns)
+        )
+        self._greedy_B, self._top_k_B1 = greedy_B1[:, 0] > 0, top_k_B1.long()
 
     @classmethod
     def of(cls, samplings_B: Sequence[Sampling], device: torch.device = _CPU) -> Picker:
         """Return the picker for rows with these samplings."""
-        rows = [(s.temperature, s.top_p, s.top_k) for s in samplings_B]
+        rows = [(s.temperature, s.top_p, min(s.top_k, _LARGEST_K)) for s in samplings_B]
         if len(set(rows)) == 1:
             rows = rows[:1]
-        return cls(np.array(rows, dtype=np.float64).T, device)
+        return cls(np.array(rows, dtype=np.float32).T, device)
 
     def at(self, places: Indices) -> Picker:
         """Return the picker for these of the rows, in their order."""

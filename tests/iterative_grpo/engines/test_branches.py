@@ -150,11 +150,12 @@ def test_every_place_holds_what_its_rows_drew(
         tokens = [draw.choice([1] * 6 + list(range(2, 2 + choices))) for _ in rows]
         for row, token in zip(rows, tokens, strict=True):
             said[row].append(token)
-        done = [draw.random() < 0.04 or limits[prompt_of[row]] == step + 1 for row in rows]
-        branches.done_R |= torch.tensor(done, dtype=torch.bool)
-        finished = [row for row, over in zip(rows, branches.done_R.tolist(), strict=True) if over]
+        done = [draw.random() < 0.04 for _ in rows]
+        branches.far_done_R |= torch.tensor(done, dtype=torch.bool)
         places_before = len(branches.positions)
-        asked = branches.advance(torch.tensor(tokens))
+        (drawn,) = branches.look([torch.tensor(tokens)])
+        finished = [row for row, over in zip(rows, branches.done_R.tolist(), strict=True) if over]
+        asked = branches.advance(torch.tensor(tokens), drawn)
         left = branches.row_R.tolist()
         gone = [row for row in finished if row not in left]
         ended |= {row: min(step + 1, limits[prompt_of[row]]) for row in gone}
@@ -184,4 +185,16 @@ def test_every_place_holds_what_its_rows_drew(
         else:
             assert places == list(range(len(left)))
         cache.length = step + 1
-    assert {row: int(branches.reached[row]) for row in ended} == ended
+    assert {row: int(branches.reached_B[row]) for row in ended} == ended
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_rows_beyond_their_limit_ask_for_no_position_that_is_not_there(share: bool) -> None:
+    """One row ends at once and is carried along; the model has no position behind the longest."""
+    model = tiny.model("gpt2").eval()
+    prompts = tiny.prompts(80, 3)
+    samplings = [Sampling(1, 16, seed=1), Sampling(40, 60, temperature=1.5)]
+    engine = native.load(model, tiny.NoEos(), share_branches=share)
+    one, many = engine.generate(prompts, samplings)
+    assert [len(c.token_ids) for c in one] == [16]
+    assert [len(c.token_ids) for c in many] == [60] * 40

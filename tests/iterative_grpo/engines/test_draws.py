@@ -88,7 +88,7 @@ def test_rows_with_parameters_of_their_own_are_picked_as_alone() -> None:
     mixed = Picker.of(samplings)
     for place, (tokens, logps) in [
         (torch.arange(len(samplings)), mixed.pick(logits, u)),
-        (kept, mixed.at(kept).pick(logits[kept], u[kept])),
+        (kept, mixed.at(kept.numpy()).pick(logits[kept], u[kept])),
     ]:
         for row, token, logp in zip(place.tolist(), tokens, logps, strict=True):
             alone, alone_logp = Picker.of([samplings[row]]).pick(
@@ -96,3 +96,17 @@ def test_rows_with_parameters_of_their_own_are_picked_as_alone() -> None:
             )
             assert int(token) == int(alone)
             assert float(logp) == pytest.approx(float(alone_logp), abs=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-46, 0.0])
+def test_a_temperature_that_is_none_is_greedy(temperature: float) -> None:
+    logits, u = torch.randn(4, 50), torch.rand(4, dtype=torch.float64)
+    tokens, _ = Picker.of([Sampling(1, 1, temperature)]).pick(logits, u)
+    assert tokens.tolist() == logits.argmax(-1).tolist()
+
+
+def test_any_number_above_the_vocabulary_filters_nothing() -> None:
+    logits, u = torch.randn(4, 50), torch.rand(4, dtype=torch.float64)
+    expected = picker().pick(logits, u)[0]
+    for top_k in (51, 2**24 + 1, 2**63 - 1, 2**64):
+        assert torch.equal(picker(top_k=top_k).pick(logits, u)[0], expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from transformers import PreTrainedModel
 
 from benchmarks import pretend_gpu
 from benchmarks.pretend_gpu import Asked, attached
-from iterative_grpo.engines import _decoding, _graphs, native, native_graphs
+from iterative_grpo.engines import _branches, _decoding, _graphs, native, native_graphs
 from iterative_grpo.engines._shared_cache import _BLOCK, Rows, SharedCache
 from iterative_grpo.types import Sampling
 from tests.iterative_grpo.engines import tiny
@@ -140,9 +141,24 @@ def test_the_engine_samples_what_native_samples(monkeypatch: pytest.MonkeyPatch)
     assert [[c.token_ids for c in g] for g in found] == [[c.token_ids for c in g] for g in expected]
 
 
-def test_python_looks_at_a_gpu_no_more_than_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Less than once a step, all in all: once rows have parted it waits for several tokens."""
-    model = tiny.model("llama").eval()
-    steps = max(len(row) for group in sample(model) for row in group)
-    _, asked = sample_on_gpu(model, monkeypatch)
-    assert 0 < asked.waits < steps
+@pytest.mark.parametrize("stop", [(), ("never",)])
+def test_python_looks_at_a_gpu_once_a_step(
+    stop: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While rows share branches; once they have parted, it looks every few steps."""
+    monkeypatch.setattr(_branches, "_APART", 9.0)
+    model, tokenizer = tiny.model("llama").eval(), tiny.tokenizer()
+    supported = _decoding.supports(model)
+    monkeypatch.setattr(_decoding, "supports", lambda _: supported)
+    samplings = SAMPLINGS[0], replace(SAMPLINGS[0], temperature=0.7, top_k=9), SAMPLINGS[2]
+    waits = {}
+    with attached() as asked:
+        engine = native.load(pretend_gpu.on_gpu(model), tokenizer)
+        for steps in (10, 30):
+            asked.clear()
+            limited = [replace(each, max_tokens=steps, stop=stop) for each in samplings]
+            groups = engine.generate(tiny.prompts(5, 12, 3), limited)
+            assert max(len(c.token_ids) for group in groups for c in group) == steps
+            waits[steps] = asked.waits
+    assert waits[30] - waits[10] == 20
+    assert waits[10] < 10 + 16  # prompts and results, whatever the number of layers

@@ -162,3 +162,21 @@ def test_python_looks_at_a_gpu_once_a_step(
             waits[steps] = asked.waits
     assert waits[30] - waits[10] == 20
     assert waits[10] < 10 + 16  # prompts and results, whatever the number of layers
+
+
+def test_stop_strings_are_found_between_the_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU is looked at every few steps: rows may run further, but are cut at their strings."""
+    model, tokenizer = tiny.model("llama").eval(), tiny.tokenizer()
+    prompts = tiny.prompts(5, 12, 3)
+    free = native.load(model, tokenizer).generate(prompts, Sampling(8, 40, seed=1))
+    sampling = Sampling(8, 40, seed=1, stop=("w16",))
+    expected = native.load(model, tokenizer).generate(prompts, sampling)
+    assert 4 < sum("w16" in c.text for group in free for c in group) < 24
+    supported = _decoding.supports(model)
+    monkeypatch.setattr(_decoding, "supports", lambda _: supported)
+    with attached():
+        engine = native.load(pretend_gpu.on_gpu(model), tokenizer, share_branches=False)
+        found = engine.generate(prompts, sampling)
+    assert [[(c.text, c.finish) for c in group] for group in found] == [
+        [(c.text, c.finish) for c in group] for group in expected
+    ]

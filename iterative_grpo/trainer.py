@@ -160,7 +160,9 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 stop=self._task.stop,
                 seed=self._sampling_seed(),
             )
-            return sample_rows(self._sampler, prompt_ids, sampling), None
+            # One context for all tokens: weights are cast once, and not by each call of the model.
+            with self.accelerator.autocast():
+                return sample_rows(self._sampler, prompt_ids, sampling), None
         with timing.part("generate") as spent:
             sampled: tuple[list[list[int]], Any] = super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images

@@ -357,4 +357,8 @@ class SharedCache(Cache):
         if self.prefilling is not None:
             prompts = layer.prompt_keys, layer.prompt_values
             return self.prefilling.attend(query, key, value, *prompts, scaling), None
-        return layer.decode(query, scaling), None
+        if not torch.is_autocast_enabled(query.device.type):
+            return layer.decode(query, scaling), None
+        # Autocast would bring the whole cache to its precision at every token.
+        with torch.autocast(query.device.type, enabled=False):
+            return layer.decode(query, scaling), None

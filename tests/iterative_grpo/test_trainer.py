@@ -409,6 +409,25 @@ def test_an_engine_samples_groups_for_the_trainer(tiny_policy: PolicyMaker, tmp_
         assert len({r.text for r in rows}) > len(rows) // 2
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["native", "generate"])
+def test_engines_sample_in_mixed_precision(
+    name: str, dtype: torch.dtype, checkpointing: bool, tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    load = plugins.find("iterative_grpo.engines", name).load
+    rollouts: list[tuple[int, list[Rollout]]] = []
+    policy = tiny_policy(0, dtype)
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype=dtype)
+    before = [weight.clone() for weight in model.parameters()]
+    precision = {"bf16": True, "gradient_checkpointing": checkpointing}
+    make(policy, tmp_path, rollouts=rollouts, engine=load, model=model, **precision).train()
+    assert [step for step, _ in rollouts] == [1, 2]
+    assert all(weight.dtype == dtype for weight in model.parameters())
+    assert all(weight.isfinite().all() for weight in model.parameters())
+    assert any(not torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+
+
 def test_stop_strings_end_answers_and_get_the_last_steps_credit(
     tiny_policy: PolicyMaker, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import weakref
@@ -247,6 +248,29 @@ def test_an_adapter_is_sampled_with_its_model() -> None:
         plain = native.load(model, tiny.NoEos()).generate(prompts, sampling)
     for ours, reference, base in zip(adapted, expected, plain, strict=True):
         assert ours[0].token_ids == reference[0].token_ids != base[0].token_ids
+
+
+@pytest.mark.parametrize("around_all", [False, True])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_model_under_autocast_is_sampled_in_its_precision(family: str, around_all: bool) -> None:
+    model = tiny.model(family).eval()
+    prompt = tiny.prompts(9)[0]
+    plain = model.forward
+    mixed = torch.autocast("cpu", torch.bfloat16)
+    # As accelerate wraps a policy in training.
+    model.forward = mixed(plain)
+    with mixed if around_all else contextlib.nullcontext():
+        (group,) = native.load(model, tiny.NoEos()).generate([prompt], Sampling(8, 40))
+    for completion in group:
+        with torch.no_grad():
+            ids = torch.tensor([[*prompt.token_ids, *completion.token_ids]])
+            logps = model(ids).logits[0, 8:-1].float().log_softmax(-1)
+        expected = logps.gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
+        off = (torch.tensor(completion.logps) - expected).abs()
+        assert off.mean() < 0.03
+    model.forward = plain
+    with pytest.raises(AssertionError):  # in float32 they are others
+        assert_plain_logps(model, prompt, group[0])
 
 
 def test_a_model_that_sees_later_tokens_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +24,8 @@ class PolicyError(ValueError):
 def load(path: str | Path, settings: PolicySettings) -> tuple[Any, Any]:
     """Return (model, tokenizer) from a checkpoint or hub name, on the device that is there.
 
-    Raises PolicyError if there is no such model, or its tokenizer lacks EOS or pad tokens.
+    Raises PolicyError if there is no such model, weights of it are missing or no numbers, or its
+    tokenizer lacks EOS or pad tokens.
     """
     with timing.part(timing.INPUT_OUTPUT):
         return _load(path, settings)
@@ -34,21 +35,28 @@ def _load(path: str | Path, settings: PolicySettings) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     trust = settings.trust_remote_code
+    auto: Any = AutoModelForCausalLM
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(path), padding_side="left", trust_remote_code=trust
         )
-        model = AutoModelForCausalLM.from_pretrained(
-            str(path), dtype=settings.dtype, trust_remote_code=trust
+        model, info = auto.from_pretrained(
+            str(path),
+            dtype=settings.dtype,
+            trust_remote_code=trust,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, with their names
         )
     except (OSError, ValueError) as error:
         raise PolicyError(
             f"policy.model {path} cannot be loaded: {error}. Expected a folder with a transformers "
             "checkpoint, or the name of a causal language model on the hub"
         ) from None
+    check_weights(model.config, info, str(path))
     check_tokenizer(tokenizer, str(path), settings)
-    placed: Any = model
-    return placed.to(device()).eval(), tokenizer
+    model.to(device()).eval()
+    check_finite(model, str(path))
+    return model, tokenizer
 
 
 def save(model: Any, tokenizer: Any, path: Path) -> None:
@@ -182,6 +190,45 @@ def device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_weights(config: Any, info: Mapping[str, Any], name: str) -> None:
+    """Refuse a checkpoint that transformers filled up at random, or that is another kind's."""
+    made_for = getattr(config, "architectures", None) or []
+    other = [kind for kind in made_for if kind.endswith("Classification")]
+    if other:
+        raise PolicyError(
+            f"{name} is no policy, but a {other[0]}, as reward models are; give a checkpoint of a "
+            "causal language model"
+        )
+    missing = sorted({*info["missing_keys"], *(str(key[0]) for key in info["mismatched_keys"])})
+    if missing:
+        raise PolicyError(
+            f"{name}: {len(missing)} of the policy's weights are missing or of another shape "
+            f"({', '.join(missing[:3])}), and would be random; save the whole model again, with "
+            "the configuration that it was trained with"
+        )
+
+
+def check_finite(model: Any, name: str) -> None:
+    """Refuse weights that are no numbers: nothing can be sampled from such a policy."""
+    import torch
+
+    # Of sharded weights, this process's own. A sum is finite where all are: NaN stays in it.
+    sums: dict[str, torch.Tensor] = {}
+    with torch.no_grad():
+        for key, weight in model.named_parameters():
+            own = weight.to_local() if hasattr(weight, "to_local") else weight
+            if own.is_floating_point():
+                sums[key] = own.sum(dtype=torch.float64)
+        at = next(iter(sums.values())).device
+        finite = torch.stack([each.to(at) for each in sums.values()]).isfinite().tolist()
+    broken = [key for key, is_finite in zip(sums, finite, strict=True) if not is_finite]
+    if broken:
+        raise PolicyError(
+            f"{name}: {len(broken)} weights are not finite numbers ({', '.join(broken[:3])}): this "
+            "policy diverged. Train it with a lower optimize.learning_rate"
+        )
 
 
 def check_tokenizer(tokenizer: Any, name: str, settings: PolicySettings) -> None:

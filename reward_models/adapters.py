@@ -9,10 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from reward_models.model import RewardModel
-
-_HEADS = ("score", "classifier")
-"""What transformers calls the head of a token classifier."""
+from reward_models.model import HEADS, RewardModel
 
 
 class NoLora(RuntimeError):
@@ -39,10 +36,10 @@ def lora(
             "reward_model.lora needs the package peft: pip install 'iterative-grpo[peft]'"
         ) from error
     plain = model.model
-    head = next((name for name in _HEADS if hasattr(plain, name)), None)
+    head = next((name for name in HEADS if hasattr(plain, name)), None)
     if head is None:
         raise NoLora(
-            f"{type(plain).__name__} has no head called {' or '.join(_HEADS)}; train it whole"
+            f"{type(plain).__name__} has no head called {' or '.join(HEADS)}; train it whole"
         )
     settings = LoraConfig(
         r=rank,

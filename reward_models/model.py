@@ -24,8 +24,15 @@ TOKENS_PER_BATCH = 16_384
 CALIBRATION = "calibration.json"
 """File of a checkpoint's folder; without it, scores are the sigmoid of the logits."""
 
+HEADS = ("score", "classifier")
+"""What transformers calls the head of a token classifier."""
+
 NO_LIMIT = 1 << 30
 """Context of a backbone that states none; also above it, tokenizers mean "unknown"."""
+
+
+class UntrainedBackbone(ValueError):
+    """A checkpoint without all weights of its backbone: it would begin at random, unasked."""
 
 
 class UntrainedHead(ValueError):
@@ -113,8 +120,14 @@ class RewardModel:
         _set_head(config, separator, heads)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = AutoModelForTokenClassification.from_pretrained(
-                str(path_or_name), config=config, dtype=dtype or "auto"
+            model, info = AutoModelForTokenClassification.from_pretrained(
+                str(path_or_name), config=config, dtype=dtype or "auto", output_loading_info=True
+            )
+        missing = sorted(key for key in info["missing_keys"] if key.split(".")[0] not in HEADS)
+        if missing:
+            raise UntrainedBackbone(
+                f"{path_or_name}: {len(missing)} weights are missing ({', '.join(missing[:3])}), "
+                "and would be random; give a whole checkpoint of a decoder"
             )
         return cls(model, _tokenizer(path_or_name if tokenizer is None else tokenizer))
 

@@ -31,6 +31,10 @@ from iterative_grpo.transfer import bring
 _GPU_LOOK = 8
 
 
+class NoDistribution(ArithmeticError):
+    """A policy that nothing can be sampled from; the message says what to do."""
+
+
 def check_model(model: Any) -> None:
     """Raise `UnsupportedModel` for what the configuration already tells."""
     config = model.config.get_text_config()
@@ -276,6 +280,11 @@ class Decoder:
         ended_BT = torch.isin(tokens_BT, eos)
         end_B = torch.where(ended_BT.any(1), ended_BT.int().argmax(1) + 1, reached_B)
         until_B = torch.minimum(end_B, reached_B)
+        if bool(logp_X.isnan().any()):
+            raise NoDistribution(
+                "the policy's probabilities are not numbers: it diverged, or its precision is too "
+                "low for it; train it with a lower learning rate, or sample in float32"
+            )
         return [
             Sampled(tuple(ids[:until]), tuple(logps[:until]))
             for ids, logps, until in zip(

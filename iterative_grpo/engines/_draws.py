@@ -207,7 +207,8 @@ def _drawn(
     of_R = _each(weights_BV, place_R)
     share_R1 = above_R1 / weights_BN[of_R, block_R][:, None]
     rest_R = (1 - share_R1).clamp_(0, 1 - 2**-53)[:, 0]
-    return block_R * _BLOCK + _search(blocks_BNW[of_R, block_R], rest_R, None)[0][:, 0]
+    within_R = _search(blocks_BNW[of_R, block_R], rest_R, None)[0][:, 0]
+    return (block_R * _BLOCK + within_R).clamp_(max=vocabulary - 1)
 
 
 def _search(
@@ -222,4 +223,6 @@ def _search(
     # Rounding up to the total itself would point behind the last entry that has a weight.
     below_R1 = total_R1.nextafter(torch.zeros_like(total_R1))
     point_R1 = torch.minimum(uniform_R[:, None] * total_R1, below_R1)
-    return torch.searchsorted(cumulative_RN, point_R1, right=True), point_R1, cumulative_RN
+    found_R1 = torch.searchsorted(cumulative_RN, point_R1, right=True)
+    # What is no number is found behind the end; `Decoder` looks for it once all is drawn.
+    return found_R1.clamp_(max=cumulative_RN.shape[1] - 1), point_R1, cumulative_RN

@@ -37,7 +37,7 @@ def supports(model: Any) -> bool:
     """Whether `FusedLayers` computes what this model's own layers would.
 
     They must be untouched: no part exchanged, no adapters, no hooks, no replaced `forward`
-    (autocast's, for one), no quantised or sharded weights.
+    (autocast's, for one) and no autocast around, no quantised or sharded weights.
     """
     family = next((name for name in PLAIN if kind(model) == f"{name}ForCausalLM"), None)
     if family is None or not all(
@@ -47,6 +47,8 @@ def supports(model: Any) -> bool:
     ):
         return False
     if model.config.hidden_act != "silu" or model.device.type == "meta":
+        return False
+    if torch.is_autocast_enabled(model.device.type):
         return False
     for module in model.modules():
         changed = replaced(module) and not (module is model and replaced_by_trl(model))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -105,6 +106,7 @@ def run(job: Job) -> None:
         # The adapter is merged, so that the next iteration's reference is this policy.
         finished = finished.merge_and_unload()
     if place.first:
+        policies.check_finite(finished, f"the policy of iteration {job.iteration}")
         policies.save(finished, tokenizer, job.output / "policy")
     place.merge(job.output, "rollouts.jsonl", keep=True)
     if place.first:
@@ -301,6 +303,7 @@ def callback(steps: StepLog, bar: Any, watching: Watching) -> Any:
                 return
             row = steps.row(int(state.global_step), logs)
             steps.write(row)
+            check_step(row)
             if watching.see(row):
                 # Without a checkpoint here, a resume makes this step again and stops at it again.
                 control.should_training_stop, control.should_save = True, False
@@ -312,6 +315,17 @@ def callback(steps: StepLog, bar: Any, watching: Watching) -> Any:
             bar.advance(1, shown)
 
     return Follow()
+
+
+def check_step(row: Mapping[str, Any]) -> None:
+    """Refuse to go on behind a step that made the weights no numbers."""
+    broken = [name for name in ("loss", "grad_norm") if not math.isfinite(row.get(name, 0.0))]
+    if broken:
+        raise policies.PolicyError(
+            f"step {row['step']} of iteration {row['iteration']}: {' and '.join(broken)} "
+            f"{'is' if len(broken) == 1 else 'are'} not finite: the policy diverged. Lower "
+            "optimize.learning_rate, or raise optimize.beta"
+        )
 
 
 def clean(checkpoints: Path) -> None:

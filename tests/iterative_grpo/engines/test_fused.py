@@ -196,6 +196,8 @@ def test_the_forward_that_trl_gives_a_policy_is_known() -> None:
     add_fused_lm_head(model)
     assert "forward" in vars(model)
     assert _fused.supports(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not _fused.supports(model)
     # As accelerate wraps it for mixed precision.
     model.forward = torch.autocast("cpu", torch.bfloat16)(model.forward)
     assert not _fused.supports(model)

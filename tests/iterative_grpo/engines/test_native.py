@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import itertools
 import weakref
@@ -18,6 +17,7 @@ from transformers import (
     Gemma2Config,
     GPT2Config,
     LlamaConfig,
+    LlamaForCausalLM,
     MambaConfig,
     MistralConfig,
     PreTrainedConfig,
@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from iterative_grpo.engines import _shared_cache, generate, native
+from iterative_grpo.engines._decoding import NoDistribution
 from iterative_grpo.engines._shared_cache import _BLOCK, UnsupportedModel
 from iterative_grpo.types import Completion, Finish, Prompt, Sampling
 from tests.iterative_grpo.engines import tiny
@@ -256,10 +257,9 @@ def test_a_model_under_autocast_is_sampled_in_its_precision(family: str, around_
     model = tiny.model(family).eval()
     prompt = tiny.prompts(9)[0]
     plain = model.forward
-    mixed = torch.autocast("cpu", torch.bfloat16)
     # As accelerate wraps a policy in training.
-    model.forward = mixed(plain)
-    with mixed if around_all else contextlib.nullcontext():
+    model.forward = torch.autocast("cpu", torch.bfloat16)(plain)
+    with torch.autocast("cpu", torch.bfloat16, enabled=around_all):
         (group,) = native.load(model, tiny.NoEos()).generate([prompt], Sampling(8, 40))
     for completion in group:
         with torch.no_grad():
@@ -271,6 +271,18 @@ def test_a_model_under_autocast_is_sampled_in_its_precision(family: str, around_
     model.forward = plain
     with pytest.raises(AssertionError):  # in float32 they are others
         assert_plain_logps(model, prompt, group[0])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("vocabulary", [24, 2000])
+def test_a_policy_that_diverged_is_refused(vocabulary: int, temperature: float) -> None:
+    shape = {"num_hidden_layers": 1, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=vocabulary, hidden_size=16, intermediate_size=16, **shape)
+    model = LlamaForCausalLM(config)
+    torch.nn.init.constant_(model.model.norm.weight, 1e38)
+    torch.nn.init.constant_(model.lm_head.weight, 1e38)
+    with pytest.raises(NoDistribution, match="diverged"):
+        native.load(model, tiny.NoEos()).generate(tiny.prompts(4), Sampling(3, 4, temperature))
 
 
 def test_a_model_that_sees_later_tokens_is_refused() -> None:

@@ -1,0 +1,78 @@
+"""What a policy must be before any compute is spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipelines import policies
+from pipelines.config import PolicySettings
+from pipelines.phases.optimize import check_step
+from pipelines.policies import PolicyError
+from reward_models.model import RewardModel, UntrainedBackbone
+
+Maker = Callable[[int, torch.dtype], Path]
+
+
+def rewritten(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    change(weights)
+    save_file(weights, file, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_whole_policy_is_loaded_in_its_precision(tiny_policy: Maker, dtype: torch.dtype) -> None:
+    name = str(dtype).removeprefix("torch.")
+    model, tokenizer = policies.load(tiny_policy(0, dtype), PolicySettings(dtype=name))
+    assert model.dtype == dtype
+    assert not model.training
+    assert tokenizer.pad_token_id is not None
+
+
+def test_missing_weights_are_refused_and_not_drawn(tiny_policy: Maker) -> None:
+    part = "model.layers.1.mlp.up_proj.weight"
+    broken = rewritten(tiny_policy(0, torch.float32), lambda weights: weights.pop(part))
+    with pytest.raises(PolicyError, match=r"1 of the policy's weights .*layers\.1\.mlp\.up_proj"):
+        policies.load(broken, PolicySettings())
+    with pytest.raises(UntrainedBackbone, match=r"1 weights are missing .*up_proj"):
+        RewardModel.from_backbone(broken)
+
+
+def test_weights_of_another_shape_are_refused(tiny_policy: Maker) -> None:
+    def cut(weights: dict[str, torch.Tensor]) -> None:
+        weights["model.norm.weight"] = weights["model.norm.weight"][:-1].clone()
+
+    with pytest.raises(PolicyError, match=r"model\.norm\.weight"):
+        policies.load(rewritten(tiny_policy(0, torch.float32), cut), PolicySettings())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tiny_policy: Maker, value: float) -> None:
+    def spoil(weights: dict[str, torch.Tensor]) -> None:
+        weights["model.layers.0.mlp.up_proj.weight"][3, 4] = value
+
+    with pytest.raises(PolicyError, match=r"1 weights are not finite .*up_proj.*learning_rate"):
+        policies.load(rewritten(tiny_policy(0, torch.float32), spoil), PolicySettings())
+
+
+def test_a_reward_model_is_no_policy(tiny_policy: Maker, tmp_path: Path) -> None:
+    policy = tiny_policy(0, torch.float32)
+    RewardModel.from_backbone(policy).save(tmp_path / "judge")
+    with pytest.raises(PolicyError, match=r"judge is no policy, but a LlamaForTokenClass"):
+        policies.load(tmp_path / "judge", PolicySettings())
+
+
+@pytest.mark.parametrize("name", ["loss", "grad_norm"])
+def test_a_step_that_diverged_ends_the_phase(name: str) -> None:
+    row = {"iteration": 2, "step": 5, "loss": 0.1, "grad_norm": 1.0}
+    check_step(row)
+    with pytest.raises(PolicyError, match=rf"step 5 of iteration 2: {name} is not finite"):
+        check_step({**row, name: float("nan")})
+    with pytest.raises(PolicyError, match="loss and grad_norm are not finite"):
+        check_step({**row, "loss": float("inf"), "grad_norm": float("nan")})

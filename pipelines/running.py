@@ -16,15 +16,14 @@ def run(config: Config, *, quiet: bool = False) -> Path:
     cut off, or after the last iteration if more are asked for.
     """
     from pipelines import decontamination, launching, preflight, questions, report
-    from pipelines.artifacts import write_json
     from pipelines.iterate import iterate
 
     progress = Progress(quiet=quiet)
     preflight.check(config, progress)
-    with Run(config, progress, launching.starter(config)) as opened:
-        found = decontamination.record(questions.contamination(config))
-        write_json(opened.path / "decontamination.json", found)
+    found = {"decontamination.json": decontamination.record(questions.contamination(config))}
+    with Run(config, progress, launching.starter(config), found) as opened:
         policy = iterate(opened)
+        opened.record()  # where every phase had finished before
         report.write(opened.path)
     if not quiet:
         print(report.summary(config.run_dir))

@@ -72,13 +72,18 @@ class Phase:
 
 @dataclass
 class Run:
-    """An open run directory. Use as a context: the lock is held inside."""
+    """An open run directory. Use as a context: the lock is held inside.
+
+    `findings` are JSON files to keep beside the configuration, by name.
+    """
 
     config: Config
     progress: Progress
     start: Callable[[Job], None]
+    findings: Mapping[str, object] = field(default_factory=dict)
     seconds: dict[tuple[int, str], float] = field(default_factory=dict)
     _lock: IO[str] | None = None
+    _recorded: bool = False
 
     @property
     def path(self) -> Path:
@@ -89,10 +94,6 @@ class Run:
         try:
             (self.path / "metrics").mkdir(parents=True, exist_ok=True)
             self._lock = lock(self.path / "lock")
-            (self.path / "config.yaml").write_text(
-                yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
-                encoding="utf-8",
-            )
             self._record_start()
         except OSError as error:
             raise RunError(f"run_dir {self.path} cannot be written to: {error}") from None
@@ -103,11 +104,28 @@ class Run:
             self._lock.close()
 
     def _record_start(self) -> None:
+        """Add this start to those of run.json, whatever becomes of it."""
         file = self.path / "run.json"
-        starts = json.loads(file.read_text(encoding="utf-8"))["starts"] if file.exists() else []
-        starts.append({"at": _now(), "command": sys.argv, "versions": versions()})
-        record = {"seed": self.config.seed, "versions": versions(), "starts": starts}
-        artifacts.write_json(file, record)
+        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        start = {"at": _now(), "command": sys.argv, "versions": versions()}
+        artifacts.write_json(file, {**before, "starts": [*before.get("starts", []), start]})
+
+    def record(self) -> None:
+        """Write settings, seed, versions and findings; `do` does it before it makes a phase.
+
+        Not sooner: a command that is refused leaves the record of what is in the folder.
+        """
+        if self._recorded:
+            return
+        settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
+        artifacts.write_bytes(self.path / "config.yaml", [settings.encode()])
+        file = self.path / "run.json"
+        starts = json.loads(file.read_text(encoding="utf-8"))["starts"]
+        about = {"seed": self.config.seed, "versions": versions(), "starts": starts}
+        artifacts.write_json(file, about)
+        for name, found in self.findings.items():
+            artifacts.write_json(self.path / name, found)
+        self._recorded = True
 
     def do(self, phase: Phase, iteration: int, **inputs: Artifact | None) -> Artifact:
         """Return the phase's artifact: the finished one that is there, or a new one."""
@@ -131,6 +149,7 @@ class Run:
             output = artifacts.resume(place, name, begun, fingerprints)
         else:
             output = artifacts.start(place)
+        self.record()
         self.start(
             Job(
                 phase=phase.name,

@@ -73,8 +73,7 @@ def _header(run: Run) -> str:
         if found:
             change = f"{found[0].value:.1%} → {found[-1].value:.1%}"
             facts.append((task, change if len(found) > 1 else f"{found[0].value:.1%}"))
-    last = max((row.get("iteration", 0) for row in run.iterations), default=0)
-    facts.append(("iterations", f"{last} of {run.setting('iterations', '?')}"))
+    facts.append(("iterations", _iterations(run)))
     facts.append(("policy steps", str(len(run.steps))))
     facts.append(("time in phases", duration(sum(shares(run).values()))))
     cells = "".join(f"<div><dt>{_text(k)}</dt><dd>{_text(v)}</dd></div>" for k, v in facts)
@@ -90,6 +89,15 @@ def _header(run: Run) -> str:
     )
     name = _text(run.path.name)
     return f'<h1>{name}</h1><p class="faint">{_text(about)}</p><dl class="facts">{cells}</dl>'
+
+
+def _iterations(run: Run) -> str:
+    """Say how many iterations there are; the last command may have asked for fewer."""
+    last = max((row.get("iteration", 0) for row in run.iterations), default=0)
+    asked = run.setting("iterations", "?")
+    if isinstance(asked, int) and asked < last:
+        return f"{last} (the last command asked for {asked})"
+    return f"{last} of {asked}"
 
 
 def _results(run: Run) -> str:

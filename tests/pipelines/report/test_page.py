@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipelines import report
 from pipelines.report import page
@@ -83,6 +84,15 @@ def test_shows_the_runs_numbers(written: report.ReportFiles) -> None:
         "4 of 4",
     ):
         assert (expected in text) is (expected != "0.850"), expected
+
+
+def test_fewer_iterations_asked_for_than_there_are(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", iterations=2)
+    settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    (run / "config.yaml").write_text(yaml.safe_dump({**settings, "iterations": 1}))
+    text = parse(report.write(run).page).text
+    assert "2 (the last command asked for 1)" in text
+    assert "2 of 1" not in text
 
 
 def test_shows_the_cells_the_watch_and_what_was_liked_and_wrong(tmp_path: Path) -> None:

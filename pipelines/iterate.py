@@ -13,6 +13,7 @@ from pipelines.artifacts import Artifact
 from pipelines.phases.evaluate import PHASE as EVALUATE
 from pipelines.phases.label import PHASE as LABEL
 from pipelines.phases.optimize import PHASE as OPTIMIZE
+from pipelines.phases.retrain import HISTORY
 from pipelines.phases.retrain import PHASE as RETRAIN
 from pipelines.phases.sample import PHASE as SAMPLE
 from pipelines.phases.start import PHASE as START
@@ -36,7 +37,7 @@ def iterate(run: Run) -> Artifact:
                 RETRAIN, iteration, policy=initial, labels=labels, reward_model=reward_model,
                 **history,
             )  # fmt: skip
-            history[f"history_{iteration:02d}"] = labels
+            history[f"{HISTORY}{iteration:02d}"] = labels
         # pi_ref <- pi_theta, then GRPO steps: groups of G outputs, rewards at step ends,
         # group-relative advantages, the clipped objective with the KL penalty to pi_ref.
         policy = run.do(

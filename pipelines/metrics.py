@@ -116,8 +116,9 @@ def reward_model(folder: Path) -> Row:
 
 
 def iteration_folders(run: Path) -> list[Path]:
-    """Return the iterations' folders in order."""
-    return sorted(folder for folder in (run / "iterations").glob("*") if folder.name.isdigit())
+    """Return the iterations' folders in order of their numbers: 100 comes after 99."""
+    found = (folder for folder in (run / "iterations").glob("*") if folder.name.isdecimal())
+    return sorted(found, key=lambda folder: int(folder.name))
 
 
 def phases_of(run: Path, folder: Path) -> list[Path]:

@@ -109,15 +109,15 @@ def _evaluated(run: Path, iteration: int | None) -> Path:
     """Return the folder of a run's evaluation: of the last iteration where none is named."""
     found = {
         int(manifest.parent.parent.name): manifest.parent
-        for manifest in sorted((run / "iterations").glob(f"*/evaluate/{MANIFEST}"))
-        if manifest.parent.parent.name.isdigit()
+        for manifest in (run / "iterations").glob(f"*/evaluate/{MANIFEST}")
+        if manifest.parent.parent.name.isdecimal()
     }
     if not found:
         raise NoAnswers(f"{run}: no iteration of this run has been evaluated yet")
     if iteration is not None and iteration not in found:
         raise NoAnswers(
             f"{run}: iteration {iteration} has not been evaluated; evaluated are "
-            f"{', '.join(map(str, found))}"
+            f"{', '.join(map(str, sorted(found)))}"
         )
     return found[max(found) if iteration is None else iteration]
 

@@ -28,6 +28,9 @@ from reward_models.replay import Mixture, mix, outcomes
 from reward_models.training import TrainingProgress, TrainingReport, train
 from reward_models.types import LabeledSolution, read_solutions
 
+HISTORY = "history_"
+"""Inputs with labels of earlier iterations are called this and their number."""
+
 
 class UnfitRewardModel(RuntimeError):
     """The first reward model was refused, and there is no older one to go on with."""
@@ -249,5 +252,6 @@ def read(job: Job, part: Part) -> list[LabeledSolution]:
 
 def history(job: Job, part: Part) -> list[Path]:
     """Return the files of a part of earlier iterations, oldest first."""
-    names = sorted(name for name in job.inputs if name.startswith("history"))
+    names = [name for name in job.inputs if name.startswith(HISTORY)]
+    names.sort(key=lambda name: int(name.removeprefix(HISTORY)))  # 100 is later than 99
     return [job.inputs[name] / f"{part.value}.jsonl" for name in names]

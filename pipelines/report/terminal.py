@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines import metrics
 from pipelines.report import spent, table
 from pipelines.report.console import as_text
 from pipelines.report.run import Run
@@ -69,7 +70,6 @@ def _drawn(made: table.Table) -> Grid:
 
 def last_policy(run: Path) -> Path | None:
     """Return where the newest finished policy lies, relative to the run, or None."""
-    found = sorted(
-        folder for folder in (run / "iterations").glob("[0-9]*/optimize/policy") if folder.is_dir()
-    )
+    policies = [folder / "optimize" / "policy" for folder in metrics.iteration_folders(run)]
+    found = [folder for folder in policies if folder.is_dir()]
     return found[-1].relative_to(run) if found else None

@@ -26,6 +26,8 @@ def test_a_run_gives_its_last_evaluated_iteration_or_the_one_named(tmp_path: Pat
     assert read(run, 2).place == str(run / "iterations/02/evaluate")
     with pytest.raises(NoAnswers, match=r"iteration 9 has not been evaluated.* 0, 2, 10"):
         read(run, 9)
+    with pytest.raises(NoAnswers, match=r"evaluated are 9, 99, 100$"):
+        read(run_folder(tmp_path / "long", 100, 99, 9), 7)
     (tmp_path / "young/iterations/01/sample").mkdir(parents=True)
     with pytest.raises(NoAnswers, match="no iteration of this run has been evaluated yet"):
         read(tmp_path / "young")

@@ -228,6 +228,14 @@ def test_a_constant_first_model_ends_the_run_with_a_reason(tmp_path: Path) -> No
     assert not (tmp_path / "retrain1" / "model").exists()
 
 
+def test_history_is_read_in_order_of_iterations(trained: Phases, tmp_path: Path) -> None:
+    numbers = (100, 9, 11, 99, 10)
+    past = {f"{retrain.HISTORY}{number:02d}": tmp_path / str(number) for number in numbers}
+    job = dataclasses.replace(trained.job(tmp_path), inputs=past)
+    found = [file.parent.name for file in retrain.history(job, Part.LABELS)]
+    assert found == ["9", "10", "11", "99", "100"]
+
+
 def test_history_with_duplicates_is_replayed_once(trained: Phases, tmp_path: Path) -> None:
     phases = trained.fork(tmp_path, "reward_model.replay.share=0.9")
     again = [dataclasses.replace(row, iteration=2) for row in solutions(phases.problems, 1)]

@@ -43,6 +43,12 @@ def test_says_where_everything_lies(tmp_path: Path) -> None:
     assert str(run / "report.html") in shown(run, 200)
 
 
+def test_the_newest_policy_is_that_of_the_highest_number(tmp_path: Path) -> None:
+    for name in ("02", "99", "100", "101.old"):
+        (tmp_path / "iterations" / name / "optimize" / "policy").mkdir(parents=True)
+    assert terminal.last_policy(tmp_path) == Path("iterations/100/optimize/policy")
+
+
 def test_long_paths_are_not_cut(tmp_path: Path) -> None:
     run = write_run(tmp_path / ("long" * 30))
     assert str(run / "metrics") in shown(run).replace("\n", "")

@@ -1,0 +1,28 @@
+"""The run's metrics, gathered from many iterations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pipelines import metrics
+from tests.pipelines.toy import lines
+
+
+def test_iterations_come_in_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in (9, 10, 99, 100, 101):
+        folder = tmp_path / "iterations" / f"{number:02d}"
+        log, evaluated = folder / "optimize" / "log", folder / "evaluate"
+        log.mkdir(parents=True)
+        (log / "steps.jsonl").write_text(json.dumps({"iteration": number, "step": 1}) + "\n")
+        evaluated.mkdir()
+        manifest = {"fingerprint": "", "phase": "", "settings": {}, "inputs": {}, "files": {}}
+        manifest["facts"] = {"seconds": 1.0}
+        (evaluated / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "metrics").mkdir()
+    metrics.publish(tmp_path)
+    steps = lines(tmp_path / "metrics" / "steps.jsonl")
+    expected = [(1, 9), (2, 10), (3, 99), (4, 100), (5, 101)]
+    assert [(row["global_step"], row["iteration"]) for row in steps] == expected
+    rows = lines(tmp_path / "metrics" / "iterations.jsonl")
+    assert [row["iteration"] for row in rows] == [9, 10, 99, 100, 101]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from iterative_grpo import plugins, timing
-from pipelines import times, world
+from pipelines import lifeline, times, world
 from pipelines.config import Config, Launch
 from pipelines.progress import Progress
 from pipelines.runs import Job
@@ -62,7 +62,10 @@ def launched(job: Job) -> None:
         if not _has_accelerator():
             # Without it, accelerate starts single processes that know nothing of each other.
             environment["ACCELERATE_USE_CPU"] = "true"
-        done = subprocess.run(command, env=environment, check=False)
+        with lifeline.held(Path(folder)):
+            # The launcher inherits the lock of the run's folder, which therefore stays in use until
+            # the launcher has seen its last worker end, even if this process is killed.
+            done = subprocess.run(command, env=environment, check=False, close_fds=False)
     if done.returncode:
         raise PhaseFailed(
             f"phase {job.phase} of iteration {job.iteration} failed (exit code {done.returncode}); "
@@ -94,6 +97,7 @@ def to_spec(job: Job) -> dict[str, object]:
 
 def main(spec: Path) -> None:
     """Run the phase that a job file describes, as one of its processes."""
+    lifeline.follow(spec.parent)
     from accelerate import PartialState
 
     raw = json.loads(spec.read_text(encoding="utf-8"))

@@ -186,7 +186,10 @@ def _now() -> str:
 
 
 def lock(path: Path) -> IO[str]:
-    """Hold a lock that the operating system drops when the process ends, however it ends."""
+    """Hold a lock that the operating system drops when the process ends, however it ends.
+
+    Where a child is given the open file, the lock lives until the child ends too.
+    """
     handle = path.open("a+", encoding="utf-8")
     try:
         if sys.platform == "win32":
@@ -209,4 +212,5 @@ def lock(path: Path) -> IO[str]:
     handle.truncate()
     handle.write(str(os.getpid()))
     handle.flush()
+    os.set_inheritable(handle.fileno(), True)
     return handle

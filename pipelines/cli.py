@@ -11,7 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+from pipelines import failures
+
+DONE, FAILED, REFUSED, INTERRUPTED = 0, failures.FAILED, failures.REFUSED, 130
 
 SHARED = (
     "limit",
@@ -25,8 +27,6 @@ SHARED = (
 )
 """Options of `evaluate` that are settings of the same name."""
 
-OURS = ("iterative_grpo", "reward_models", "verifiers", "pipelines")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
@@ -36,24 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command resumes", file=sys.stderr)
         return INTERRUPTED
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
     except Exception as error:
-        if _io_failed(error):
-            print(f"error: {error}", file=sys.stderr)
-            return FAILED
-        if type(error).__module__.partition(".")[0] not in OURS:
+        failed = failures.exit_code(error)
+        if failed is None:
             raise  # a defect: Python shows where
-        # An error that this project defines is a message to its user.
         print(f"error: {error}", file=sys.stderr)
-        return REFUSED
+        return failed
     return code
-
-
-def _io_failed(error: Exception) -> bool:
-    """Whether a file could not be written: safetensors has its own error for a full disk."""
-    return type(error).__name__ == "SafetensorError" and "I/O" in str(error)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

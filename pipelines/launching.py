@@ -11,14 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from iterative_grpo import plugins, timing
-from pipelines import lifeline, times, world
+from pipelines import failures, lifeline, times, world
 from pipelines.config import Config, Launch
 from pipelines.progress import Progress
 from pipelines.runs import Job
-
-
-class PhaseFailed(RuntimeError):
-    """A launched phase ended with an error; its own message stands above on the terminal."""
 
 
 def starter(config: Config) -> Callable[[Job], None]:
@@ -66,16 +62,20 @@ def launched(job: Job) -> None:
             # The launcher inherits the lock of the run's folder, which therefore stays in use until
             # the launcher has seen its last worker end, even if this process is killed.
             done = subprocess.run(command, env=environment, check=False, close_fds=False)
-    if done.returncode:
-        raise PhaseFailed(
-            f"phase {job.phase} of iteration {job.iteration} failed (exit code {done.returncode}); "
-            "its message stands above. The same command resumes at this phase"
-        )
+        if not done.returncode:
+            return
+        name = f"phase {job.phase} of iteration {job.iteration}"
+        told = failures.left(Path(folder))
+    if told is not None:
+        raise failures.PhaseFailed(f"{name}: {told}", told.code)
+    raise failures.PhaseFailed(
+        f"{name} failed; its message stands above. The same command resumes at this phase"
+    )
 
 
 def launcher(launch: Launch) -> list[str]:
     """Return accelerate's command line."""
-    command = [sys.executable, "-m", "accelerate.commands.launch"]
+    command = [sys.executable, "-m", "pipelines.launcher"]
     if launch.config_file is not None:
         return [*command, "--config_file", str(launch.config_file)]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
@@ -95,9 +95,22 @@ def to_spec(job: Job) -> dict[str, object]:
     }
 
 
-def main(spec: Path) -> None:
-    """Run the phase that a job file describes, as one of its processes."""
+def main(spec: Path) -> int:
+    """Run the phase that a job file describes, as one of its processes; return the exit code."""
     lifeline.follow(spec.parent)
+    try:
+        work(spec)
+    except Exception as error:
+        code = failures.exit_code(error)
+        if code is None:
+            raise  # a defect: Python shows where
+        failures.leave(spec.parent, int(os.environ.get("RANK", "0")), error, code)
+        return code
+    return 0
+
+
+def work(spec: Path) -> None:
+    """Run this process's part of the phase that a job file describes."""
     from accelerate import PartialState
 
     raw = json.loads(spec.read_text(encoding="utf-8"))
@@ -122,4 +135,4 @@ def _has_accelerator() -> bool:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,48 @@
+"""What an error means to who gave the command: one line and an exit code, or a defect to trace."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pipelines.artifacts import write_json
+
+FAILED, REFUSED = 1, 2
+
+OURS = ("iterative_grpo", "reward_models", "verifiers", "pipelines")
+
+
+class PhaseFailed(RuntimeError):
+    """A phase failed in processes of its own; `code` is the exit code that its error asks for."""
+
+    def __init__(self, message: str, code: int = FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def exit_code(error: Exception) -> int | None:
+    """Return the exit code of an error that is a message to its user, None for a defect."""
+    if isinstance(error, PhaseFailed):
+        return error.code
+    if isinstance(error, OSError) or _io_failed(error):
+        return FAILED
+    return REFUSED if type(error).__module__.partition(".")[0] in OURS else None
+
+
+def _io_failed(error: Exception) -> bool:
+    """Whether a file could not be written: safetensors has its own error for a full disk."""
+    return type(error).__name__ == "SafetensorError" and "I/O" in str(error)
+
+
+def leave(folder: Path, rank: int, error: Exception, code: int) -> None:
+    """Leave a worker's error in `folder` for the command that started it."""
+    write_json(folder / f"failed.{rank}.json", {"message": str(error), "code": code})
+
+
+def left(folder: Path) -> PhaseFailed | None:
+    """Return the error that a worker has left first: those of others may only follow from it."""
+    files = sorted(folder.glob("failed.*.json"), key=lambda file: file.stat().st_mtime_ns)
+    if not files:
+        return None
+    told = json.loads(files[0].read_text(encoding="utf-8"))
+    return PhaseFailed(told["message"], told["code"])

@@ -1,0 +1,85 @@
+"""Errors in this process and in workers: which exit code, one line or a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import cli, failures, launching
+from pipelines.artifacts import ArtifactError
+from pipelines.failures import PhaseFailed
+from pipelines.progress import Progress
+from pipelines.runs import Job
+from tests.pipelines import toy
+
+
+class SafetensorError(Exception):
+    """Named as safetensors' own, which has no useful base."""
+
+
+CODES = [
+    (ArtifactError("changed"), cli.REFUSED),
+    (PhaseFailed("killed"), cli.FAILED),
+    (PhaseFailed("changed", cli.REFUSED), cli.REFUSED),
+    (FileNotFoundError("gone"), cli.FAILED),
+    (ValueError("a defect"), None),
+    (KeyError("a defect"), None),
+]
+
+
+@pytest.mark.parametrize(("error", "code"), CODES)
+def test_exit_codes(error: Exception, code: int | None) -> None:
+    assert failures.exit_code(error) == code
+
+
+def test_a_full_disk_is_a_failure_and_no_defect() -> None:
+    SafetensorError.__module__ = "safetensors"
+    assert failures.exit_code(SafetensorError("I/O error: no space left")) == cli.FAILED
+    assert failures.exit_code(SafetensorError("invalid header")) is None
+
+
+def test_the_error_that_was_left_first_is_told(tmp_path: Path) -> None:
+    assert failures.left(tmp_path) is None
+    failures.leave(tmp_path, 1, ArtifactError("the cause"), failures.REFUSED)
+    failures.leave(tmp_path, 0, ConnectionError("its peer has gone"), failures.FAILED)
+    told = failures.left(tmp_path)
+    assert told is not None
+    assert (str(told), told.code) == ("the cause", failures.REFUSED)
+
+
+IN_WORKERS = [
+    ("nosuch", cli.REFUSED, "phase nosuch of iteration 1: unknown phase 'nosuch'"),
+    ("label", cli.FAILED, "phase label of iteration 1: .*samples.jsonl"),
+    ("evaluate", cli.FAILED, "phase evaluate of iteration 1 failed; its message stands above"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("phase", "code", "message"), IN_WORKERS)
+def test_an_error_in_workers(
+    phase: str,
+    code: int,
+    message: str,
+    processes: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    launch = {"mode": "accelerate", "processes": processes}
+    config = toy.config(tmp_path, toy.write_data(tmp_path / "data"), launch=launch)
+    # Nothing is there for label, and evaluate is not even told of a policy.
+    inputs = {"samples": tmp_path, "policy": tmp_path} if phase == "label" else {}
+    job = Job(phase, 1, config, inputs, tmp_path, Progress(quiet=True))
+    with pytest.raises(PhaseFailed, match=message) as raised:
+        launching.launched(job)
+    assert failures.exit_code(raised.value) == code
+    printed = capfd.readouterr().err
+    defect = phase == "evaluate"
+    assert ("KeyError: 'policy'" in printed) is defect
+    assert ("of the phase ended with exit code 1" in printed) is defect
+    assert ("Traceback" in printed) is defect
+    assert "ChildFailedError" not in printed
+    assert "CalledProcessError" not in printed

@@ -15,7 +15,18 @@ from pydantic import Field, model_validator
 
 from pipelines.conflicts import conflicts
 from pipelines.evaluate_settings import EvaluateSettings
-from pipelines.section import Margin, NotNegative, Positive, Rate, Section, Share
+from pipelines.section import (
+    Margin,
+    NotNegative,
+    Positive,
+    Rate,
+    Real,
+    Section,
+    Share,
+    ShareBelowOne,
+    Weight,
+    Whole,
+)
 
 UNTRAINED = {"verifier": "the verifier", "published": "a published reward model"}
 """Rewards for which a run trains no reward model, and who gives them."""
@@ -30,7 +41,7 @@ class Decontaminate(Section):
     near: Action = Field("drop", description="similar texts with the same numbers in order")
     template: Action = Field("report", description="similar texts with other numbers")
     ngram: Action = Field("report", description="none of these, but `words` words in a row")
-    similarity: Annotated[float, Field(ge=0.5, le=1)] = Field(
+    similarity: Annotated[Real, Field(ge=0.5, le=1)] = Field(
         0.8, description="Jaccard similarity of five-character pieces that makes texts similar"
     )
     words: Positive = Field(13, description="words in a row, for `ngram`")
@@ -144,7 +155,7 @@ class Replay(Section):
     kind: Literal["share", "add", "reservoir", "none"] = Field(
         "share", description="share: that share of the training rows is history"
     )
-    share: Share = 0.1
+    share: ShareBelowOne = 0.1
     max_age: Positive | None = Field(
         None, description="replay nothing that is more iterations old; none: of any age"
     )
@@ -214,8 +225,8 @@ class Mixture(Section):
     """What `reward: mixture` adds up; PURE (arXiv:2504.15275) verified a tenth of the questions."""
 
     verified_share: Share = Field(0.1, description="share of questions that the verifier rewards")
-    verifier_weight: Annotated[float, Field(ge=0)] = 1.0
-    model_weight: Annotated[float, Field(ge=0)] = 1.0
+    verifier_weight: Weight = 1.0
+    model_weight: Weight = 1.0
 
 
 class Published(Section):
@@ -236,8 +247,8 @@ class RetrainWhen(Section):
         0.65, description="right-wrong pairs of a group that the model orders rightly, at least"
     )
     kl: Rate | None = Field(None, description="nats a token from the initial policy, at most")
-    window: Annotated[int, Field(ge=2)] = Field(5, description="steps that are averaged")
-    sure: Annotated[float, Field(ge=0)] = Field(
+    window: Annotated[Whole, Field(ge=2)] = Field(5, description="steps that are averaged")
+    sure: Weight = Field(
         2.0, description="standard errors that gap and pair accuracy must lie beyond their limit"
     )
 
@@ -268,7 +279,7 @@ class OptimizeSettings(Section):
 
     steps: Positive = Field(20, description="optimizer steps an iteration")
     prompts: Positive = Field(16, description="questions in an optimizer step")
-    group_size: Annotated[int, Field(ge=2)] = Field(8, description="G, outputs of a question")
+    group_size: Annotated[Whole, Field(ge=2)] = Field(8, description="G, outputs of a question")
     updates: Positive = Field(1, description="optimizer steps on each exploration (mu)")
     micro_batch: Positive | None = Field(
         None, description="outputs in one forward pass, whole groups; none: all of the step's"
@@ -276,7 +287,7 @@ class OptimizeSettings(Section):
     learning_rate: Rate = 1e-6
     schedule: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "constant"
     warmup_steps: NotNegative = 0
-    beta: Annotated[float, Field(ge=0)] = Field(0.04, description="KL coefficient")
+    beta: Weight = Field(0.04, description="KL coefficient")
     kl_target: Rate | None = Field(
         None, description="move beta to hold this KL to the reference, nats a token; none: fixed"
     )
@@ -288,12 +299,12 @@ class OptimizeSettings(Section):
     epsilon: Rate = Field(0.2, description="clip range of the probability ratio")
     loss: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "grpo"
     scale: Literal["group", "batch", "none"] = Field("group", description="whose deviation divides")
-    std_floor: Annotated[float, Field(ge=0)] = Field(
+    std_floor: Weight = Field(
         0.0, description="a group whose rewards deviate less gets zero advantages"
     )
     temperature: Rate = 1.0
     max_grad_norm: Rate = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Weight = 0.0
     mask_truncated: bool = Field(False, description="leave truncated outputs out of the loss")
     bf16: bool = False
     gradient_checkpointing: bool = False

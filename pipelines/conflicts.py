@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iterative_grpo import plugins
-from pipelines import datasets, prompts
+from pipelines import datasets, making, prompts
 
 if TYPE_CHECKING:
     from pipelines.config import Config
@@ -43,17 +43,7 @@ def conflicts(config: Config) -> Iterator[str]:
             "policy: give either `policy.model` (a path or hub name) or `policy.make` (a small "
             "model made on the spot), and not both"
         )
-    if policy.make is not None and policy.make.width % policy.make.heads:
-        yield (
-            f"policy.make.width {policy.make.width} is no multiple of policy.make.heads "
-            f"{policy.make.heads}"
-        )
-    if policy.make is not None and config.max_tokens >= policy.make.context:
-        yield (
-            f"max_tokens is {config.max_tokens} but the policy's context has "
-            f"{policy.make.context} positions, prompt included; lower max_tokens or raise "
-            "policy.make.context"
-        )
+    yield from _shape_conflicts(config)
     outputs = optimize.prompts * optimize.group_size
     processes = config.launch.processes
     if outputs % processes:
@@ -77,6 +67,12 @@ def conflicts(config: Config) -> Iterator[str]:
         )
     if processes > 1 and config.launch.mode == "inline":
         yield f"launch.processes is {processes}: launch.mode must be accelerate"
+    file = config.launch.config_file
+    if file is not None and not file.is_file():
+        yield (
+            f"launch.config_file {file} is no file (seen from {Path.cwd()}); give one that "
+            "`accelerate config` wrote, or leave it out"
+        )
     if config.data.path is not None and not config.data.path.is_dir():
         yield (
             f"data.path {config.data.path} is no folder (seen from {Path.cwd()}); give one with "
@@ -101,6 +97,30 @@ def conflicts(config: Config) -> Iterator[str]:
         )
     if config.reward_model.start not in ("scratch", "policy") and policy.trust_remote_code:
         yield "reward_model.start: a named reward model is never loaded with remote code"
+
+
+def _shape_conflicts(config: Config) -> Iterator[str]:
+    """Yield sizes of which no small policy can be made."""
+    shape = config.policy.make
+    if shape is None:
+        return
+    if shape.width % (2 * shape.heads):
+        yield (
+            f"policy.make.width is {shape.width}, which gives {shape.heads} heads (policy.make."
+            f"heads) no even number of dimensions each, as rotary positions need; give a multiple "
+            f"of {2 * shape.heads}"
+        )
+    if shape.tokenizer == "bpe" and shape.vocabulary < making.LEAST_BPE:
+        yield (
+            f"policy.make.vocabulary is {shape.vocabulary}; a bpe tokenizer needs at least "
+            f"{making.LEAST_BPE}, every byte and the special tokens"
+        )
+    if config.max_tokens >= shape.context:
+        yield (
+            f"max_tokens is {config.max_tokens} but the policy's context has "
+            f"{shape.context} positions, prompt included; lower max_tokens or raise "
+            "policy.make.context"
+        )
 
 
 def _stop_conflicts(config: Config) -> Iterator[str]:

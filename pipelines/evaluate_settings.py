@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipelines.section import NotNegative, Positive, Rate, Section
+from pipelines.section import NotNegative, Positive, Rate, Real, Section
 
 
 class EvaluateSettings(Section):
@@ -23,7 +23,7 @@ class EvaluateSettings(Section):
         0, description="sampled answers of each question beside the greedy one: pass@k, maj@k"
     )
     temperature: Rate = Field(0.7, description="of the samples")
-    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="of the samples")
+    top_p: Annotated[Real, Field(gt=0, le=1)] = Field(1.0, description="of the samples")
     k: tuple[Positive, ...] | None = Field(
         None, description="k of pass@k, maj@k and rm@k; none: the powers of two up to `samples`"
     )

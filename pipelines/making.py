@@ -17,8 +17,15 @@ if TYPE_CHECKING:
 PAD, EOS, BOS, UNKNOWN = "<pad>", "<eos>", "<bos>", "<unk>"
 _SPECIAL = (PAD, EOS, BOS, UNKNOWN)
 
+LEAST_BPE = 256 + len(_SPECIAL)
+"""Tokens of the smallest bpe vocabulary: every byte, and the special ones."""
+
 _PIECES = r" ?[^\W\d_]+ ?|\d|[^\w\s]+ ?|\s|_"
 """Words with the spaces at their sides, single digits, runs of signs with a space after them."""
+
+
+class UnfitShape(ValueError):
+    """Sizes of which no model or tokenizer can be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +47,9 @@ class ModelShape:
         for name in ("width", "layers", "heads", "inner", "context"):
             size = getattr(self, name)
             if size is not None and size < 1:
-                raise ValueError(f"shape: {name} is {size}, must be at least 1")
+                raise UnfitShape(f"shape: {name} is {size}, must be at least 1")
         if self.width % self.heads or self.width // self.heads % 2:
-            raise ValueError(
+            raise UnfitShape(
                 f"shape: width {self.width} over {self.heads} heads must give an even number of "
                 "dimensions a head, for rotary positions"
             )
@@ -58,7 +65,8 @@ def make_tokenizer(kind: str, texts: Iterable[str], vocab_size: int) -> PreTrain
         vocab_size: the most tokens, special ones included.
 
     Raises:
-        ValueError: an unknown kind, or more different words than `vocab_size`.
+        ValueError: an unknown kind.
+        UnfitShape: more different words than `vocab_size`, or less room than bytes take.
     """
     import transformers
 
@@ -124,7 +132,7 @@ def _words(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     splitter = pre_tokenizers.Split(Regex(_PIECES), behavior="isolated")
     words = sorted({piece for text in texts for piece, _ in splitter.pre_tokenize_str(text)})
     if len(words) + len(_SPECIAL) > vocab_size:
-        raise ValueError(
+        raise UnfitShape(
             f"{len(words)} different words and {len(_SPECIAL)} special tokens where vocab_size is "
             f"{vocab_size}; raise it, or make a bpe tokenizer"
         )
@@ -139,10 +147,10 @@ def _bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    if vocab_size < len(alphabet) + len(_SPECIAL):
-        raise ValueError(
-            f"vocab_size is {vocab_size}; a bpe tokenizer needs at least "
-            f"{len(alphabet) + len(_SPECIAL)}: every byte and {len(_SPECIAL)} special tokens"
+    if vocab_size < LEAST_BPE:
+        raise UnfitShape(
+            f"vocab_size is {vocab_size}; a bpe tokenizer needs at least {LEAST_BPE}: every byte "
+            f"and {len(_SPECIAL)} special tokens"
         )
     tokenizer = Tokenizer(models.BPE())
     # Single digits: a small model learns arithmetic on places, not on words for numbers.

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pipelines.yaml_words import as_written
 
-Positive = Annotated[int, Field(gt=0)]
-NotNegative = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Margin = Annotated[float, Field(ge=0, le=1)]
+
+def _no_boolean(value: Any) -> Any:
+    """Refuse what Python would count as 0 or 1, and YAML reads in `yes`, `no`, `on` and `off`."""
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number, not yes or no")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Real = Annotated[float, BeforeValidator(_no_boolean)]
+Positive = Annotated[Whole, Field(gt=0)]
+NotNegative = Annotated[Whole, Field(ge=0)]
+Rate = Annotated[Real, Field(gt=0)]
+Weight = Annotated[Real, Field(ge=0)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+ShareBelowOne = Annotated[Real, Field(ge=0, lt=1)]
+Margin = Annotated[Real, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """A group of settings: frozen, and closed to keys it does not know."""
+    """A group of settings: frozen, closed to keys it does not know, its numbers finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -122,13 +122,18 @@ def _all_keys(section: type[Section], prefix: str) -> Iterator[tuple[str, str]]:
 def _plainly(error: ValidationError) -> Iterator[str]:
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
+        message, found = item["msg"].removeprefix("Value error, "), item["input"]
         if not where:
             yield message
         elif item["type"] == "missing":
             yield f"{where}: required, but not given"
+        elif item["type"] == "value_error" and isinstance(found, Mapping | Section):
+            yield f"{where}: {message}"  # of settings that do not fit; the message has their values
+        elif item["type"] == "tuple_type":
+            listed = f"write [{found}]" if isinstance(found, str | int | float) else "write [a, b]"
+            yield f"{where}: expected a list, found {found!r}; {listed}"
         else:
-            yield f"{where}: {message}, found {item['input']!r}"
+            yield f"{where}: {message}, found {found!r}"
 
 
 def locate(path: Path) -> Path:

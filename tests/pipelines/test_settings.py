@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from iterative_grpo.types import Problem
-from pipelines import questions, settings
+from pipelines import making, questions, settings
 from pipelines.plan import plan
 from pipelines.settings import ConfigError
 from pipelines.world import LaunchError, World, current
 from tests.pipelines import toy
+
+NAMED: dict[str, Any] = {"run_dir": "r", "policy": {"model": "m"}}
 
 SHIPPED = sorted(settings.SHIPPED.glob("*.yaml"))
 
@@ -169,3 +173,86 @@ def test_checkpoints_between_updates_on_one_exploration_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"checkpoint_every 3 is no multiple of optimize\.upd"):
         settings.load(raw, ["optimize.updates=2", "optimize.checkpoint_every=3"])
     settings.load(raw, ["optimize.updates=2", "optimize.checkpoint_every=4"])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "optimize.learning_rate",
+        "optimize.beta",
+        "optimize.watch.retrain_when.sure",
+        "reward_model.gate.auroc",
+        "reward_model.held_out",
+        "mixture.model_weight",
+        "evaluate.temperature",
+        "data.decontaminate.similarity",
+    ],
+)
+@pytest.mark.parametrize("value", [".inf", ".nan", "yes", "off"])
+def test_numbers_are_finite_and_no_booleans(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{re.escape(key)}: Input should be"):
+        settings.load(NAMED, [f"{key}={value}"])
+
+
+@pytest.mark.parametrize("key", ["optimize.steps", "seed", "optimize.group_size", "evaluate.limit"])
+def test_counts_are_no_booleans(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{re.escape(key)}: .*not yes or no, found True$"):
+        settings.load(NAMED, [f"{key}=yes"])
+    settings.load(NAMED, [f"{key}=4"])
+
+
+def test_replay_leaves_fresh_rows() -> None:
+    with pytest.raises(ConfigError, match=r"replay\.share: .*less than 1, found 1"):
+        settings.load(NAMED, ["reward_model.replay.share=1.0"])
+    settings.load(NAMED, ["reward_model.replay.share=0.99"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ("{width: 12, heads: 4}", "width is 12, .* no even number .* give a multiple of 8"),
+        ("{width: 10, heads: 4}", "width is 10, .* give a multiple of 8"),
+        ("{width: 16, heads: 4, tokenizer: bpe, vocabulary: 259}", "vocabulary is 259; .* 260"),
+    ],
+)
+def test_shapes_that_cannot_be_made_are_refused(shape: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"policy\.make\.{message}"):
+        settings.load({"run_dir": "r", "max_tokens": 20}, [f"policy.make={shape}"])
+
+
+def test_shapes_that_are_accepted_can_be_made() -> None:
+    smallest = "{width: 16, heads: 8, tokenizer: bpe, vocabulary: 260}"
+    made = settings.load({"run_dir": "r", "max_tokens": 20}, [f"policy.make={smallest}"])
+    shape = made.policy.make
+    assert shape is not None
+    assert making.ModelShape(width=shape.width, heads=shape.heads).width == 16
+    assert len(making.make_tokenizer("bpe", ["a"], shape.vocabulary)) == 260
+
+
+def test_the_launchers_file_has_to_be_there(tmp_path: Path) -> None:
+    file = tmp_path / "accelerate.yaml"
+    with pytest.raises(ConfigError, match=r"launch\.config_file .*accelerate\.yaml is no file"):
+        settings.load(NAMED, [f"launch.config_file={file}"])
+    file.write_text("num_processes: 1\n", encoding="utf-8")
+    settings.load(NAMED, [f"launch.config_file={file}"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("evaluate.tasks=gsm8k/test", "expected a list, found 'gsm8k/test'; write [gsm8k/test]"),
+        ("report_to=tensorboard", "expected a list, found 'tensorboard'; write [tensorboard]"),
+        ("evaluate.k=2", "expected a list, found 2; write [2]"),
+    ],
+)
+def test_one_value_for_a_list_is_told_how_lists_are_written(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings.load(NAMED, [override])
+    assert str(caught.value) == f"{override.partition('=')[0]}: {message}"
+
+
+def test_a_sections_settings_that_do_not_fit_are_told_without_the_section() -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings.load(NAMED, ["evaluate.k=[1,2,9]", "evaluate.samples=4"])
+    assert str(caught.value).startswith("evaluate: k 9 needs as many samples")
+    assert "tasks" not in str(caught.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pipelines import decontamination, policies, published, questions, trl_settings
+from pipelines import decontamination, policies, published, questions, trackers, trl_settings
 from pipelines.config import Config
 from pipelines.progress import Progress
 from pipelines.runs import RunError
@@ -18,6 +18,7 @@ def check(config: Config, progress: Progress) -> None:
     from pipelines.phases.evaluate import tasks
 
     trl_settings.check(config)
+    trackers.check(config.report_to)
     policies.check_engine(config.engine)
     room(config.run_dir)
     split = questions.training(config)

@@ -4,14 +4,46 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import typing
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines import building
 from pipelines.config import Config
+
+DECIDED = {
+    "steps_per_generation": "optimize.updates and optimize.micro_batch",
+    "generation_batch_size": "optimize.prompts and optimize.group_size",
+    "logging_strategy": "the run, whose log has every step",
+    "reward_weights": "the run's reward source (reward, mixture)",
+    "eval_strategy": "the run, which evaluates after each policy phase (evaluate)",
+}
+"""Fields that `ours` leaves at TRL's defaults and that may not be others, and what decides them."""
+
+OF_GENERATE = ("min_p", "repetition_penalty", "generation_kwargs", "cache_implementation")
+"""Fields that TRL's own sampling reads, and that the engines which sample in training do not."""
+
+WHERE_IT_RUNS = {
+    "deepspeed",
+    "fsdp",
+    "fsdp_config",
+    "parallelism_config",
+    "tf32",
+    "torch_compile",
+    "torch_compile_backend",
+    "torch_compile_mode",
+}
+"""Fields that change the process that makes a `GRPOConfig` of them, or need the launched ones."""
 
 
 class UnknownField(ValueError):
     """A key of `optimize.trl` that TRL does not have, or that another setting decides."""
+
+
+class UnfitValue(ValueError):
+    """A value of `optimize.trl` that TRL, or the sampling with it, refuses."""
 
 
 def arguments(config: Config, seed: int, iteration: int, checkpoints: Path) -> Any:
@@ -25,18 +57,26 @@ def arguments(config: Config, seed: int, iteration: int, checkpoints: Path) -> A
     """
     from trl import GRPOConfig
 
-    return GRPOConfig(**ours(config, seed, iteration, checkpoints), **config.optimize.trl)
+    return GRPOConfig(**ours(config, seed, iteration, checkpoints), **typed(config.optimize.trl))
 
 
 def check(config: Config) -> None:
-    """Raise UnknownField for what `optimize.trl` cannot set, before any compute is spent."""
-    if not config.optimize.trl:
+    """Refuse what TRL could not train with, before any compute is spent.
+
+    Raises UnknownField for what `optimize.trl` cannot set, UnfitValue for values that do not fit.
+    """
+    optimize = config.optimize
+    given = optimize.trl
+    if not given:
         return
+    from transformers.utils.import_utils import is_torch_tf32_available
     from trl import GRPOConfig
 
     known = {field.name for field in dataclasses.fields(GRPOConfig)}
     taken = ours(config, 0, 0, Path())
-    for name in config.optimize.trl:
+    for name in given:
+        if name in DECIDED:
+            raise UnknownField(f"optimize.trl.{name}: decided by {DECIDED[name]}; leave it out")
         if name in taken:
             raise UnknownField(
                 f"optimize.trl.{name}: decided by the run's own settings (it would be "
@@ -46,6 +86,93 @@ def check(config: Config) -> None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise UnknownField(f"optimize.trl.{name}: trl.GRPOConfig has no such field.{hint}")
+        if name in OF_GENERATE and optimize.vllm == "off" and building.samples_in_training(config):
+            raise UnknownField(
+                f"optimize.trl.{name}: engine {config.engine} does not sample by it; set "
+                "engine=generate, or leave it out"
+            )
+    values = typed(given)
+    if values.get("tf32") and not is_torch_tf32_available():
+        raise UnfitValue("optimize.trl.tf32: needs a GPU of Ampere or newer; leave it out")
+    try:
+        _sampled_with(_rehearsed(config, taken, values))
+    except (ValueError, TypeError, NotImplementedError, ImportError, OSError) as error:
+        written = ", ".join(f"{name}: {value}" for name, value in given.items())
+        reason = " ".join(str(error).split())
+        raise UnfitValue(f"optimize.trl {{{written}}} cannot be trained with: {reason}") from None
+
+
+def typed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of `optimize.trl` as the types that TRL's fields are annotated with.
+
+    YAML reads `1e-8` as a text, where a field is a number it is one. Raises UnfitValue for others.
+    """
+    if not given:
+        return {}
+    from pydantic import TypeAdapter, ValidationError
+    from trl import GRPOConfig
+
+    types = typing.get_type_hints(GRPOConfig)
+    values = {}
+    for name, value in given.items():
+        adapter: TypeAdapter[Any] = TypeAdapter(types[name])
+        try:
+            values[name] = adapter.validate_python(value, strict=not isinstance(value, str))
+        except ValidationError as error:
+            alone = isinstance(types[name], type) and not typing.get_args(types[name])
+            expected = types[name].__name__ if alone else str(types[name]).replace("typing.", "")
+            raise UnfitValue(
+                f"optimize.trl.{name}: expected {expected}, found {value!r} "
+                f"({error.errors()[0]['msg']})"
+            ) from None
+    return values
+
+
+def _rehearsed(config: Config, taken: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
+    """Return the phase's `GRPOConfig`, made without a look at devices and other processes.
+
+    The real one sets up this process's device, which launched phases have to themselves.
+    """
+    import torch
+    from trl import GRPOConfig
+
+    class Rehearsed(GRPOConfig):  # type: ignore[misc, unused-ignore]
+        @property
+        def device(self) -> torch.device:
+            return torch.device("cpu")
+
+        @property
+        def world_size(self) -> int:
+            return config.launch.processes
+
+    harmless = {name: value for name, value in values.items() if name not in WHERE_IT_RUNS}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # told in the phase
+        return Rehearsed(**taken, **harmless)
+
+
+def _sampled_with(arguments: Any) -> None:
+    """Make what samples with these settings: the engine's request, and what `generate` reads."""
+    import transformers
+
+    from iterative_grpo.types import Sampling
+
+    Sampling(
+        group_size=arguments.num_generations,
+        max_tokens=arguments.max_completion_length,
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        top_k=arguments.top_k or 0,
+    )
+    if arguments.min_p is not None:
+        transformers.MinPLogitsWarper(arguments.min_p)
+    transformers.RepetitionPenaltyLogitsProcessor(arguments.repetition_penalty)
+    more = arguments.generation_kwargs or {}
+    known = vars(transformers.GenerationConfig())
+    for name in more:
+        if name not in known:
+            raise ValueError(f"transformers.GenerationConfig has no generation_kwargs {name!r}")
+    transformers.GenerationConfig(**{"do_sample": True, **more})
 
 
 def ours(config: Config, seed: int, iteration: int, checkpoints: Path) -> dict[str, Any]:

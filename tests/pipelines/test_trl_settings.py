@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import settings, trl_settings
-from pipelines.trl_settings import UnknownField
+from pipelines.trl_settings import UnfitValue, UnknownField
 
 
 def configured(*overrides: str) -> settings.Config:
@@ -30,3 +30,84 @@ def test_a_field_that_a_setting_decides_is_refused() -> None:
 def test_an_unknown_field_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UnknownField, match=r"no such field. Did you mean adam_beta2\?"):
         trl_settings.check(configured("optimize.trl.adam_betta2=0.9"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["steps_per_generation", "generation_batch_size", "logging_strategy", "eval_strategy"],
+)
+def test_fields_that_would_break_the_steps_are_refused(name: str) -> None:
+    with pytest.raises(UnknownField, match=rf"optimize\.trl\.{name}: decided by .*; leave it"):
+        trl_settings.check(configured(f"optimize.trl.{name}=2"))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("{max_tool_calling_iterations: x}", r"max_tool_calling_iterations: expected int \| None"),
+        ("{top_k: 1.5}", "top_k: expected int, found 1.5"),
+        ("{dataloader_num_workers: yes}", "dataloader_num_workers: expected int, found True"),
+        ("{adam_beta2: [0.9]}", r"adam_beta2: expected float, found \[0.9\]"),
+    ],
+)
+def test_values_of_another_type_are_refused(value: str, message: str) -> None:
+    with pytest.raises(UnfitValue, match=rf"^optimize\.trl\.{message}"):
+        trl_settings.check(configured(f"optimize.trl={value}"))
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("{top_p: 7}", "top_p is 7"),
+        ("{top_k: -1}", "top_k is -1"),
+        ("{optim: adamwx}", "adamwx is not a valid OptimizerNames"),
+        ("{dataloader_prefetch_factor: 2}", "--dataloader_prefetch_factor can only be set"),
+        ("{fp16: true, bf16_full_eval: true, fp16_full_eval: true}", "At most one of fp16 and"),
+    ],
+)
+def test_values_that_cannot_be_trained_with_are_refused(value: str, reason: str) -> None:
+    with pytest.raises(UnfitValue, match="cannot be trained with") as caught:
+        trl_settings.check(configured(f"optimize.trl={value}"))
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("{min_p: 3.0}", "`min_p` has to be a float in the [0, 1] interval"),
+        ("{repetition_penalty: -1.0}", "has to be a strictly positive float"),
+        ("{generation_kwargs: {top_z: 1}}", "no generation_kwargs 'top_z'"),
+    ],
+)
+def test_settings_of_generate_are_for_generate(value: str, reason: str) -> None:
+    with pytest.raises(UnknownField, match="engine native does not sample by it"):
+        trl_settings.check(configured(f"optimize.trl={value}"))
+    with pytest.raises(UnfitValue) as caught:
+        trl_settings.check(configured(f"optimize.trl={value}", "engine=generate"))
+    assert reason in str(caught.value)
+    trl_settings.check(configured("optimize.trl={min_p: 0.1}", "engine=generate"))
+
+
+def test_numbers_that_yaml_reads_as_texts_are_numbers(tmp_path: Path) -> None:
+    config = configured("optimize.trl={adam_epsilon: 1e-7}")
+    assert config.optimize.trl["adam_epsilon"] == "1e-7"
+    trl_settings.check(config)
+    assert trl_settings.arguments(config, 0, 1, tmp_path).adam_epsilon == 1e-7
+
+
+def test_the_check_leaves_no_process_state_behind() -> None:
+    from accelerate.state import PartialState
+
+    before = dict(PartialState._shared_state)
+    PartialState._shared_state.clear()
+    try:
+        trl_settings.check(configured("optimize.trl.adam_beta2=0.95"))
+        assert PartialState._shared_state == {}
+    finally:
+        PartialState._shared_state.update(before)
+
+
+def test_several_processes_are_counted() -> None:
+    more = ("launch.mode=accelerate", "launch.processes=2")
+    trl_settings.check(configured("optimize.trl.adam_beta2=0.95", *more))

@@ -5,7 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pipelines import decontamination, policies, published, questions, trackers, trl_settings
+from pipelines import (
+    decontamination,
+    policies,
+    published,
+    questions,
+    trackers,
+    trl_settings,
+    unloaded,
+)
 from pipelines.config import Config
 from pipelines.progress import Progress
 from pipelines.runs import RunError
@@ -19,6 +27,7 @@ def check(config: Config, progress: Progress) -> None:
 
     trl_settings.check(config)
     trackers.check(config.report_to)
+    unloaded.check(config)
     policies.check_engine(config.engine)
     room(config.run_dir)
     split = questions.training(config)

@@ -1,0 +1,181 @@
+"""What can be said of the models that a run names before any weights are read.
+
+Their configurations are loaded, and their modules made without memory (on torch's meta device).
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from pipelines import published
+from pipelines.config import Config, Lora
+from reward_models import adapters
+from reward_models.encoding import UnfitTokenizer
+from reward_models.model import UntrainedHead, check_heads
+
+STARTS = ("policy", "scratch")
+"""What `reward_model.start` may be beside a model's path or name."""
+
+
+class UnfitModel(ValueError):
+    """A model or adapter that the run's settings name and that it cannot use."""
+
+
+def check(config: Config) -> None:
+    """Raise UnfitModel for a model or adapter that a later phase would stop at."""
+    policy = policy_config(config)
+    judge = policy
+    if config.learns_reward and config.reward_model.start not in STARTS:
+        # What the first reward model started from may be gone once there is one.
+        trained = (config.run_dir / "iterations" / "01" / "retrain").exists()
+        judge = None if trained else backbone_config(config.reward_model.start)
+    if policy is not None and config.policy.lora is not None:
+        check_policy_lora(config.policy.lora, made(policy, "AutoModelForCausalLM"))
+    if config.learns_reward and judge is not None:
+        check_judge(config, judge)
+    check_evaluation(config)
+
+
+def policy_config(config: Config) -> Any:
+    """Return the configuration of the policy's model, None where nothing can be said of it yet.
+
+    The start phase, the first, refuses a model that it cannot load. A model with code of its own
+    may not stand being made without memory.
+    """
+    from transformers import AutoConfig, LlamaConfig
+
+    shape = config.policy.make
+    if shape is not None:
+        return LlamaConfig(
+            vocab_size=shape.vocabulary,
+            hidden_size=shape.width,
+            intermediate_size=3 * shape.width,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+        )
+    if config.policy.trust_remote_code:
+        return None
+    try:
+        return AutoConfig.from_pretrained(str(config.policy.model), trust_remote_code=False)
+    except (OSError, ValueError):
+        return None
+
+
+def backbone_config(name: str) -> Any:
+    """Return the configuration of the model that `reward_model.start` names, or refuse it."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        found = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        near = difflib.get_close_matches(name, STARTS, n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise UnfitModel(
+            f"reward_model.start {name} cannot be loaded: {reason(name, error)}. {hint}Expected "
+            "scratch, policy, a folder with a transformers checkpoint, or a model's name on the hub"
+        ) from None
+    folder = Path(name)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise UnfitModel(
+            f"reward_model.start {name} has a configuration and no weights (*.safetensors); give "
+            "a whole checkpoint, or set reward_model.start=scratch"
+        )
+    return found
+
+
+def check_judge(config: Config, found: Any) -> None:
+    """Refuse a backbone that takes no head, and LoRA targets that it does not have."""
+    try:
+        model = made(found, "AutoModelForTokenClassification")
+    except ValueError:
+        raise UnfitModel(
+            f"reward_model.start {config.reward_model.start}: a reward model is a token "
+            f"classifier, and transformers makes none of a {type(found).__name__}; name another "
+            "model there"
+        ) from None
+    adapter = config.reward_model.lora
+    if adapter is None:
+        return
+    owner: Any = SimpleNamespace(model=model)
+    try:
+        with adapters.lora(owner, **adapter.model_dump()):
+            pass
+    except ValueError as error:
+        raise unfit_targets("reward_model.lora", adapter, model, error) from None
+
+
+def check_policy_lora(adapter: Lora, model: Any) -> None:
+    """Refuse LoRA targets that the policy does not have, or a LoRA without the package for it."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise UnfitModel(
+            "policy.lora needs the package peft: pip install 'iterative-grpo[peft]'"
+        ) from None
+    targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
+    try:
+        get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=1, target_modules=targets))
+    except ValueError as error:
+        raise unfit_targets("policy.lora", adapter, model, error) from None
+
+
+def unfit_targets(key: str, adapter: Lora, model: Any, error: Exception) -> UnfitModel:
+    """Return the error for targets that PEFT refuses, with the names that it would take."""
+    import torch
+
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and "." in name  # the head lies at the top
+    }
+    return UnfitModel(
+        f"{key}.targets {adapter.targets!r} do not fit {type(model).__name__}: "
+        f"{first_line(error)}. Expected all-linear, or some of {', '.join(sorted(linear))}"
+    )
+
+
+def check_evaluation(config: Config) -> None:
+    """Refuse a reward model that could not choose among an evaluation's samples."""
+    from transformers import AutoConfig
+
+    name, convention = config.evaluate.reward_model, config.evaluate.reward_convention
+    if name is None:
+        return
+    try:
+        if convention is not None:
+            published.unloaded(name, convention)
+        else:
+            check_heads(AutoConfig.from_pretrained(name, trust_remote_code=False), name)
+    except (UntrainedHead, published.NoRewardModel, UnfitTokenizer) as error:
+        raise UnfitModel(f"evaluate.reward_model: {first_line(error)}") from None
+    except (OSError, ValueError) as error:
+        raise UnfitModel(
+            f"evaluate.reward_model {name} cannot be loaded: {reason(name, error)}. Expected a "
+            "reward model's folder, or a published one by its name together with "
+            "evaluate.reward_convention"
+        ) from None
+
+
+def made(config: Any, kind: str) -> Any:
+    """Return a configuration's model as an auto class of transformers makes it, without memory."""
+    import torch
+    import transformers
+
+    with torch.device("meta"):
+        return getattr(transformers, kind).from_config(config)
+
+
+def reason(name: str, error: Exception) -> str:
+    """Return why a model is not to be had; the hub's rules for names do not help with a path."""
+    if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
+        return "there is no such folder"
+    return first_line(error)
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says first, without the advice below it."""
+    return str(error).strip().partition("\n")[0].rstrip(". ")

@@ -1,0 +1,161 @@
+"""Models and adapters that a later phase would stop at are refused without their weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import MambaConfig, PreTrainedTokenizerFast
+
+from pipelines import cli, unloaded
+from pipelines.config import Config
+from pipelines.phases.optimize import lora
+from pipelines.unloaded import UnfitModel
+from reward_models.model import RewardModel
+from tests.pipelines import toy
+
+Policy = Callable[[int, torch.dtype], Path]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy.write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def configured(tmp_path: Path, data: Path) -> Callable[..., Config]:
+    def configured(*overrides: str) -> Config:
+        return toy.config(tmp_path, data, *overrides)
+
+    return configured
+
+
+@pytest.fixture
+def policy(tiny_policy: Policy) -> Path:
+    return tiny_policy(0, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ("polciy", "Did you mean policy? Expected scratch, policy, a folder"),
+        ("scrach", "Did you mean scratch?"),
+        ("/no/model", "/no/model cannot be loaded: there is no such folder. Expected scratch"),
+    ],
+)
+def test_a_start_that_is_no_model_is_refused_before_any_work(
+    start: str,
+    message: str,
+    tmp_path: Path,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import yaml
+
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(toy.raw(tmp_path, data)), encoding="utf-8")
+    given = ["run", str(file), "--quiet", f"reward_model.start={start}"]
+    assert cli.main(given) == cli.REFUSED
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: reward_model.start {start} cannot be loaded")
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_needs_weights(configured: Callable[..., Config], policy: Path) -> None:
+    config = configured(f"reward_model.start={policy}")
+    unloaded.check(config)
+    (policy / "model.safetensors").unlink()
+    with pytest.raises(UnfitModel, match="has a configuration and no weights"):
+        unloaded.check(config)
+    # A run that has its first reward model goes on without what that one started from.
+    first = config.run_dir / "iterations" / "01" / "retrain"
+    first.mkdir(parents=True)
+    unloaded.check(config)
+    first.rmdir()
+    # Where no reward model is trained, nobody asks for one.
+    unloaded.check(configured(f"reward_model.start={policy}", "reward=verifier"))
+
+
+def test_a_start_has_to_take_a_head(
+    configured: Callable[..., Config], policy: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    MambaConfig(hidden_size=8, num_hidden_layers=1, vocab_size=8).save_pretrained(policy)
+    with pytest.raises(UnfitModel, match="makes none of a MambaConfig; name another model"):
+        unloaded.check(configured(f"reward_model.start={policy}"))
+    own = ("policy.make=null", "policy.warm_start=null", f"policy.model={policy}")
+    with pytest.raises(UnfitModel, match=r"start policy: .* makes none of a MambaConfig"):
+        unloaded.check(configured(*own))
+
+
+@pytest.mark.parametrize("key", ["policy.lora", "reward_model.lora"])
+@pytest.mark.parametrize("named", [False, True], ids=["made", "named"])
+@pytest.mark.parametrize(
+    ("targets", "fits"),
+    [
+        ("all-linear", True),
+        ("[q_proj, v_proj]", True),
+        (".*mlp.up_proj", True),
+        ("[foo]", False),
+        ("[norm]", False),
+        ("foo", False),
+    ],
+)
+def test_lora_targets_are_modules_of_the_model(
+    key: str,
+    named: bool,
+    targets: str,
+    fits: bool,
+    configured: Callable[..., Config],
+    policy: Path,
+) -> None:
+    overrides = [f"{key}.targets={targets}"]
+    if named:
+        overrides += ["policy.make=null", "policy.warm_start=null", f"policy.model={policy}"]
+    config = configured(*overrides)
+    if fits:
+        unloaded.check(config)
+        return
+    with pytest.raises(UnfitModel, match=rf"^{key}\.targets .* do not fit Llama") as caught:
+        unloaded.check(config)
+    expected = "some of down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    assert str(caught.value).endswith(expected)
+
+
+def test_what_is_refused_is_what_the_policy_phase_would_stop_at(
+    configured: Callable[..., Config], policy: Path
+) -> None:
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    for targets, refused in (("foo", "foo not found"), ("[norm]", "LlamaRMSNorm")):
+        with pytest.raises(ValueError, match=refused):
+            get_peft_model(
+                AutoModelForCausalLM.from_pretrained(policy),
+                lora(configured(f"policy.lora.targets={targets}")),
+            )
+
+
+def test_a_judge_of_evaluations_has_to_be_one(
+    configured: Callable[..., Config], policy: Path, tmp_path: Path
+) -> None:
+    def asked(name: Path, *more: str) -> Config:
+        return configured("evaluate.samples=2", f"evaluate.reward_model={name}", *more)
+
+    absent = "evaluate.reward_model /no/model cannot be loaded: there is no such folder"
+    with pytest.raises(UnfitModel, match=absent):
+        unloaded.check(asked(Path("/no/model")))
+    with pytest.raises(UnfitModel, match=r"evaluate\.reward_model: .*not a reward model"):
+        unloaded.check(asked(policy))
+    with pytest.raises(UnfitModel, match=r"^evaluate\.reward_model: .*of convention skywork"):
+        unloaded.check(asked(Path("/no/model"), "evaluate.reward_convention=skywork"))
+    judge = tmp_path / "judge"
+    RewardModel.from_backbone(policy).save(judge)
+    unloaded.check(asked(judge))
+    shutil.rmtree(judge)
+    with pytest.raises(UnfitModel, match="there is no such folder"):
+        unloaded.check(asked(judge))

@@ -25,6 +25,10 @@ _EDGE = 1e-6
 Rows = Sequence[Sequence[float]]
 
 
+class BrokenCalibration(ValueError):
+    """A file that is no calibration, or one of a later format."""
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """A piecewise linear map of probabilities through the knots (x, y), constant beyond them."""
@@ -44,14 +48,16 @@ class Calibration:
 
 
 def read_calibration(path: Path) -> Calibration:
-    """Read what `Calibration.write` wrote; ValueError if it is no such file."""
+    """Read what `Calibration.write` wrote; BrokenCalibration if it is no such file."""
     try:
         row = json.loads(path.read_text(encoding="ascii"))
         if row["version"] > VERSION:
             raise ValueError(f"written in format {row['version']}, this program reads {VERSION}")
         return Calibration(row["kind"], tuple(row["x"]), tuple(row["y"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a calibration ({error})") from error
+        raise BrokenCalibration(
+            f"{path}: not a calibration ({error}); restore it, or remove it to use plain scores"
+        ) from error
 
 
 def fit(kind: str, scores: Rows, labels: Rows, problem_ids: Sequence[str]) -> Calibration:
@@ -82,8 +88,8 @@ def _temperature(scores: Array, labels: Array) -> tuple[Array, Array]:
     )
     # A negative slope would turn the order: such a model is no judge, calibration leaves it flat.
     slope = max(float(model.coef_[0, 0]), 0.0)
-    grid = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-9, 9, 361))), [1.0]])
-    return grid, 1 / (1 + np.exp(-(slope * _logit(grid) + float(model.intercept_[0]))))
+    grid = np.concatenate([[0.0], _sigmoid(np.linspace(-9, 9, 361)), [1.0]])
+    return grid, _sigmoid(slope * _logit(grid) + float(model.intercept_[0]))
 
 
 def _isotonic(scores: Array, labels: Array) -> tuple[Array, Array]:
@@ -91,6 +97,12 @@ def _isotonic(scores: Array, labels: Array) -> tuple[Array, Array]:
 
     model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, labels)
     return np.asarray(model.X_thresholds_), np.asarray(model.y_thresholds_)
+
+
+def _sigmoid(logits: Array) -> Array:
+    """1 / (1 + e^-z), without overflow: few rows that separate make slopes of hundreds."""
+    values: Array = np.exp(-np.logaddexp(0, -logits))
+    return values
 
 
 def _logit(scores: Array) -> Array:

@@ -6,13 +6,14 @@ goes to the symbolic stage row by row, each row under its own deadline, as many 
 are workers.
 """
 
+import math
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, Final
 
-from verifiers import pool
+from verifiers import conventions, pool
 from verifiers.check import verify, verify_cheaply
 from verifiers.frames import FrameError
 from verifiers.policy import STRICT, Policy
@@ -26,6 +27,10 @@ CHUNK_CHARACTERS: Final = 1_000_000
 _CHUNK_SECONDS: Final = 60.0
 
 Pair = tuple[str, str]
+
+
+class UnfitOption(ValueError):
+    """Workers or seconds with which nothing can be verified."""
 
 
 class RowGoldError(GoldError):
@@ -60,10 +65,10 @@ def verify_many(
     Raises:
         RowGoldError: a gold answer cannot be read; it names the first such row, from 0.
         TypeError: a row is not a pair of texts.
-        ValueError: unknown convention, or fewer than one worker.
+        UnknownConvention: no convention has that name.
+        UnfitOption: fewer than one worker, or a timeout that is no positive number.
     """
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers is {workers}: at least one was expected")
+    require(convention, timeout, workers)
     rows = [_checked(index, pair) for index, pair in enumerate(pairs)]
     threads = ThreadPoolExecutor(min(workers or 10**6, pool.shared_pool().size))
     try:
@@ -83,6 +88,15 @@ def verify_many(
     finally:
         threads.shutdown(cancel_futures=True)
     return [finished[i] if verdict is None else verdict for i, verdict in enumerate(verdicts)]
+
+
+def require(convention: str, timeout: float, workers: int | None) -> None:
+    """Refuse options with which no pair can be verified, as ``verify_many`` does."""
+    conventions.load(convention)
+    if workers is not None and workers < 1:
+        raise UnfitOption(f"workers is {workers}: at least one was expected")
+    if not (math.isfinite(timeout) and timeout > 0):
+        raise UnfitOption(f"timeout is {timeout}: a positive number of seconds was expected")
 
 
 def _checked(index: int, pair: object) -> Pair:

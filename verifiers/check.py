@@ -27,7 +27,7 @@ def verify(
     the last box of a solution. timeout: seconds for the symbolic stage, the only one that is not
     bounded by the size caps; past it the verdict is TIMEOUT.
 
-    Raises GoldError for a gold that cannot be read, ValueError for an unknown convention, and
+    Raises GoldError for a gold that cannot be read, UnknownConvention for an unknown one, and
     TypeError where either text is not a string.
     """
     return _verify(response, answer, convention, policy, timeout)

@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from verifiers.batch import RowGoldError, verify_many
+from verifiers.batch import RowGoldError, require, verify_many
 from verifiers.policy import STRICT, Policy
 from verifiers.verdict import Outcome, Verdict
 
@@ -76,7 +76,9 @@ def verify_file(
     Raises:
         VerifyFileError: the file is not there, a line of it is broken, a gold cannot be read, or
             the output exists and ``overwrite`` was not asked for.
+        UnknownConvention, UnfitOption: as ``verify_many`` raises them, before a row is read.
     """
+    require(convention, timeout, workers)
     source, target = Path(path), Path(output)
     if not source.is_file():
         raise VerifyFileError(f"{source}: no such file")

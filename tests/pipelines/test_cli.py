@@ -42,3 +42,33 @@ def test_configs_lists_what_is_shipped(capsys: pytest.CaptureFixture[str]) -> No
     printed = capsys.readouterr().out
     for name in ("arithmetic", "gsm8k_tiny", "gsm8k_outcome", "gsm8k_process", "math_process"):
         assert name in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--convention", "mat"], "unknown convention 'mat'. Did you mean 'math'? Expected one of"),
+        (["--convention", "gsm9k-strict"], "Did you mean 'gsm8k_strict'?"),
+        (["--workers", "0"], "workers is 0: at least one was expected"),
+        (["--timeout", "-1"], "timeout is -1.0: a positive number"),
+        (["--timeout", "nan"], "timeout is nan: a positive number"),
+    ],
+)
+def test_verify_refuses_options_in_a_line(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "answers.jsonl"
+    file.write_text("", encoding="utf-8")
+    assert cli.main(["verify", str(file), *options]) == cli.REFUSED
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_verify_takes_a_convention_as_a_configuration_spells_it(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    file.write_text('{"response": "so 5\\n#### 5", "answer": "5"}\n', encoding="utf-8")
+    assert cli.main(["verify", str(file), "--convention", "gsm8k-strict"]) == cli.DONE
+    written = (tmp_path / "answers.verdicts.jsonl").read_text(encoding="utf-8")
+    assert json.loads(written)["outcome"] == "correct"

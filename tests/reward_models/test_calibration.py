@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from reward_models.calibration import fit, read_calibration
+from reward_models.calibration import BrokenCalibration, _sigmoid, fit, read_calibration
 from reward_models.diagnostics import diagnose
 
 Rows = list[tuple[float, ...]]
@@ -67,7 +69,7 @@ def test_file_round_trip(tmp_path: Path) -> None:
     calibration.write(tmp_path / "calibration.json")
     assert read_calibration(tmp_path / "calibration.json") == calibration
     (tmp_path / "calibration.json").write_text('{"version": 9}')
-    with pytest.raises(ValueError, match="written in format 9"):
+    with pytest.raises(BrokenCalibration, match=r"written in format 9.*; restore it"):
         read_calibration(tmp_path / "calibration.json")
 
 
@@ -76,3 +78,22 @@ def test_what_cannot_be_fitted_is_told() -> None:
         fit("temperature", [(0.5,), (0.6,)], [(1.0,), (1.0,)], ["a", "b"])
     with pytest.raises(ValueError, match="known: temperature, isotonic"):
         fit("platt", [(0.5,)], [(1.0,)], ["a"])
+
+
+def test_rows_that_separate_are_calibrated_without_overflow() -> None:
+    scores: Rows = [(0.5004,), (0.5005,), (0.5006,), (0.5007,)]
+    labels: Rows = [(0.0,), (0.0,), (1.0,), (1.0,)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calibration = fit("temperature", scores, labels, ["a", "b", "c", "d"])
+    ((low, high),) = calibration.apply([(0.0, 1.0)])
+    # The slope is far above what e^-z can be written of in one number.
+    assert (low, high) == (0.0, 1.0)
+    assert all(a <= b for a, b in itertools.pairwise(calibration.y))
+
+
+def test_sigmoid_is_the_formula_where_that_can_be_computed() -> None:
+    logits = np.linspace(-30, 30, 101)
+    formula = [1 / (1 + math.exp(-z)) for z in logits]
+    assert _sigmoid(logits) == pytest.approx(formula, rel=1e-12)
+    assert _sigmoid(np.array([-1e5, 1e5])).tolist() == [0, 1]

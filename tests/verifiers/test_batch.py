@@ -5,6 +5,8 @@ import random
 import pytest
 
 from verifiers import GoldError, Outcome, Policy, Verdict, batch, verify, verify_many
+from verifiers.batch import UnfitOption
+from verifiers.conventions import UnknownConvention
 
 
 def _rows(count: int) -> list[tuple[str, str]]:
@@ -58,9 +60,11 @@ def test_a_bad_gold_names_its_row(seconds: float, monkeypatch: pytest.MonkeyPatc
 def test_rows_that_are_no_pairs_of_texts_are_refused() -> None:
     with pytest.raises(TypeError, match="row 1"):
         verify_many([("\\boxed{1}", "1"), ("\\boxed{2}", 2)])  # type: ignore[list-item]
-    with pytest.raises(ValueError, match="workers"):
+    with pytest.raises(UnfitOption, match="workers"):
         verify_many([], workers=0)
-    with pytest.raises(ValueError, match="convention"):
+    with pytest.raises(UnfitOption, match="timeout is 0"):
+        verify_many([], timeout=0)
+    with pytest.raises(UnknownConvention, match="convention"):
         verify_many([("1", "1")], convention="no such benchmark")
 
 

@@ -311,7 +311,7 @@ class OptimizeSettings(Section):
     vllm: Literal["off", "colocate", "server"] = Field("off", description="TRL's vLLM modes")
     checkpoint_every: NotNegative = Field(0, description="steps between checkpoints; 0: none")
     trl: Mapping[str, Any] = Field(
-        default_factory=dict, description="further fields of trl.GRPOConfig, given as they are"
+        default_factory=dict, description="further fields of trl.GRPOConfig, tried before the run"
     )
 
 

@@ -113,7 +113,9 @@ class PolicySettings(Section):
     prompt: str | None = Field(
         None, description="prompt format, a file of pipelines/prompts; none: the data set's own"
     )
-    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+    dtype: Literal["float32", "bfloat16", "auto"] = Field(
+        "float32", description="of its weights; bfloat16 rounds small steps away, see optimize.bf16"
+    )
     pad_token: str | None = Field(None, description="for tokenizers that name no pad token")
     lora: Lora | None = None
     trust_remote_code: bool = Field(False, description="run code that comes with the model")
@@ -306,7 +308,9 @@ class OptimizeSettings(Section):
     max_grad_norm: Rate = 1.0
     weight_decay: Weight = 0.0
     mask_truncated: bool = Field(False, description="leave truncated outputs out of the loss")
-    bf16: bool = False
+    bf16: bool = Field(
+        False, description="compute and sample in bfloat16; weights stay in policy.dtype"
+    )
     gradient_checkpointing: bool = False
     vllm: Literal["off", "colocate", "server"] = Field("off", description="TRL's vLLM modes")
     checkpoint_every: NotNegative = Field(0, description="steps between checkpoints; 0: none")

@@ -26,6 +26,7 @@ def inline(job: Job) -> None:
     """Run a phase in this process."""
     with timing.clock() as clock:
         with timing.part(timing.INPUT_OUTPUT):
+            import torch
             from transformers import set_seed
 
             from pipelines.phases.optimize import quiet
@@ -33,6 +34,9 @@ def inline(job: Job) -> None:
             phase = plugins.find("pipelines.phases", job.phase, "phase")
         quiet()
         few_threads(job.config)
+        if job.config.optimize.bf16 and torch.cuda.is_available():
+            # Weights are in float32, and what autocast does not reach need not be exact, either.
+            torch.set_float32_matmul_precision("high")
         # A phase draws the same numbers whether it follows others here or is resumed alone.
         set_seed(job.seed)
         phase.run(job)

@@ -14,7 +14,7 @@ from iterative_grpo.protocols import Engine, Samplings
 from iterative_grpo.types import Completion, Prompt
 from pipelines import building
 from pipelines.artifacts import fingerprint_of, sha256
-from pipelines.config import PolicySettings
+from pipelines.config import Config, PolicySettings
 
 
 class PolicyError(ValueError):
@@ -82,6 +82,22 @@ def check_engine(engine: str) -> None:
     missing = module.lacking() if hasattr(module, "lacking") else None
     if missing is not None:
         raise PolicyError(f"engine {engine}: {missing}")
+
+
+def to_sample(config: Config) -> PolicySettings:
+    """Return the policy's settings with the precision that it is sampled in.
+
+    Where the policy phase computes in bfloat16, so do samples, labels and evaluations: they are to
+    be of the policy that is trained. Only training needs the weights in float32.
+    """
+    if not config.optimize.bf16:
+        return config.policy
+    return config.policy.model_copy(update={"dtype": "bfloat16"})
+
+
+def precision(config: Config) -> dict[str, str]:
+    """Return what of the precision a phase that samples depends on, for its settings."""
+    return {"sampled_in": "bfloat16"} if config.optimize.bf16 else {}
 
 
 @contextmanager

@@ -44,8 +44,27 @@ def check(config: Config, progress: Progress) -> None:
             progress.note(line)
     for task in tasks(config):
         progress.note(f"evaluate on {task.line}")
+    if rounds_away(config):
+        progress.note(
+            f"policy.dtype is bfloat16: a step of optimize.learning_rate "
+            f"{config.optimize.learning_rate:g} changes only weights below "
+            f"{2**8 * config.optimize.learning_rate:.1g}, others are rounded back; keep float32 "
+            "and set optimize.bf16, or train an adapter (policy.lora)"
+        )
     for line in decontamination.lines(questions.contamination(config)):
         progress.note(line)
+
+
+def rounds_away(config: Config) -> bool:
+    """Whether the policy's weights are kept in a precision that loses most of their steps.
+
+    A weight in bfloat16 has 8 bits: a change below half of its last one, 1/512 to 1/256 of the
+    weight, is none. Weights of trained models are some 0.02.
+    """
+    policy = config.policy
+    usual_weight = 0.02
+    small = config.optimize.learning_rate < usual_weight / 2**8
+    return policy.dtype == "bfloat16" and policy.lora is None and small
 
 
 def room(run_dir: Path) -> None:

@@ -29,6 +29,7 @@ def settings(config: Config) -> Mapping[str, Any]:
         "max_tokens": config.evaluate.max_tokens or config.max_tokens,
         "prompt": config.policy.prompt,
         "engine": config.engine,
+        **policies.precision(config),
     }
 
 
@@ -50,7 +51,7 @@ def run(job: Job) -> None:
     place = world.current(config.launch.processes)
     policy = job.inputs["policy"] / "policy"
     scorer = scoring.load(config.evaluate)  # first: an engine may take the memory that is free
-    with policies.sampled(policy, config.policy, config.engine) as sampler:
+    with policies.sampled(policy, policies.to_sample(config), config.engine) as sampler:
         evaluate(
             rendered_tasks(config, sampler),
             sampler.engine,
@@ -111,7 +112,8 @@ def moved(
     """Return the policy's KL from the initial one on its outputs."""
     settings = job.config.policy
     policy = sampler.model
-    if policy is None:  # the engine held a copy of its own
+    # The engine held a copy of its own, or one in which small distances drown.
+    if policy is None or job.config.optimize.bf16:
         policy, _ = policies.load(job.inputs["policy"] / "policy", settings)
     initial, _ = policies.load(job.inputs["initial"] / "policy", settings)
     return kl(policy, initial, rendered, groups)

@@ -44,6 +44,7 @@ def settings(config: Config) -> Mapping[str, Any]:
         "held_out": config.reward_model.held_out,
         "validation": config.reward_model.validation,
         "verifier": questions.convention(config),
+        **(policies.precision(config) if building.continues_prefixes(config) else {}),
     }
 
 
@@ -153,7 +154,7 @@ def tools(job: Job, problems: list[Any]) -> Iterator[Tools]:
         yield made_of
         return
     policy = job.inputs["policy"]
-    with policies.sampled(policy / "policy", config.policy, config.engine) as sampler:
+    with policies.sampled(policy / "policy", policies.to_sample(config), config.engine) as sampler:
         rendered = sample.prompts_of(config, problems, sampler.tokenizer, sampler.context)
         continuing = Continuing(
             engine=sampler.engine,

@@ -14,6 +14,7 @@ from pipelines.config import PolicySettings
 from pipelines.phases.optimize import check_step
 from pipelines.policies import PolicyError
 from reward_models.model import RewardModel, UntrainedBackbone
+from tests.pipelines import toy
 
 Maker = Callable[[int, torch.dtype], Path]
 
@@ -76,3 +77,17 @@ def test_a_step_that_diverged_ends_the_phase(name: str) -> None:
         check_step({**row, name: float("nan")})
     with pytest.raises(PolicyError, match="loss and grad_norm are not finite"):
         check_step({**row, "loss": float("inf"), "grad_norm": float("nan")})
+
+
+def test_a_policy_trained_in_mixed_precision_is_sampled_in_it(
+    tiny_policy: Maker, tmp_path: Path
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    path = tiny_policy(0, torch.float32)
+    for more, dtype in (((), torch.float32), (("optimize.bf16=true",), torch.bfloat16)):
+        config = toy.config(tmp_path, data, *more)
+        settings = policies.to_sample(config)
+        with policies.sampled(path, settings, config.engine) as sampler:
+            assert sampler.model is not None
+            assert sampler.model.dtype == dtype
+        assert policies.load(path, config.policy)[0].dtype == torch.float32

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import load_config, run
+from pipelines import load_config, preflight, run
 from tests.pipelines import toy
 from tests.pipelines.toy import lines
 
@@ -58,3 +58,4 @@ def test_they_run_with_a_policy_of_any_size(
     assert len(lines(rollouts)) == 3 * 16
     steps = lines(tmp_path / "run/metrics/steps.jsonl")
     assert all(row["grad_norm"] >= 0 for row in steps)
+    assert not preflight.rounds_away(load_config(name))

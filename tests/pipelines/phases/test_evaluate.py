@@ -24,3 +24,13 @@ def test_a_judge_is_known_by_its_files_and_not_by_its_place(tmp_path: Path) -> N
     assert settings("evaluate.samples=2") != chosen
     (copy / "model.safetensors").write_bytes(b"other weights")
     assert settings("evaluate.samples=2", f"evaluate.reward_model={copy}") != chosen
+
+
+def test_figures_depend_on_the_precision_that_answers_are_sampled_in(tmp_path: Path) -> None:
+    toy.write_data(tmp_path / "data")
+
+    def settings(*more: str) -> object:
+        return evaluate.settings(toy.config(tmp_path, tmp_path / "data", *more))
+
+    assert settings("optimize.bf16=true") != settings()
+    assert settings("optimize.learning_rate=1e-4") == settings()

@@ -1,0 +1,57 @@
+"""What a run says before any compute is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines import preflight
+from pipelines.progress import Progress
+from tests.pipelines import toy
+
+
+def changed(dtype: torch.dtype, rate: float) -> tuple[float, float]:
+    """Return the share of weights that steps in one direction change, and by how much."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.nn.Parameter((torch.randn(300, 300, generator=generator) * 0.02).to(dtype))
+    before = weight.detach().clone()
+    direction = torch.randn(300, 300, generator=generator)
+    optimizer = torch.optim.AdamW([weight], lr=rate, weight_decay=0.0)
+    for _ in range(100):
+        noise = torch.randn(300, 300, generator=generator)
+        weight.grad = (direction + noise).to(dtype)
+        optimizer.step()
+    moved = (weight.detach().double() - before.double()).abs()
+    return float((moved > 0).double().mean()), float(moved.mean())
+
+
+def test_small_steps_of_bfloat16_weights_are_rounded_away() -> None:
+    share, exact = changed(torch.float32, 1e-6)
+    rounded_share, rounded = changed(torch.bfloat16, 1e-6)
+    assert share > 0.99
+    assert rounded_share < 0.03
+    assert 60 < exact / rounded < 120
+    # Steps that are as large as the weights' last bits arrive.
+    assert changed(torch.bfloat16, 1e-3)[0] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ((), False),
+        (("policy.dtype=bfloat16",), True),
+        (("policy.dtype=bfloat16", "policy.lora={}"), False),
+        (("policy.dtype=bfloat16", "optimize.learning_rate=1e-3"), False),
+        (("optimize.bf16=true",), False),
+    ],
+)
+def test_a_run_says_that_bfloat16_weights_round_small_steps_away(
+    more: tuple[str, ...], told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    config = toy.config(tmp_path, data, "optimize.learning_rate=1e-6", *more)
+    preflight.check(config, Progress())
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert ("changes only weights below 0.0003, others are rounded back" in said) == told

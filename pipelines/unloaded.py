@@ -6,6 +6,7 @@ Their configurations are loaded, and their modules made without memory (on torch
 from __future__ import annotations
 
 import difflib
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,10 +33,12 @@ def check(config: Config) -> None:
         # What the first reward model started from may be gone once there is one.
         trained = (config.run_dir / "iterations" / "01" / "retrain").exists()
         judge = None if trained else backbone_config(config.reward_model.start)
-    if policy is not None and config.policy.lora is not None:
-        check_policy_lora(config.policy.lora, made(policy, "AutoModelForCausalLM"))
-    if config.learns_reward and judge is not None:
-        check_judge(config, judge)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what libraries have to say, they say in the phase
+        if policy is not None and config.policy.lora is not None:
+            check_policy_lora(config.policy.lora, made(policy, "AutoModelForCausalLM"))
+        if config.learns_reward and judge is not None:
+            check_judge(config, judge)
     check_evaluation(config)
 
 

@@ -159,3 +159,10 @@ def test_a_judge_of_evaluations_has_to_be_one(
     shutil.rmtree(judge)
     with pytest.raises(UnfitModel, match="there is no such folder"):
         unloaded.check(asked(judge))
+
+
+def test_looking_at_adapters_is_silent(
+    configured: Callable[..., Config], recwarn: pytest.WarningsRecorder
+) -> None:
+    unloaded.check(configured("policy.lora={}", "reward_model.lora={}"))
+    assert not [str(each.message) for each in recwarn]

@@ -118,8 +118,8 @@ class Scalars(Judge):
         if not isinstance(c, Percent):
             return None
         scaled = self.same(Mul((c.value, hundredth)), g)
-        # A gold such as 25 may be a percentage without its sign; 1/4 is the share itself.
-        unsigned = mode == "either" and isinstance(g, Num) and abs(g.value) > 1
+        # A gold such as 25, or 1, may be a percentage without its sign; 1/4 is the share itself.
+        unsigned = mode == "either" and isinstance(g, Num) and abs(g.value) >= 1
         return scaled or (self.same(c.value, g) if unsigned else scaled)
 
     def same_big(self, c: Big, g: Big) -> Verdict3:

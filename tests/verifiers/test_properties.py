@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from verifiers import STRICT, verify
@@ -26,6 +26,9 @@ def same(candidate: str, gold: str) -> bool | None:
 
 
 @given(integers)
+@example(1)
+@example(-1)
+@example(0)
 def test_an_integer_in_other_spellings(n: int) -> None:
     gold = str(n)
     for spelled in (f"{n:,}", f"{n}.0", f"({n})", f"\\text{{{n}}}", f"x = {n}", f"{n}\\%"):

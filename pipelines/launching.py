@@ -26,7 +26,6 @@ def inline(job: Job) -> None:
     """Run a phase in this process."""
     with timing.clock() as clock:
         with timing.part(timing.INPUT_OUTPUT):
-            import torch
             from transformers import set_seed
 
             from pipelines.phases.optimize import quiet
@@ -34,9 +33,8 @@ def inline(job: Job) -> None:
             phase = plugins.find("pipelines.phases", job.phase, "phase")
         quiet()
         few_threads(job.config)
-        if job.config.optimize.bf16 and torch.cuda.is_available():
-            # Weights are in float32, and what autocast does not reach need not be exact, either.
-            torch.set_float32_matmul_precision("high")
+        if job.config.optimize.bf16:
+            less_exact()
         # A phase draws the same numbers whether it follows others here or is resumed alone.
         set_seed(job.seed)
         phase.run(job)
@@ -50,6 +48,14 @@ def few_threads(config: Config) -> None:
 
     if config.policy.make is not None and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+def less_exact() -> None:
+    """Let a GPU multiply float32 as TF32, where autocast does not reach."""
+    import torch
+
+    if _has_accelerator():
+        torch.set_float32_matmul_precision("high")
 
 
 def launched(job: Job) -> None:

@@ -136,7 +136,7 @@ def _rehearsed(config: Config, taken: Mapping[str, Any], values: Mapping[str, An
     import torch
     from trl import GRPOConfig
 
-    class Rehearsed(GRPOConfig):  # type: ignore[misc, unused-ignore]
+    class Rehearsed(GRPOConfig):
         @property
         def device(self) -> torch.device:
             return torch.device("cpu")

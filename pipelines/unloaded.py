@@ -36,7 +36,7 @@ def check(config: Config) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what libraries have to say, they say in the phase
         if policy is not None and config.policy.lora is not None:
-            check_policy_lora(config.policy.lora, made(policy, "AutoModelForCausalLM"))
+            check_policy_lora(config, config.policy.lora, made(policy, "AutoModelForCausalLM"))
         if config.learns_reward and judge is not None:
             check_judge(config, judge)
     check_evaluation(config)
@@ -111,17 +111,18 @@ def check_judge(config: Config, found: Any) -> None:
         raise unfit_targets("reward_model.lora", adapter, model, error) from None
 
 
-def check_policy_lora(adapter: Lora, model: Any) -> None:
+def check_policy_lora(config: Config, adapter: Lora, model: Any) -> None:
     """Refuse LoRA targets that the policy does not have, or a LoRA without the package for it."""
+    from pipelines.phases.optimize import lora
+
     try:
-        from peft import LoraConfig, get_peft_model
+        from peft import get_peft_model
     except ImportError:
         raise UnfitModel(
             "policy.lora needs the package peft: pip install 'iterative-grpo[peft]'"
         ) from None
-    targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
     try:
-        get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=1, target_modules=targets))
+        get_peft_model(model, lora(config))
     except ValueError as error:
         raise unfit_targets("policy.lora", adapter, model, error) from None
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines import metrics
 from pipelines.artifacts import MANIFEST
 
 ANSWERS = ".answers.jsonl"
@@ -108,16 +109,16 @@ def read(path: Path, iteration: int | None = None) -> Side:
 def _evaluated(run: Path, iteration: int | None) -> Path:
     """Return the folder of a run's evaluation: of the last iteration where none is named."""
     found = {
-        int(manifest.parent.parent.name): manifest.parent
-        for manifest in (run / "iterations").glob(f"*/evaluate/{MANIFEST}")
-        if manifest.parent.parent.name.isdecimal()
+        int(folder.name): folder / "evaluate"
+        for folder in metrics.iteration_folders(run)
+        if (folder / "evaluate" / MANIFEST).exists()
     }
     if not found:
         raise NoAnswers(f"{run}: no iteration of this run has been evaluated yet")
     if iteration is not None and iteration not in found:
         raise NoAnswers(
             f"{run}: iteration {iteration} has not been evaluated; evaluated are "
-            f"{', '.join(map(str, sorted(found)))}"
+            f"{', '.join(map(str, found))}"
         )
     return found[max(found) if iteration is None else iteration]
 

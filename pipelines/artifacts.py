@@ -2,7 +2,8 @@
 
 A phase writes into `NAME.partial/`; when it is done, every file is flushed to disk and hashed, a
 manifest is written, and the folder gets its name in one step. A name without `.partial` therefore
-always holds a finished artifact, however the process that made it ended.
+always holds a finished artifact, however the process that made it ended. What a phase goes on from
+when it was cut off stays until the manifest is written.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ MANIFEST = "manifest.json"
 
 BEGUN = "begun.json"
 """Settings and inputs of a phase that can go on in its partial folder, while it is unfinished."""
+
+WORK = "work"
+"""Folder of an unfinished artifact for what only a phase that goes on needs."""
+
+IDENTITY = ("phase", "settings", "inputs", "files")
+"""What of a manifest its fingerprint is made of."""
 
 LOG = "log"
 """Folder of an artifact for what differs between equal runs (seconds): kept, not fingerprinted."""
@@ -60,11 +67,13 @@ def finish(
             sealed; not part of the fingerprint.
     """
     unfinished = partial(path)
-    (unfinished / BEGUN).unlink(missing_ok=True)
+    _fresh(unfinished / MANIFEST).unlink(missing_ok=True)  # of a process that ended right here
     files = {}
     for file in sorted(p for p in unfinished.rglob("*") if p.is_file()):
-        _flush(file)
         name = file.relative_to(unfinished)
+        if name.parts[0] in (WORK, BEGUN):
+            continue
+        flush(file)
         if name.parts[0] == LOG:
             continue
         files[name.as_posix()] = {
@@ -75,9 +84,7 @@ def finish(
     fingerprint = fingerprint_of(identity)
     manifest = {"fingerprint": fingerprint, **identity, "facts": facts()}
     write_json(unfinished / MANIFEST, manifest)
-    _flush(unfinished / MANIFEST)
-    unfinished.rename(path)
-    _flush(path.parent)
+    _name(path)
     return Artifact(path, fingerprint)
 
 
@@ -90,7 +97,9 @@ def existing(
     finished phase are not today's, or if the artifact is damaged.
     """
     if not path.exists():
-        return None
+        if not (partial(path) / MANIFEST).exists():
+            return None
+        _name(path)  # all that was missing when the process ended
     manifest = read_manifest(path)
     different = _changes(manifest, settings, inputs)
     if different:
@@ -99,6 +108,11 @@ def existing(
             + "; ".join(different)
             + ". Set them back, use another run_dir, or move this folder and the later ones away "
             "to make them again."
+        )
+    if manifest["fingerprint"] != fingerprint_of({name: manifest[name] for name in IDENTITY}):
+        raise ArtifactError(
+            f"the finished phase {phase} ({path}) is damaged: its manifest was changed. Move the "
+            "folder away to make it again."
         )
     for name, facts in manifest["files"].items():
         file = path / name
@@ -112,13 +126,15 @@ def existing(
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """Return an artifact's manifest; ArtifactError if there is none that can be read."""
-    try:
-        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} is no finished artifact: {error}") from None
-    missing = {"fingerprint", "phase", "settings", "inputs", "files"} - manifest.keys()
-    if missing:
-        raise ArtifactError(f"{path / MANIFEST} lacks {', '.join(sorted(missing))}")
+    manifest = read_json(path / MANIFEST, "the folder away to make it again")
+    kinds = {"fingerprint": str, "phase": str, "settings": dict, "inputs": dict, "files": dict}
+    wrong = [key for key, kind in {**kinds, "facts": dict}.items()
+             if not isinstance(manifest.get(key), kind)]  # fmt: skip
+    if wrong:
+        raise ArtifactError(
+            f"{path / MANIFEST} is damaged: it lacks {', '.join(wrong)}. Move the folder away to "
+            "make it again"
+        )
     return manifest
 
 
@@ -143,7 +159,8 @@ def resume(path: Path, phase: str, settings: Mapping[str, Any], inputs: Mapping[
         start(path)
         write_json(begun, {"settings": settings, "inputs": inputs})
         return unfinished
-    different = _changes(json.loads(begun.read_text(encoding="utf-8")), settings, inputs)
+    before = read_json(begun, "its folder away to begin the phase again")
+    different = _changes({"settings": {}, "inputs": {}, **before}, settings, inputs)
     if different:
         raise ArtifactError(
             f"the unfinished phase {phase} ({unfinished}) was begun with other settings: "
@@ -165,21 +182,38 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
+def read_json(file: Path, advice: str) -> dict[str, Any]:
+    """Return a file's JSON object; ArtifactError says that it is damaged, and to move `advice`."""
+    try:
+        value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError(f"a JSON {type(value).__name__} where an object is expected")
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{file} is damaged: {error}. Move {advice}") from None
+    return value
+
+
 def write_json(file: Path, value: object) -> None:
     """Write a JSON file so that a reader sees the old or the new one, never a part."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_bytes(file, [text.encode()])
+    # JSON's own escapes for what UTF-8 cannot hold: bytes of a path that are no text.
+    write_bytes(file, [text.encode("utf-8", "backslashreplace")])
 
 
 def write_bytes(file: Path, pieces: Iterable[bytes]) -> None:
     """Write a file, flushed to disk, so that a reader sees the old or the new one."""
-    fresh = file.with_name(f"{file.name}.new")
+    fresh = _fresh(file)
     with fresh.open("wb") as out:
         for piece in pieces:
             out.write(piece)
         out.flush()
         os.fsync(out.fileno())
     fresh.replace(file)
+
+
+def _fresh(file: Path) -> Path:
+    """Return where a file is written before it is whole."""
+    return file.with_name(f"{file.name}.new")
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -193,7 +227,18 @@ def link_or_copy(source: Path, target: Path) -> None:
             shutil.copy2(file, place)
 
 
-def _flush(path: Path) -> None:
+def _name(path: Path) -> None:
+    """Give a folder with a manifest its name; what the phase would have gone on from goes."""
+    unfinished = partial(path)
+    (unfinished / BEGUN).unlink(missing_ok=True)
+    if (unfinished / WORK).exists():
+        shutil.rmtree(unfinished / WORK)
+    unfinished.rename(path)
+    flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Have a file's or folder's content written to disk."""
     if os.name == "nt" and path.is_dir():
         return  # Windows has no handle for a folder to flush
     handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)

@@ -30,8 +30,11 @@ def exit_code(error: Exception) -> int | None:
 
 
 def _io_failed(error: Exception) -> bool:
-    """Whether a file could not be written: safetensors has its own error for a full disk."""
-    return type(error).__name__ == "SafetensorError" and "I/O" in str(error)
+    """Whether a file could not be written: on a full disk, torch and safetensors have their own."""
+    text = str(error)
+    if type(error) is RuntimeError:
+        return "inline_container.cc" in text
+    return type(error).__name__ == "SafetensorError" and "I/O" in text
 
 
 def leave(folder: Path, rank: int, error: Exception, code: int) -> None:

@@ -29,6 +29,7 @@ class Journal:
 
     def append(self, rows: Sequence[LabeledSolution], cost: LabelCost) -> None:
         """Add a chunk; it is on disk when this returns."""
+        self.path.parent.mkdir(exist_ok=True)
         text = "".join(f"{to_json(row)}\n" for row in rows)
         with self.path.open("ab") as file:
             file.write(text.encode("ascii") + _CLOSE + json.dumps(asdict(cost)).encode() + b"}\n")

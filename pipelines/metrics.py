@@ -25,9 +25,14 @@ def steps(run: Path) -> Iterator[Row]:
         log = folder / "optimize" / artifacts.LOG / "steps.jsonl"
         if not log.exists():
             continue
-        for line in log.read_text(encoding="utf-8").splitlines():
+        for number, line in enumerate(log.read_text(encoding="utf-8").splitlines(), start=1):
             count += 1
-            yield {"global_step": count, **json.loads(line)}
+            try:
+                yield {"global_step": count, **json.loads(line)}
+            except (TypeError, ValueError):
+                raise artifacts.ArtifactError(
+                    f"{log}, line {number}: no JSON object. Remove the line to go on without it"
+                ) from None
 
 
 def iterations(run: Path) -> Iterator[Row]:

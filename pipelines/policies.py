@@ -32,6 +32,7 @@ def load(path: str | Path, settings: PolicySettings) -> tuple[Any, Any]:
 
 
 def _load(path: str | Path, settings: PolicySettings) -> tuple[Any, Any]:
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     trust = settings.trust_remote_code
@@ -47,7 +48,7 @@ def _load(path: str | Path, settings: PolicySettings) -> tuple[Any, Any]:
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, with their names
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise PolicyError(
             f"policy.model {path} cannot be loaded: {error}. Expected a folder with a transformers "
             "checkpoint, or the name of a causal language model on the hub"

@@ -106,9 +106,12 @@ class Run:
     def _record_start(self) -> None:
         """Add this start to those of run.json, whatever becomes of it."""
         file = self.path / "run.json"
-        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        before = artifacts.read_json(file, "it away to go on without") if file.exists() else {}
+        starts = before.get("starts", [])
+        if not isinstance(starts, list):
+            raise RunError(f"{file} is damaged: starts is no list. Move it away to go on without")
         start = {"at": _now(), "command": sys.argv, "versions": versions()}
-        artifacts.write_json(file, {**before, "starts": [*before.get("starts", []), start]})
+        artifacts.write_json(file, {**before, "starts": [*starts, start]})
 
     def record(self) -> None:
         """Write settings, seed, versions and findings; `do` does it before it makes a phase.

@@ -6,14 +6,13 @@ the seconds of the whole phase, the start of processes and the sealing of files 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from iterative_grpo import timing
-from pipelines.artifacts import LOG, write_json
+from pipelines.artifacts import LOG, read_json, write_json
 
 FILE = "time.json"
 
@@ -37,7 +36,7 @@ def read(phase: Path) -> dict[str, timing.Spent]:
     file = phase / LOG / FILE
     if not file.exists():
         return {}
-    parts: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    parts = read_json(file, "it away to go on without its times")
     return {name: timing.Spent(spent["seconds"], spent["tokens"]) for name, spent in parts.items()}
 
 

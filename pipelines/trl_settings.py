@@ -217,7 +217,7 @@ def ours(config: Config, seed: int, iteration: int, checkpoints: Path) -> dict[s
         "run_name": f"{config.run_dir.name}-{iteration:02d}",
         "save_strategy": "steps" if every else "no",
         "save_steps": every or 1,
-        "save_total_limit": 1,
+        "save_total_limit": None,  # `pipelines/checkpoints.py` removes those that are not needed
         "disable_tqdm": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
     }

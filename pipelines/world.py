@@ -42,18 +42,18 @@ class World:
 
             torch.distributed.barrier()
 
-    def merge(self, folder: Path, name: str, *, keep: bool = False) -> None:
-        """Join the shards `shard(name, rank)` in the order of ranks into `name`; `keep` them too.
+    def merge(self, folder: Path, name: str, kept: Path | None = None) -> None:
+        """Join the shards `shard(name, rank)` in the order of ranks into `name`.
 
-        A phase that appends to its shards keeps them until it cannot be resumed any more.
+        Shards lie beside it and are removed, or in the folder `kept`, which a phase resumes from.
         """
         self.wait()
         if self.first:
             with (folder / name).open("wb") as whole:
                 for rank in range(self.size):
-                    part = folder / shard(name, rank)
+                    part = (kept or folder) / shard(name, rank)
                     whole.write(part.read_bytes())
-                    if not keep:
+                    if kept is None:
                         part.unlink()
         self.wait()
 

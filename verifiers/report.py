@@ -88,6 +88,8 @@ def verify_file(
         )
     if target.exists() and target.samefile(source):
         raise VerifyFileError(f"{target} is the input; give another name for the output")
+    if target.exists() and not target.is_file():
+        raise VerifyFileError(f"{target} is no file that could be replaced; give another name")
     partial = target.with_name(target.name + ".partial")
     counts: Counter[Outcome] = Counter()
     start = perf_counter()

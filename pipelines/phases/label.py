@@ -19,7 +19,7 @@ from typing import Any
 from iterative_grpo import completions, plugins, timing
 from iterative_grpo.types import Sampling
 from pipelines import building, dividing, judging, policies, questions, world
-from pipelines.artifacts import read_manifest, write_json
+from pipelines.artifacts import WORK, read_manifest, write_json
 from pipelines.config import Config
 from pipelines.journal import Journal
 from pipelines.phases import sample
@@ -61,7 +61,7 @@ def run(job: Job) -> None:
     mine = set(place.share(ids))
     own = [c for c in samples if c.problem_id in mine]
     splitter = building.splitter(config)
-    journal = Journal(job.output / world.shard("journal.jsonl", place.rank))
+    journal = Journal(job.output / WORK / world.shard("journal.jsonl", place.rank))
     at_once = GROUPS_AT_ONCE * config.sample.group_size
     with (
         tools(job, [problems[i] for i in ids if i in mine]) as made_of,
@@ -88,7 +88,6 @@ def run(job: Job) -> None:
     if place.first:
         divide(job, rows, cost)
     place.wait()
-    journal.path.unlink(missing_ok=True)
 
 
 def of_all(

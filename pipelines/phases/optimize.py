@@ -20,6 +20,7 @@ from iterative_grpo import plugins, timing
 from iterative_grpo.types import Problem
 from pipelines import (
     building,
+    checkpoints,
     judging,
     policies,
     prompts,
@@ -29,7 +30,7 @@ from pipelines import (
     trl_settings,
     world,
 )
-from pipelines.artifacts import LOG, write_json
+from pipelines.artifacts import LOG, WORK, write_json
 from pipelines.config import Config
 from pipelines.phases import sample
 from pipelines.runs import Job, Phase
@@ -59,7 +60,6 @@ PHASE = Phase("optimize", settings, resumable=True)
 def run(job: Job) -> None:
     """Write policy/ (the new policy), rollouts, questions, the watch's record, and the ledger."""
     from transformers import PrinterCallback
-    from transformers.trainer_utils import get_last_checkpoint
 
     quiet()
     with timing.part(timing.INPUT_OUTPUT):  # TRL takes seconds to import, once a process
@@ -72,14 +72,17 @@ def run(job: Job) -> None:
     place = world.current(config.launch.processes)
     start = job.inputs["policy"] / "policy"
     model, tokenizer = policies.load(start, config.policy)
-    trained = job.output / "checkpoints"
-    last = get_last_checkpoint(str(trained)) if trained.is_dir() else None
+    trained = job.output / WORK / "checkpoints"
+    last = checkpoints.last(trained)
+    place.wait()  # until all have seen the same ones
+    if place.first:
+        checkpoints.keep_only(trained, last)
     parts = reward_parts(job)
     segmentation.check(job, parts, place)
     visits = task(job, model, tokenizer)
     if place.first:
         write_questions(job.output / "questions.jsonl", visits.problems)
-    steps = StepLog(job, place, resumed_at=int(last.rpartition("-")[2]) if last else 0)
+    steps = StepLog(job, place, resumed_at=checkpoints.step(last) if last else 0)
     watching = Watching(config.optimize.watch)
     target = config.optimize.kl_target
     with job.progress.bar("optimize", config.optimize.steps, "steps") as bar:
@@ -96,11 +99,11 @@ def run(job: Job) -> None:
             record=steps.record,
             initial=initial_policy(job),
             kl_control=None if target is None else KLControl(target),
-            callbacks=[callback(steps, bar, watching)],
+            callbacks=[callback(steps, bar, watching, place)],
             peft_config=lora(config),
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=last)
+        trainer.train(resume_from_checkpoint=last and str(last))
     finished = trainer.accelerator.unwrap_model(trainer.model)
     if config.policy.lora is not None:
         # The adapter is merged, so that the next iteration's reference is this policy.
@@ -108,12 +111,10 @@ def run(job: Job) -> None:
     if place.first:
         policies.check_finite(finished, f"the policy of iteration {job.iteration}")
         policies.save(finished, tokenizer, job.output / "policy")
-    place.merge(job.output, "rollouts.jsonl", keep=True)
+    place.merge(job.output, "rollouts.jsonl", kept=job.output / WORK)
     if place.first:
         conclude(job, watching)
-        clean(trained)
     place.wait()
-    steps.close()
 
 
 def conclude(job: Job, watching: Watching) -> None:
@@ -229,14 +230,11 @@ class StepLog:
         self._from_reference = starts_at_initial(job) and job.config.optimize.kl_initial_outputs > 0
         self._steps = job.output / LOG / "steps.jsonl"
         self._steps.parent.mkdir(exist_ok=True)
-        self._rollouts = job.output / world.shard("rollouts.jsonl", place.rank)
+        self._rollouts = job.output / WORK / world.shard("rollouts.jsonl", place.rank)
+        self._rollouts.parent.mkdir(exist_ok=True)
         for file in (self._steps, self._rollouts):
             if file is self._rollouts or place.first:
                 keep_until(file, resumed_at)
-
-    def close(self) -> None:
-        """Remove this process's part of the rollouts, once no checkpoint is left to resume at."""
-        self._rollouts.unlink()
 
     def record(self, step: int, rollouts: list[Any]) -> None:
         """Append this process's rollouts of a generation."""
@@ -276,19 +274,23 @@ RENAMED = {
 
 
 def keep_until(file: Path, step: int) -> None:
-    """Drop the lines of steps after `step`, and a last line that was cut off."""
+    """Cut off the lines of steps after `step`, which come last, or a last line that is no whole.
+
+    In place: what is before them is not made again, and is not written again either.
+    """
     if not file.exists():
         return
-    kept = []
-    with file.open(encoding="utf-8") as lines:
+    with file.open("r+b") as lines:
+        kept = 0
         for line in lines:
-            if line.endswith("\n") and json.loads(line)["step"] <= step:
-                kept.append(line)
-    file.write_text("".join(kept), encoding="utf-8")
+            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                break
+            kept += len(line)
+        lines.truncate(kept)
 
 
-def callback(steps: StepLog, bar: Any, watching: Watching) -> Any:
-    """Return a callback that writes the step log, asks the watch, and moves the bar."""
+def callback(steps: StepLog, bar: Any, watching: Watching, place: world.World) -> Any:
+    """Return a callback that writes the step log, asks the watch, and seals checkpoints."""
     from transformers import TrainerCallback
 
     class Follow(TrainerCallback):
@@ -314,6 +316,11 @@ def callback(steps: StepLog, bar: Any, watching: Watching) -> Any:
                 shown += f", KL {row['kl']:.3f}"
             bar.advance(1, shown)
 
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            place.wait()  # each process has files of its own in it
+            if place.first:
+                checkpoints.seal(Path(args.output_dir), int(state.global_step))
+
     return Follow()
 
 
@@ -326,19 +333,6 @@ def check_step(row: Mapping[str, Any]) -> None:
             f"{'is' if len(broken) == 1 else 'are'} not finite: the policy diverged. Lower "
             "optimize.learning_rate, or raise optimize.beta"
         )
-
-
-def clean(checkpoints: Path) -> None:
-    """Remove the step checkpoints of a phase that is done.
-
-    Under another name first: a phase that is killed meanwhile never resumes at half a checkpoint.
-    """
-    import shutil
-
-    done = checkpoints.with_name("checkpoints.done")
-    for folder in (done, checkpoints):
-        if folder.exists():
-            shutil.rmtree(folder if folder is done else folder.rename(done))
 
 
 @cache

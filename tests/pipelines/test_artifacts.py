@@ -76,8 +76,13 @@ def test_damage_is_seen(tmp_path: Path) -> None:
     (place / "file.txt").write_text("cont", encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"damaged: file\.txt"):
         artifacts.existing(place, "phase", {"a": {"b": 1}}, {"in": "f00"})
+    (place / "file.txt").write_text("content", encoding="utf-8")
+    changed = (place / artifacts.MANIFEST).read_text(encoding="utf-8").replace("f00", "f11")
+    (place / artifacts.MANIFEST).write_text(changed, encoding="utf-8")
+    with pytest.raises(ArtifactError, match="its manifest was changed"):
+        artifacts.existing(place, "phase", {"a": {"b": 1}}, {"in": "f11"})
     (place / artifacts.MANIFEST).write_text("{", encoding="utf-8")
-    with pytest.raises(ArtifactError, match="no finished artifact"):
+    with pytest.raises(ArtifactError, match=r"manifest\.json is damaged"):
         artifacts.existing(place, "phase", {"a": {"b": 1}}, {"in": "f00"})
 
 
@@ -87,3 +92,54 @@ def test_an_interrupted_write_of_json_leaves_the_old_file(tmp_path: Path) -> Non
     with pytest.raises(TypeError):
         artifacts.write_json(file, {"a": object()})
     assert file.read_text(encoding="utf-8") == '{\n  "a": 1\n}\n'
+
+
+def test_a_path_that_is_no_text_is_written_and_read(tmp_path: Path) -> None:
+    artifacts.write_json(tmp_path / "x.json", {"run": "r\udcfc", "é": 1})
+    assert artifacts.read_json(tmp_path / "x.json", "it") == {"run": "r\udcfc", "é": 1}
+
+
+def test_an_artifact_that_lacks_only_its_name_gets_it(tmp_path: Path) -> None:
+    whole, cut_off = tmp_path / "whole", tmp_path / "cut_off"
+    expected = make(whole)
+    make(cut_off).path.rename(artifacts.partial(cut_off))
+    (artifacts.partial(cut_off) / artifacts.WORK).mkdir()
+    found = artifacts.existing(cut_off, "phase", {"a": {"b": 1}}, {"in": "f00"})
+    assert found == artifacts.Artifact(cut_off, expected.fingerprint)
+    assert not artifacts.partial(cut_off).exists()
+    assert not (cut_off / artifacts.WORK).exists()
+
+
+def test_what_a_phase_goes_on_from_stays_until_the_manifest_is_there(tmp_path: Path) -> None:
+    place = tmp_path / "phase"
+    output = artifacts.resume(place, "phase", {}, {})
+    (output / artifacts.WORK).mkdir()
+    (output / artifacts.WORK / "journal").write_text("rows", encoding="utf-8")
+    (output / "file.txt").write_text("content", encoding="utf-8")
+
+    def killed() -> dict[str, object]:
+        raise KeyboardInterrupt  # asked for its facts, every file is sealed
+
+    with pytest.raises(KeyboardInterrupt):
+        artifacts.finish(place, "phase", {}, {}, killed)
+    assert artifacts.resume(place, "phase", {}, {}) == output
+    assert (output / artifacts.WORK / "journal").read_text(encoding="utf-8") == "rows"
+    (output / f"{artifacts.MANIFEST}.new").write_text("{", encoding="utf-8")
+    artifacts.finish(place, "phase", {}, {}, dict)
+    assert sorted(it.name for it in place.iterdir()) == ["file.txt", "manifest.json"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"settings": 3}'])
+def test_a_damaged_record_of_an_unfinished_phase_is_named(tmp_path: Path, content: str) -> None:
+    output = artifacts.resume(tmp_path / "phase", "phase", {}, {})
+    (output / artifacts.BEGUN).write_text(content, encoding="utf-8")
+    with pytest.raises(ArtifactError, match="begun"):
+        artifacts.resume(tmp_path / "phase", "phase", {}, {})
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"files": null}'])
+def test_a_damaged_manifest_is_named(tmp_path: Path, content: str) -> None:
+    make(tmp_path / "phase")
+    (tmp_path / "phase" / artifacts.MANIFEST).write_text(content, encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"manifest\.json is damaged"):
+        artifacts.existing(tmp_path / "phase", "phase", {"a": {"b": 1}}, {"in": "f00"})

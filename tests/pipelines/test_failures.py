@@ -37,6 +37,9 @@ def test_a_full_disk_is_a_failure_and_no_defect() -> None:
     SafetensorError.__module__ = "safetensors"
     assert failures.exit_code(SafetensorError("I/O error: no space left")) == cli.FAILED
     assert failures.exit_code(SafetensorError("invalid header")) is None
+    written = "[enforce fail at inline_container.cc:672] . unexpected pos 5120 vs 5012"
+    assert failures.exit_code(RuntimeError(written)) == cli.FAILED
+    assert failures.exit_code(RuntimeError("a defect")) is None
 
 
 def test_the_error_that_was_left_first_is_told(tmp_path: Path) -> None:

@@ -163,8 +163,9 @@ def test_killed_in_any_phase_it_resumes_there_and_ends_alike(tmp_path: Path, dat
             "iterations/02/evaluate",
         )
     ]
-    checkpoint = folder / "iterations/01/optimize.partial/checkpoints/checkpoint-2"
-    partials.insert(5, ("iterations/01/optimize", (checkpoint / "trainer_state.json").exists))
+    checkpoint = folder / "iterations/01/optimize.partial/work/checkpoints/checkpoint-2"
+    partials.insert(5, ("iterations/01/optimize", checkpoint.exists))  # not whole yet
+    partials.insert(6, ("iterations/01/optimize", (checkpoint / "whole.json").exists))
     for name, reached in partials:
         process = subprocess.Popen(command(broken, "--quiet"), env=environment())
         finished_before = set(fingerprints(folder)) if folder.exists() else set()

@@ -90,5 +90,7 @@ def test_files_are_not_overwritten_unless_asked(tmp_path: Path) -> None:
     with pytest.raises(VerifyFileError, match="is the input"):
         verify_file(source, source, overwrite=True)
     assert verify_file(source, target, overwrite=True).rows == 4
+    with pytest.raises(VerifyFileError, match="no file that could be replaced"):
+        verify_file(source, tmp_path, overwrite=True)
     with pytest.raises(VerifyFileError, match="no such file"):
         verify_file(tmp_path / "missing.jsonl", tmp_path / "other.jsonl")

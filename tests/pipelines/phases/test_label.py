@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipelines import launching
-from pipelines.artifacts import Artifact, ArtifactError, partial, read_manifest
+from pipelines.artifacts import WORK, Artifact, ArtifactError, partial, read_manifest
 from pipelines.config import Config
 from pipelines.phases import label, sample, start
 from pipelines.progress import Bar, Progress
@@ -86,14 +86,14 @@ def test_cut_off_labels_go_on_and_end_alike(tmp_path: Path, data: Path, whole: A
     with pytest.raises(Killed):
         label_with(config, Counting(stop_after=2))
     unfinished = partial(config.run_dir / "iterations" / "01" / "label")
-    with (unfinished / "journal.jsonl.rank0").open("ab") as journal:
+    with (unfinished / WORK / "journal.jsonl.rank0").open("ab") as journal:
         journal.write(b'{"version": 1, "problem_id": "gsm')
     again = Counting()
     artifact = label_with(config, again)
     # Two chunks were kept, what is left was labeled.
     assert again.advanced == [2 * CHUNK, 180 - 2 * CHUNK]
     assert artifact.fingerprint == whole.fingerprint
-    assert not list(artifact.path.glob("journal*"))
+    assert not list(artifact.path.rglob("journal*"))
 
 
 def test_other_settings_are_refused_while_it_is_unfinished(tmp_path: Path, data: Path) -> None:

@@ -9,6 +9,7 @@ get no advantage and the policy no gradient to stop.
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -29,6 +30,7 @@ class TokenSteps:
     def __init__(self, tokenizer: Decoder) -> None:
         self._tokenizer = tokenizer
         self._pieces: dict[int, str] = {}
+        self._later_pieces: dict[int, str] = {}
 
     def steps_of_tokens(
         self, token_ids: Sequence[int], text: str, ends: Sequence[int]
@@ -65,16 +67,39 @@ class TokenSteps:
         """Return, for each token, how many characters of `text` are complete after it."""
         pieces = [self._piece(token) for token in token_ids]
         if "".join(pieces) == text:
-            lengths = [len(piece) for piece in pieces]
-        else:
-            # Byte-level tokens that share a character, or a decoder that looks at neighbours
-            # (SentencePiece's leading space): decode growing prefixes.
-            return self._by_prefixes(token_ids, text)
+            return list(itertools.accumulate(map(len, pieces)))
+        # Byte-level tokens that share a character, or a decoder that looks at neighbours
+        # (SentencePiece's leading space). Where that is not all, decode growing prefixes.
+        return self._by_characters(token_ids, text) or self._by_prefixes(token_ids, text)
+
+    def _by_characters(self, token_ids: Sequence[int], text: str) -> list[int] | None:
+        """Decode together only tokens that share a character; None if that is not the text."""
+        parts: list[str] = []
+        reached: list[int] = []
         total = 0
-        reached = []
-        for length in lengths:
-            total += length
-            reached.append(total)
+        shared: list[int] = []
+        shown = ""
+        for token in token_ids:
+            # The decoder may treat the start of a text in another way than what follows.
+            piece = self._later(token) if total or shared else self._piece(token)
+            if not shared and "�" not in piece:
+                parts.append(piece)
+                total += len(piece)
+                reached.append(total)
+                continue
+            shared.append(token)
+            shown = self._decode(shared)
+            # An unfinished character decodes to U+FFFD: it is complete only with its last byte.
+            reached.append(total + len(shown.rstrip("�")))
+            if not shown.endswith("�"):
+                parts.append(shown)
+                total += len(shown)
+                shared = []
+        if shared:
+            parts.append(shown)
+        if "".join(parts) != text:
+            return None
+        reached[-1] = len(text)
         return reached
 
     def _by_prefixes(self, token_ids: Sequence[int], text: str) -> list[int]:
@@ -94,6 +119,14 @@ class TokenSteps:
                     anchor = moved
         reached[-1] = len(text)
         return reached
+
+    def _later(self, token: int) -> str:
+        """Return the text of a token that others stand before."""
+        piece = self._later_pieces.get(token)
+        if piece is None:
+            piece = self._decode([token, token])[len(self._piece(token)) :]
+            self._later_pieces[token] = piece
+        return piece
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))

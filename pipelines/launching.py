@@ -125,7 +125,7 @@ def work(spec: Path) -> None:
 
     raw = json.loads(spec.read_text(encoding="utf-8"))
     # Not told of it, it calls each of several processes on CPUs the only one.
-    state = PartialState(cpu=not _has_accelerator())
+    state = PartialState(cpu=not _has_accelerator(), timeout=world.PATIENCE)
     job = Job(
         phase=raw["phase"],
         iteration=raw["iteration"],

@@ -5,12 +5,19 @@ from __future__ import annotations
 import datetime
 import gc
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 Item = TypeVar("Item")
+
+PATIENCE = datetime.timedelta(days=7)
+"""How long processes wait for each other: their parts, or the first one's own work, may take hours.
+
+Without it torch ends all of them after 30 minutes (gloo) or 10 (NCCL).
+"""
 
 
 class LaunchError(RuntimeError):
@@ -52,7 +59,8 @@ class World:
             with (folder / name).open("wb") as whole:
                 for rank in range(self.size):
                     part = (kept or folder) / shard(name, rank)
-                    whole.write(part.read_bytes())
+                    with part.open("rb") as rows:
+                        shutil.copyfileobj(rows, whole, 1 << 20)
                     if kept is None:
                         part.unlink()
         self.wait()
@@ -91,14 +99,13 @@ def leave() -> None:
 def joined() -> World:
     """Return this process's place among those that `accelerate launch` started for a command.
 
-    Alone if none did. The processes wait for each other for days rather than half an hour: their
-    parts of an evaluation may take very different times.
+    Alone if none did.
     """
     place = World(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     if place.size > 1:
         from accelerate import PartialState
 
-        PartialState(timeout=datetime.timedelta(days=7))
+        PartialState(timeout=PATIENCE)
     return place
 
 

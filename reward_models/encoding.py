@@ -10,6 +10,9 @@ from typing import Any
 
 from iterative_grpo.types import check_ends
 
+ROWS_AT_ONCE = 1_024
+"""Rows tokenised in one call: with offsets, a tokenizer's lists are 80 times the text."""
+
 _PROBE = "Ann has 18 coins.\n18+5=23\n#### 23 \\boxed{\\frac{1}{2}}"
 
 
@@ -86,27 +89,50 @@ def encode(
     separator: str,
     context: int,
 ) -> list[Encoded]:
-    """Tokenise each question and each text once, apart, and place the ends on the text's tokens.
+    """Tokenise questions and texts, apart, and place the ends on the text's tokens.
 
     Apart, because a token that spanned the border would hide the start of the first step. The
     question keeps the tokenizer's own special tokens (a beginning-of-text token, for one).
     """
     check_rows(questions, texts, ends)
-    if not texts:
-        return []
+    same: dict[int, int] = {}
+    encoded: list[Encoded] = []
+    for begin in range(0, len(texts), ROWS_AT_ONCE):
+        rows = range(begin, min(begin + ROWS_AT_ONCE, len(texts)))
+        encoded += _encode(tokenizer, questions, texts, ends, rows, separator, context, same)
+    return encoded
+
+
+def _encode(
+    tokenizer: Any,
+    questions: Sequence[str],
+    texts: Sequence[str],
+    ends: Sequence[Sequence[int]],
+    rows: range,
+    separator: str,
+    context: int,
+    same: dict[int, int],
+) -> list[Encoded]:
+    """Encode some of the rows; `same` holds one integer for each token id, shared by all rows."""
     # A group asks one question many times, and a small policy repeats itself.
-    asked, answered = list(dict.fromkeys(questions)), list(dict.fromkeys(texts))
+    asked = list(dict.fromkeys(questions[row] for row in rows))
+    answered = list(dict.fromkeys(texts[row] for row in rows))
+
+    def shared(ids: list[int]) -> tuple[int, ...]:
+        return tuple(map(same.setdefault, ids, ids))
+
     ids = tokenizer([question + separator for question in asked])["input_ids"]
-    prefixes = dict(zip(asked, map(tuple, ids), strict=True))
+    prefixes = dict(zip(asked, map(shared, ids), strict=True))
     read = tokenizer(answered, add_special_tokens=False, return_offsets_mapping=True)
     solutions = {
-        text: (tuple(ids), offsets)
+        text: (shared(ids), offsets)
         for text, ids, offsets in zip(
             answered, read["input_ids"], read["offset_mapping"], strict=True
         )
     }
     encoded = []
-    for row, (question, text) in enumerate(zip(questions, texts, strict=True)):
+    for row in rows:
+        question, text = questions[row], texts[row]
         prefix = prefixes[question]
         own, offsets = solutions[text]
         token_ids = prefix + own

@@ -27,7 +27,10 @@ class NoAnswers(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer with its verdict. Of a question, sample 0 is greedy and the others are drawn."""
+    """One answer with its verdict. Of a question, sample 0 is greedy and the others are drawn.
+
+    `response` is kept of greedy answers alone: nothing shows the drawn ones, which are far more.
+    """
 
     outcome: str
     extracted: str
@@ -163,7 +166,7 @@ def _questions(file: Path) -> dict[Key, Question]:
                 raise NoAnswers(f"{where}: sample is {sample!r}, expected a number from 0 on")
             if sample in known:
                 raise NoAnswers(f"{where}: sample {sample} of {identity} stands there twice")
-            known[sample] = _answer(row)
+            known[sample] = _answer(row, sample)
     if not asked:
         raise NoAnswers(f"{file}: no answers in it")
     twins: Counter[tuple[str, str]] = Counter()
@@ -188,11 +191,11 @@ def _row(line: bytes, where: str) -> dict[str, Any]:
     return row
 
 
-def _answer(row: Mapping[str, Any]) -> Answer:
+def _answer(row: Mapping[str, Any], sample: int) -> Answer:
     extracted = row.get("extracted")
     return Answer(
         outcome=row["outcome"],
         extracted="" if extracted is None else str(extracted),
-        response=row["response"],
+        response=row["response"] if sample == 0 else "",
         truncated=row.get("finish") == "length",
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts import write_bytes
 from pipelines.credit import picture
 from pipelines.credit.bias import biases
 from pipelines.credit.comparison import Comparison, Solution
@@ -28,7 +29,8 @@ def write(comparison: Comparison, folder: Path, limit: int) -> tuple[Path, ...]:
         for place, solution in enumerate(comparison.solutions[:limit], start=1)
     }
     everything, figures = folder / "solutions.jsonl", folder / "bias.json"
-    replace(everything, _lines(_row(comparison, s) for s in comparison.solutions))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(everything, _lines(_row(comparison, s) for s in comparison.solutions))
     replace(figures, json.dumps(_summary(comparison), indent=2, allow_nan=False).encode() + b"\n")
     for path, solution in pictures.items():
         replace(path, picture.png(solution, comparison.rules))
@@ -67,6 +69,6 @@ def _summary(comparison: Comparison) -> Mapping[str, Any]:
     }
 
 
-def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+def _lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     # Escaped to ASCII: a policy may write half a surrogate pair, which UTF-8 cannot hold.
-    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode("ascii")
+    return (json.dumps(row, allow_nan=False).encode("ascii") + b"\n" for row in rows)

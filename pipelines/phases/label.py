@@ -10,6 +10,7 @@ unbroken one does.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,23 +57,25 @@ def run(job: Job) -> None:
     config = job.config
     place = world.current(config.launch.processes)
     problems = {p.id: p for p in sample.questions_of(job_of_samples(job))}
-    samples = list(completions.read(job.inputs["samples"] / "samples.jsonl"))
-    ids = list(dict.fromkeys(c.problem_id for c in samples))
-    mine = set(place.share(ids))
-    own = [c for c in samples if c.problem_id in mine]
+    # The samples are of these questions in this order. They are read a chunk at a time: token ids
+    # take ten times the room of the text.
+    mine = dict.fromkeys(place.share(list(problems)))
+    samples = completions.read(job.inputs["samples"] / "samples.jsonl")
+    own = (c for c in samples if c.problem_id in mine)
     splitter = building.splitter(config)
     journal = Journal(job.output / WORK / world.shard("journal.jsonl", place.rank))
     at_once = GROUPS_AT_ONCE * config.sample.group_size
     with (
-        tools(job, [problems[i] for i in ids if i in mine]) as made_of,
-        job.progress.bar("label", len(own), "solutions") as bar,
+        tools(job, [problems[i] for i in mine]) as made_of,
+        job.progress.bar("label", len(mine) * config.sample.group_size, "solutions") as bar,
     ):
         labeler = plugins.find("reward_models.labels", config.label.labeler, "labeler").build(
             made_of
         )
         bar.advance(len(journal.rows))
-        for begin in range(len(journal.rows), len(own), at_once):
-            batch = own[begin : begin + at_once]
+        right = sum(row.correct for row in journal.rows)
+        left = itertools.islice(own, len(journal.rows), None)
+        while batch := list(itertools.islice(left, at_once)):
             with timing.part("label", tokens=sum(len(c.token_ids) for c in batch)):
                 rows, cost = labeler.label(
                     [problems[c.problem_id] for c in batch],
@@ -80,8 +83,8 @@ def run(job: Job) -> None:
                     [splitter.split(c.text) for c in batch],
                 )
             journal.append(rows, cost)
-            right = sum(row.correct for row in journal.rows) / len(journal.rows)
-            bar.advance(len(batch), f"{right:.0%} right")
+            right += sum(row.correct for row in rows)
+            bar.advance(len(batch), f"{right / len(journal.rows):.0%} right")
     rows, cost = journal.rows, journal.cost
     if place.size > 1:
         rows, cost = of_all(job, place, rows, cost)

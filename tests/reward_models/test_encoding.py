@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from reward_models import encoding
 from reward_models.encoding import (
     UnfitTokenizer,
     UnreadableSolution,
@@ -34,6 +35,23 @@ def test_marks_are_the_tokens_that_cover_the_last_characters() -> None:
         # By decoding, which knows nothing of offsets: the end lies inside the marked token.
         assert len(decoded(BPE, row.token_ids[len(question) : mark])) < end
         assert len(decoded(BPE, row.token_ids[len(question) : mark + 1])) >= end
+
+
+def test_more_rows_than_one_call_takes_are_encoded_as_each_alone() -> None:
+    count = encoding.ROWS_AT_ONCE + 5
+    questions = [f"How many of {row % 7}?" for row in range(count)]
+    texts = [f"{row}+5={row + 5}\n#### {row + 5}" for row in range(count)]
+    cuts = [(text.index("\n") + 1, len(text)) for text in texts]
+    together = encode(BPE, questions, texts, cuts, separator="\n", context=99)
+    for row in (0, 1, count - 6, count - 5, count - 1):
+        chosen = slice(row, row + 1)
+        alone = encode(
+            BPE, questions[chosen], texts[chosen], cuts[chosen], separator="\n", context=99
+        )
+        assert together[chosen] == alone
+    with pytest.raises(UnreadableSolution, match=f"row {count - 1} "):
+        encode(BPE, questions, [*texts[:-1], "7" * 99], [*cuts[:-1], (99,)],
+               separator="\n", context=99)  # fmt: skip
 
 
 def test_texts_that_come_again_are_rows_of_their_own() -> None:

@@ -44,6 +44,7 @@ _HARMLESS = frozenset(
         "is_causal",
         "output_attentions",
         "output_hidden_states",
+        "output_router_logits",
         "past_key_values",
         "position_embeddings",
         "position_ids",
@@ -147,6 +148,30 @@ def kind(module: Any) -> str | None:
     """Return the name of a class of transformers' own `PLAIN` families, None for any other."""
     own = {f"transformers.models.{name.lower()}.modeling_{name.lower()}" for name in PLAIN}
     return type(module).__name__ if type(module).__module__ in own else None
+
+
+def more_than_plain(config: Any) -> str | None:
+    """Return what a text configuration says of attention beyond full causal attention, if anything.
+
+    A window that is all in a model's masks (PhiMoE's) is seen here alone: attention functions of
+    our own get no masks.
+    """
+    if getattr(config, "add_cross_attention", False):
+        return "cross-attention"
+    layer_types = getattr(config, "layer_types", None)
+    kinds = set(layer_types or ()) - {"full_attention"}
+    if kinds:
+        return f"layers of {', '.join(sorted(kinds))}"
+    window = getattr(config, "sliding_window", None)
+    if window and not layer_types and getattr(config, "use_sliding_window", True):
+        return f"sliding_window={window}"
+    rope = getattr(config, "rope_parameters", None) or {}
+    # Of all layers, or of each kind of layers.
+    for each in (rope, *(own for own in rope.values() if isinstance(own, dict))):
+        if each.get("rope_type") in ("dynamic", "longrope"):
+            # Their angles depend on the longest row of a batch, so rows cannot be batched freely.
+            return f"{each['rope_type']} rotary positions"
+    return None
 
 
 def more_asked(

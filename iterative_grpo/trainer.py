@@ -35,6 +35,8 @@ from iterative_grpo.batches import split_rows, trim
 from iterative_grpo.credit import Credit
 from iterative_grpo.deferred_metrics import DeferredMetrics
 from iterative_grpo.divergence import Initial, Moved, moved, together
+from iterative_grpo.engines._endings import eos_token_ids
+from iterative_grpo.engines._quiet import without_defaults
 from iterative_grpo.generation_metrics import GenerationMetrics
 from iterative_grpo.health import health
 from iterative_grpo.kl_control import AdaptiveKL, KLControl
@@ -135,7 +137,10 @@ class IterativeGRPOTrainer(GRPOTrainer):
         if kl_control is not None:
             self.add_callback(AdaptiveKL(self, kl_control))
         if engine is not None:
-            self._sampler = engine(self.accelerator.unwrap_model(self.model), tokenizer)
+            policy = self.accelerator.unwrap_model(self.model)
+            self._sampler = engine(policy, tokenizer)
+            # Those that engines stop at: TRL leaves out what the model's own configuration names.
+            self.eos_token_ids = list(eos_token_ids(policy, tokenizer))
 
     # -- sampling ---------------------------------------------------------------------------------
 
@@ -163,7 +168,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
             # One context for all tokens: weights are cast once, and not by each call of the model.
             with self.accelerator.autocast():
                 return sample_rows(self._sampler, prompt_ids, sampling), None
-        with timing.part("generate") as spent:
+        policy = self.accelerator.unwrap_model(self.model)
+        with timing.part("generate") as spent, without_defaults(policy):
             sampled: tuple[list[list[int]], Any] = super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )

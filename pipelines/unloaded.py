@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from iterative_grpo import plugins
 from pipelines import published
 from pipelines.config import Config, Lora
 from reward_models import adapters
@@ -35,11 +36,32 @@ def check(config: Config) -> None:
         judge = None if trained else backbone_config(config.reward_model.start)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what libraries have to say, they say in the phase
-        if policy is not None and config.policy.lora is not None:
-            check_policy_lora(config, config.policy.lora, made(policy, "AutoModelForCausalLM"))
+        if policy is not None:
+            check_policy(config, policy)
         if config.learns_reward and judge is not None:
             check_judge(config, judge)
     check_evaluation(config)
+
+
+def check_policy(config: Config, found: Any) -> None:
+    """Refuse a policy that the engine cannot sample or TRL not train, and LoRA targets it lacks."""
+    try:
+        model = made(found, "AutoModelForCausalLM")
+    except ValueError:
+        return  # no causal language model: the start phase, the first, says so
+    if model.base_model is model:
+        raise UnfitModel(
+            f"policy.model {config.policy.model}: TRL cannot train a {type(model).__name__}, whose "
+            "backbone and head are one module; choose another model"
+        )
+    engine = plugins.find("iterative_grpo.engines", config.engine, "engine")
+    if hasattr(engine, "check_model"):
+        try:
+            engine.check_model(model)
+        except ValueError as error:
+            raise UnfitModel(f"policy.model {config.policy.model}: {error}") from None
+    if config.policy.lora is not None:
+        check_policy_lora(config, config.policy.lora, model)
 
 
 def policy_config(config: Config) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from iterative_grpo.attention import more_than_plain
 from iterative_grpo.engines import _prefill, _prefixes
 from iterative_grpo.engines._branches import Branches
 from iterative_grpo.engines._draws import Picker, uniforms
@@ -43,15 +44,12 @@ def check_model(model: Any) -> None:
         raise UnsupportedModel(f"{name} is an encoder-decoder")
     if not getattr(model, "_supports_attention_backend", False):
         raise UnsupportedModel(f"{name} does not take attention functions from outside")
-    if getattr(config, "add_cross_attention", False):
-        raise UnsupportedModel(f"{name} has cross-attention")
-    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-    if kinds:
-        raise UnsupportedModel(f"{name} has layers of {', '.join(sorted(kinds))}")
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") in ("dynamic", "longrope"):
-        # Their angles depend on the longest row of a batch, so rows could not be batched freely.
-        raise UnsupportedModel(f"{name} has {rope['rope_type']} rotary positions")
+    more = more_than_plain(config)
+    if more is not None:
+        raise UnsupportedModel(f"{name} has {more}")
+    if getattr(config, "attn_temperature_tuning", False):
+        # Llama 4 takes positions for it from the cache, whose rows have positions of their own.
+        raise UnsupportedModel(f"{name} has attn_temperature_tuning")
     if model.get_output_embeddings() is None:
         raise UnsupportedModel(f"{name} has no output embeddings")
 
@@ -252,9 +250,18 @@ class Decoder:
         self, cache: SharedCache, ids: torch.Tensor, positions: torch.Tensor
     ) -> torch.Tensor:
         cache.updated.clear()
-        output = self.model(
-            input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True
-        )
+        try:
+            output = self.model(
+                input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        except UnsupportedModel:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # Models with a cache or attention functions of their own refuse ours in many ways.
+            raise UnsupportedModel(
+                f"{type(self.model).__name__} does not run with its cache and attention "
+                f"({type(error).__name__}: {error})"
+            ) from error
         if len(cache.updated) != self.layers:
             raise UnsupportedModel(
                 f"{type(self.model).__name__} used the cache {len(cache.updated)} times "

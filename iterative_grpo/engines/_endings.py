@@ -51,7 +51,8 @@ def eos_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
 def context_length(model: Any) -> int | None:
     """Return how many positions the model has, or None where its configuration names no limit."""
     length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return None if length is None else int(length)
+    # XLNet's is -1.
+    return int(length) if length is not None and length > 0 else None
 
 
 def check_prompts(

@@ -27,10 +27,8 @@ def borrowed(
             same objects and get their very data back, so an optimizer does not notice.
     """
     import torch
-    from transformers import GenerationConfig
 
     training = [module for module in model.modules() if module.training]
-    defaults = getattr(model, "generation_config", None)
     configs = _attention_configs(model) if attention is not None else []
     implementations = [config._attn_implementation for config in configs]
     cast = [p for p in model.parameters() if dtype not in (None, p.dtype) and p.is_floating_point()]
@@ -38,25 +36,40 @@ def borrowed(
     try:
         for module in training:
             module.training = False
-        # `generate` fills what a call leaves open from the model's own configuration, which for
-        # many released models holds a repetition penalty or a top-k nobody asked for here.
-        if defaults is not None:
-            model.generation_config = GenerationConfig.from_dict({})
         for config in configs:
             config._attn_implementation_internal = attention
         for parameter in cast:
             parameter.data = parameter.data.to(dtype)
-        with torch.no_grad():
+        with torch.no_grad(), without_defaults(model):
             yield
     finally:
         for module in training:
             module.training = True
-        if defaults is not None:
-            model.generation_config = defaults
         for parameter, data in zip(cast, weights, strict=True):
             parameter.data = data
         for config, implementation in zip(configs, implementations, strict=True):
             config._attn_implementation_internal = implementation
+
+
+@contextmanager
+def without_defaults(model: Any) -> Iterator[None]:
+    """Take a model's own generation configuration away inside.
+
+    `generate` fills what a call leaves open from it, which for many released models holds a
+    repetition penalty, suppressed tokens or a top-k nobody asked for here.
+    """
+    from transformers import GenerationConfig
+
+    # PEFT hands its own to the model inside of it.
+    holders = [model, *([model.get_base_model()] if hasattr(model, "get_base_model") else [])]
+    before = [(it, it.generation_config) for it in holders if hasattr(it, "generation_config")]
+    try:
+        for holder, _ in before:
+            holder.generation_config = GenerationConfig.from_dict({})
+        yield
+    finally:
+        for holder, defaults in before:
+            holder.generation_config = defaults
 
 
 def _attention_configs(model: Any) -> list[Any]:

@@ -107,6 +107,16 @@ class Engine:
         return _endings.completions(prompts, rows, endings)
 
 
+def check_model(model: Any) -> None:
+    """Raise `UnsupportedModel` for a model that its configuration already rules out.
+
+    No weights are looked at: the model may lie on torch's meta device.
+    """
+    from iterative_grpo.engines import _decoding
+
+    _decoding.check_model(model)
+
+
 def load(
     model: Any,
     tokenizer: Any,

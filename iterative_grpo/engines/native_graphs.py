@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from iterative_grpo.engines import native
+from iterative_grpo.engines.native import check_model as check_model
 
 
 def lacking() -> str | None:

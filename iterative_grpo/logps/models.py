@@ -8,6 +8,8 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
+from iterative_grpo.attention import more_than_plain
+
 # Factors and bounds that a model puts between its head and its logits; TRL's path knows them all.
 _LOGIT_CHANGES = (
     "final_logit_softcapping",
@@ -59,15 +61,8 @@ def not_shared(inner: Any) -> str | None:
     config = inner.config.get_text_config()
     if not getattr(inner, "_supports_attention_backend", False):
         return "it takes no attention function from outside"
-    if getattr(config, "add_cross_attention", False):
-        return "it has cross-attention"
-    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-    if kinds:
-        return f"it has layers of {', '.join(sorted(kinds))}"
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") in ("dynamic", "longrope"):
-        return f"its {rope['rope_type']} rotary positions depend on the longest row"
-    return None
+    more = more_than_plain(config)
+    return None if more is None else f"it has {more}"
 
 
 def drops(inner: torch.nn.Module) -> bool:

@@ -33,14 +33,22 @@ TOKEN_BUDGET = 8192
 # What models of other makers raise when they are called in a way that they do not know.
 _REFUSALS = (UnsupportedModel, TypeError, AttributeError, KeyError, RuntimeError)
 
+# Tokens on which a model's own logits are compared: the whole vocabulary exists for them at once.
+_TOKENS_OF_LOGITS = 32
+
 logger = logging.getLogger(__name__)
+
+
+class UnscorableModel(ValueError):
+    """A model whose log-probabilities neither TRL nor a path of ours computes."""
 
 
 class Logps:
     """Computes log-probabilities on the fastest path that a model and a batch allow.
 
     Each model is checked once: on a few rows of its first batch, a path of ours must agree with
-    TRL's. Whatever is not on the wanted path is said once, with the reason.
+    TRL's, and TRL's with the logits of the model itself. Whatever is not on the wanted path is said
+    once, with the reason.
 
     Args:
         temperature: divides logits, as in sampling.
@@ -134,6 +142,7 @@ class Logps:
             # Dropout would make any two passes differ.
             inner.eval()
             with torch.no_grad():
+                self._check_head(inner, few, stock)
                 expected = stock(few_ids, few_mask, columns)
                 for path in paths:
                     reason = None if path == "plain" else models.not_shared(inner)
@@ -150,6 +159,30 @@ class Logps:
             for module in training:
                 module.training = True
         return "trl"
+
+    def _check_head(self, inner: Any, rows: Rows, stock: Stock) -> None:
+        """Refuse a model that does something between its backbone and its head, or behind it.
+
+        TRL's path and ours put the head on what the backbone returns, and would agree with each
+        other.
+        """
+        prompt, completion = rows.prompt_lengths[-1], rows.completion_lengths[-1]
+        row = np.concatenate([rows.prompts[-1][-prompt:], rows.completions[-1][:completion]])
+        (ids_1X,) = bring(rows.device, row[None, :_TOKENS_OF_LOGITS])
+        found = stock(ids_1X, torch.ones_like(ids_1X), ids_1X.shape[1] - 1)
+        with self.autocast():
+            logits_XV = inner(input_ids=ids_1X, use_cache=False).logits[0, :-1]
+        logps_XV = (logits_XV.float() / self.temperature).log_softmax(-1)
+        # In the precision of the logits, which says how near these numbers can be.
+        own = logps_XV.gather(-1, ids_1X[0, 1:, None])[:, 0].to(logits_XV.dtype)
+        off = float((found[0].float() - own.float()).abs().max())
+        reason = _disagreement(found, own[None])
+        if reason is not None:
+            raise UnscorableModel(
+                f"{type(inner).__name__}: log-probabilities of TRL, the head on the backbone, are "
+                f"off the model's own logits by {off:.2g}: it does more behind its backbone than "
+                "TRL knows. Training would go astray; choose another model"
+            )
 
     def say(self, note: str) -> None:
         """Log a note the first time it is given."""

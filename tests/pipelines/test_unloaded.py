@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import MambaConfig, PreTrainedTokenizerFast
+from transformers import (
+    Llama4TextConfig,
+    MambaConfig,
+    MistralConfig,
+    PreTrainedTokenizerFast,
+)
 
 from pipelines import cli, unloaded
 from pipelines.config import Config
@@ -89,7 +94,31 @@ def test_a_start_has_to_take_a_head(
         unloaded.check(configured(f"reward_model.start={policy}"))
     own = ("policy.make=null", "policy.warm_start=null", f"policy.model={policy}")
     with pytest.raises(UnfitModel, match=r"start policy: .* makes none of a MambaConfig"):
+        unloaded.check(configured(*own, "engine=generate"))
+
+
+def test_a_policy_that_the_engine_cannot_sample_is_refused(
+    configured: Callable[..., Config], policy: Path
+) -> None:
+    own = ("policy.make=null", "policy.warm_start=null", f"policy.model={policy}")
+    unloaded.check(configured(*own))
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    MistralConfig(**sizes, num_key_value_heads=1, vocab_size=8, sliding_window=4).save_pretrained(
+        policy
+    )
+    with pytest.raises(UnfitModel, match=r"sliding_window=4; use the 'generate' engine"):
         unloaded.check(configured(*own))
+    unloaded.check(configured(*own, "engine=generate"))
+
+
+def test_a_policy_that_trl_cannot_train_is_refused(
+    configured: Callable[..., Config], policy: Path
+) -> None:
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    Llama4TextConfig(**sizes, num_key_value_heads=1, vocab_size=8).save_pretrained(policy)
+    own = ("policy.make=null", "policy.warm_start=null", f"policy.model={policy}")
+    with pytest.raises(UnfitModel, match="TRL cannot train a Llama4ForCausalLM"):
+        unloaded.check(configured(*own, "engine=generate"))
 
 
 @pytest.mark.parametrize("key", ["policy.lora", "reward_model.lora"])

@@ -336,6 +336,15 @@ def test_defaults_of_the_model_do_not_leak_into_sampling(module: ModuleType) -> 
     assert len({c.token_ids for c in group}) > 10
 
 
+def test_an_adapter_s_model_keeps_its_defaults(module: ModuleType) -> None:
+    peft = pytest.importorskip("peft")
+    model = tiny.model("llama", eos=[5, 14])
+    settings = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"])
+    adapted = peft.get_peft_model(model, settings)
+    engine(module, adapted).generate(tiny.prompts(5), Sampling(1, 4))
+    assert adapted.merge_and_unload().generation_config.eos_token_id == [5, 14]
+
+
 def test_weights_changed_between_calls_are_the_weights_sampled(module: ModuleType) -> None:
     model = tiny.model("llama")
     prompt = tiny.prompts(5)[0]

@@ -16,10 +16,14 @@ from transformers import (
     BloomConfig,
     Gemma2Config,
     GPT2Config,
+    Llama4TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MambaConfig,
+    MiniMaxConfig,
     MistralConfig,
+    MixtralConfig,
+    PhimoeConfig,
     PreTrainedConfig,
     PreTrainedModel,
     T5Config,
@@ -216,6 +220,15 @@ REFUSED = {
     "cross-attention": GPT2Config(
         vocab_size=tiny.VOCABULARY, n_embd=32, n_layer=2, n_head=4, add_cross_attention=True
     ),
+    "PhimoeForCausalLM has sliding_window": PhimoeConfig(
+        **SMALL, num_local_experts=2, sliding_window=8
+    ),
+    "attn_temperature_tuning": Llama4TextConfig(
+        **SMALL, head_dim=8, num_local_experts=2, layer_types=["full_attention"] * 2
+    ),
+    "cache of its own": MiniMaxConfig(
+        **SMALL, head_dim=8, num_local_experts=2, layer_types=["full_attention"] * 2
+    ),
     "dynamic rotary": LlamaConfig(
         **SMALL,
         max_position_embeddings=64,
@@ -283,6 +296,19 @@ def test_a_policy_that_diverged_is_refused(vocabulary: int, temperature: float) 
     torch.nn.init.constant_(model.lm_head.weight, 1e38)
     with pytest.raises(NoDistribution, match="diverged"):
         native.load(model, tiny.NoEos()).generate(tiny.prompts(4), Sampling(3, 4, temperature))
+
+
+def test_experts_are_sampled() -> None:
+    torch.manual_seed(0)
+    config = MixtralConfig(
+        **SMALL, num_local_experts=4, initializer_range=0.25, sliding_window=None
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    prompts = tiny.prompts(3, 14, 7)
+    groups = native.load(model, tiny.NoEos()).generate(prompts, Sampling(3, 40, seed=1))
+    for prompt, group in zip(prompts, groups, strict=True):
+        for completion in group:
+            assert_plain_logps(model, prompt, completion, atol=1e-4)
 
 
 def test_a_model_that_sees_later_tokens_is_refused() -> None:

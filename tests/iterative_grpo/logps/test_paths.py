@@ -12,13 +12,15 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
+from transformers import BertConfig, BertLMHeadModel, PhimoeConfig, PhimoeForCausalLM
 
 from iterative_grpo.logps import paths, rectangles
-from iterative_grpo.logps.paths import Logps, Path
+from iterative_grpo.logps.paths import Logps, Path, UnscorableModel
 from pipelines import world
 from tests.iterative_grpo.logps.making import (
     FAMILIES,
     TEMPERATURE,
+    VOCABULARY,
     Batch,
     batch,
     decoder,
@@ -281,6 +283,58 @@ def test_a_model_that_computes_otherwise_is_noticed_once(
     assert "not on the shared path: it differs" in caplog.text
     even = batch(prompts=(5, 5), even=True)
     assert distance(compute(model, even, logps=logps)[0], oracle(model, even)[0]) < 1e-12
+
+
+def test_a_window_that_is_all_in_the_masks_is_noticed_before_a_row_reaches_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    torch.manual_seed(0)
+    model = PhimoeForCausalLM(
+        PhimoeConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            num_local_experts=2,
+            initializer_range=0.3,
+            sliding_window=8,
+        )
+    )
+    logps = Logps(TEMPERATURE, contextlib.nullcontext)
+    short, long = batch((3,), columns=4), batch((20, 9), columns=12)
+    compute(model, short, logps=logps)
+    assert "it has sliding_window=8" in caplog.text
+    assert distance(compute(model, long, logps=logps)[0], oracle(model, long)[0]) < 1e-5
+
+
+def test_a_head_that_is_more_than_a_product_is_refused() -> None:
+    """TRL and our paths leave out what lies between backbone and head, and agree."""
+    torch.manual_seed(0)
+    model = BertLMHeadModel(
+        BertConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            initializer_range=0.3,
+            is_decoder=True,
+        )
+    ).eval()
+
+    def stock(ids: torch.Tensor, _: torch.Tensor, columns: int) -> torch.Tensor:
+        hidden = model.base_model(ids).last_hidden_state
+        scores = (model.get_output_embeddings()(hidden) / TEMPERATURE).log_softmax(-1)
+        logps: torch.Tensor = scores[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
+        return logps[:, -columns:]
+
+    rows = batch()
+    with pytest.raises(UnscorableModel, match="off the model's own logits"):
+        Logps(TEMPERATURE, contextlib.nullcontext)(
+            model, rows.ids, rows.mask, rows.columns, wanted="plain", entropy=False, stock=stock
+        )
 
 
 def test_dropout_is_drawn_for_each_row(caplog: pytest.LogCaptureFixture) -> None:

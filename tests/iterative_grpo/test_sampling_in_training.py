@@ -1,0 +1,63 @@
+"""Sampling in training: by the run's settings, and ended by every id that the policy names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from iterative_grpo.advantages.sum import Rule
+from iterative_grpo.engines import native
+from iterative_grpo.normalize import Normalizer
+from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
+from iterative_grpo.types import Finish, Problem, Prompt
+from tests.iterative_grpo.logps.making import VOCABULARY, decoder
+from tests.iterative_grpo.logps.test_against_trl import NoSource, arguments, our_trainer
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    [{"suppress_tokens": list(range(2, 40))}, {"min_new_tokens": 99}, {"no_repeat_ngram_size": 1}],
+    ids=str,
+)
+def test_a_checkpoint_s_own_defaults_do_not_reach_it(
+    defaults: dict[str, object], tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    drawn = []
+    for name, given in (("plain", {}), ("told", defaults)):
+        policy = tmp_path / name
+        decoder("llama", torch.float32, spread=0.2).save_pretrained(policy)
+        tiny_tokenizer.save_pretrained(policy)
+        model = AutoModelForCausalLM.from_pretrained(policy)
+        model.generation_config.update(**given)
+        model.generation_config.save_pretrained(policy)
+        trainer = our_trainer(policy, tiny_tokenizer, arguments(tmp_path, 1), "shared")
+        before = trainer.model.generation_config
+        torch.manual_seed(0)
+        drawn.append(trainer._generate_single_turn([[2, 3, 4]] * 12, None, {}, 4)[0])
+        assert trainer.model.generation_config is before
+    assert drawn[0] == drawn[1]
+    assert len({token for ids in drawn[0] for token in ids}) > VOCABULARY / 2
+
+
+def test_an_output_ends_at_whatever_its_engine_ends_it(
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """TRL counts the ids of the generation configuration and of the tokenizer alone."""
+    model = decoder("llama", torch.float32)
+    model.generation_config.eos_token_id, model.config.eos_token_id = 5, [5, 14]
+    problem = Problem("toy/0", "1", "2", "toy")
+    trainer = IterativeGRPOTrainer(
+        model,
+        args=arguments(tmp_path, 1),
+        task=Task([problem] * 12, [Prompt("toy/0", (2,))] * 12, ["1"] * 12),
+        source=NoSource(),
+        credit=Credit(Rule(), Normalizer()),
+        tokenizer=tiny_tokenizer,
+        engine=native.load,
+    )
+    for last in (5, 14, tiny_tokenizer.eos_token_id):
+        assert trainer._completion(problem, 0, "", [3, last]).finish is Finish.STOP
+    assert trainer._completion(problem, 0, "", [14, 3]).finish is Finish.LENGTH

@@ -7,6 +7,8 @@ was lost: settings, data, models or files; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,9 @@ from pathlib import Path
 from pipelines import failures
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, failures.FAILED, failures.REFUSED, 130
+
+READER_LEFT = 128 + 13
+"""What a shell reports of a command that wrote to a pipe nobody reads (SIGPIPE)."""
 
 SHARED = (
     "limit",
@@ -30,19 +35,47 @@ SHARED = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
+    open_streams()
     options = parse(arguments)
     try:
         code: int = options.action(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("\ninterrupted; the same command resumes", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and reader_left():
+            return READER_LEFT
         failed = failures.exit_code(error)
         if failed is None:
             raise  # a defect: Python shows where
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {failures.message(error)}", file=sys.stderr)
         return failed
     return code
+
+
+def open_streams() -> None:
+    """Give streams that the caller closed a place: files opened later would get their numbers."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - as long as the process
+
+
+def reader_left() -> bool:
+    """Whether who reads our output, such as `head`, has gone; what is left to say is dropped."""
+    left = [stream for stream in (sys.stdout, sys.stderr) if _is_broken(stream.fileno())]
+    for stream in left:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return bool(left)
+
+
+def _is_broken(pipe: int) -> bool:
+    # Asked of the system: a second write need not fail, what the first one held is gone.
+    if not hasattr(select, "poll"):
+        return False
+    ends = select.poll()
+    ends.register(pipe, 0)
+    return bool(ends.poll(0))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

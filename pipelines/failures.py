@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 from pipelines.artifacts import write_json
 
 FAILED, REFUSED = 1, 2
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+TOLD_OF_NO_ROOM = ("o space left", "unexpected pos")
+"""What safetensors and torch say of a file that could not be written to its end."""
 
 OURS = ("iterative_grpo", "reward_models", "verifiers", "pipelines")
 
@@ -29,6 +35,15 @@ def exit_code(error: Exception) -> int | None:
     return REFUSED if type(error).__module__.partition(".")[0] in OURS else None
 
 
+def message(error: Exception) -> str:
+    """Return what the user is told."""
+    text = str(error)
+    full = isinstance(error, OSError) and error.errno in NO_ROOM
+    if full or (_io_failed(error) and any(sign in text for sign in TOLD_OF_NO_ROOM)):
+        return f"{text}: no room to write a file; make some, and the same command goes on"
+    return text
+
+
 def _io_failed(error: Exception) -> bool:
     """Whether a file could not be written: on a full disk, torch and safetensors have their own."""
     text = str(error)
@@ -39,7 +54,7 @@ def _io_failed(error: Exception) -> bool:
 
 def leave(folder: Path, rank: int, error: Exception, code: int) -> None:
     """Leave a worker's error in `folder` for the command that started it."""
-    write_json(folder / f"failed.{rank}.json", {"message": str(error), "code": code})
+    write_json(folder / f"failed.{rank}.json", {"message": message(error), "code": code})
 
 
 def left(folder: Path) -> PhaseFailed | None:

@@ -29,6 +29,7 @@ def check(config: Config, progress: Progress) -> None:
     trackers.check(config.report_to)
     unloaded.check(config)
     policies.check_engine(config.engine)
+    resumable(config)
     room(config.run_dir)
     split = questions.training(config)
     progress.note(
@@ -65,6 +66,21 @@ def rounds_away(config: Config) -> bool:
     usual_weight = 0.02
     small = config.optimize.learning_rate < usual_weight / 2**8
     return policy.dtype == "bfloat16" and policy.lora is None and small
+
+
+def resumable(config: Config) -> None:
+    """Refuse step checkpoints that several processes on CPUs could not go on from."""
+    import torch
+    import transformers
+    from packaging.version import Version
+
+    several = config.launch.processes > 1 and not torch.cuda.is_available()
+    found, least = Version(transformers.__version__), Version("5.18")
+    if several and config.optimize.checkpoint_every and found < least:
+        raise RunError(
+            f"transformers {found} cannot resume {config.launch.processes} processes on CPUs; "
+            f"install {least} or newer, or leave out optimize.checkpoint_every"
+        )
 
 
 def room(run_dir: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reward_models.diagnostics import BINS, Array, flatten, groups, ordered_pairs
 
@@ -18,10 +19,10 @@ Weighted = Callable[[Array], float | None]
 """Maps weights_P, one a problem in order of appearance, to a figure; None where undefined."""
 
 
-def _problem_of_ends(scores: Rows, problem_ids: Sequence[str]) -> Array:
+def _problem_of_ends(scores: Rows, problem_ids: Sequence[str]) -> NDArray[np.intp]:
     order = {problem_id: place for place, problem_id in enumerate(dict.fromkeys(problem_ids))}
     places = [order[name] for name, row in zip(problem_ids, scores, strict=True) for _ in row]
-    return np.array(places)
+    return np.array(places, dtype=np.intp)
 
 
 def auroc(scores: Rows, labels: Rows, problem_ids: Sequence[str]) -> Weighted:

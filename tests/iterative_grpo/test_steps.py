@@ -89,7 +89,7 @@ TOKENIZERS = {name: make() for name, make in MAKERS.items()}
 
 
 @pytest.mark.parametrize("name", MAKERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_every_token_has_one_step_and_ends_are_where_the_text_says(
     name: str, data: st.DataObject
@@ -113,7 +113,7 @@ def test_every_token_has_one_step_and_ends_are_where_the_text_says(
 
 
 @pytest.mark.parametrize("name", MAKERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(lines=st.lists(st.sampled_from(CORPUS[:3]), min_size=1, max_size=3), data=st.data())
 def test_the_fragment_of_a_truncated_output_is_a_step_of_its_own(
     name: str, lines: list[str], data: st.DataObject

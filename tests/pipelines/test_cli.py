@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,20 @@ def test_report_refuses_a_folder_that_is_no_run(
     assert cli.main(["report", str(tmp_path)]) == cli.REFUSED
     assert str(tmp_path) in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and descriptors are POSIX's")
+@pytest.mark.parametrize(
+    ("shell", "code"), [("{} | true; exit ${{PIPESTATUS[0]}}", 141), ("{} >&-", 0), ("{} 2>&-", 0)]
+)
+def test_output_that_nobody_takes_is_no_error(shell: str, code: int) -> None:
+    late = "import time, sys; time.sleep(1); from pipelines.cli import main; sys.exit(main())"
+    command = shell.format(f"{sys.executable} -c '{late}' configs")  # `true` has gone by then
+    done = subprocess.run(
+        ["bash", "-c", command],  # noqa: S607
+        cwd=Path(__file__).parents[2], capture_output=True, text=True
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (code, "")
 
 
 def test_configs_lists_what_is_shipped(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from pipelines import preflight
 from pipelines.progress import Progress
+from pipelines.runs import RunError
 from tests.pipelines import toy
 
 
@@ -55,3 +57,17 @@ def test_a_run_says_that_bfloat16_weights_round_small_steps_away(
     preflight.check(config, Progress())
     said = " ".join("".join(capsys.readouterr()).split())
     assert ("changes only weights below 0.0003, others are rounded back" in said) == told
+
+
+def test_checkpoints_that_could_not_be_resumed_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    several = ("launch.mode=accelerate", "launch.processes=2")
+    config = toy.config(tmp_path, data, "optimize.checkpoint_every=1", *several)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    preflight.resumable(config)
+    monkeypatch.setattr(transformers, "__version__", "5.17.0")
+    with pytest.raises(RunError, match=r"transformers 5\.17\.0 cannot resume 2 processes on CPUs"):
+        preflight.resumable(config)
+    preflight.resumable(toy.config(tmp_path, data, *several))

@@ -67,7 +67,7 @@ def test_texts_that_come_again_are_rows_of_their_own() -> None:
     assert len(set(together)) == 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(min_size=1, max_size=30), st.data())
 def test_byte_level_marks_complete_each_step(text: str, data: st.DataObject) -> None:
     text = text.replace("<pad>", "").replace("<eos>", "") or "a"

@@ -10,7 +10,7 @@ from verifiers.extraction import Extracted, gold_text, visible
 
 @pytest.mark.parametrize("convention", conventions.names())
 @given(text=HOSTILE)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_extraction_ends_in_a_record(convention: str, text: str) -> None:
     with soon(text):
         found = conventions.load(convention)(visible(text))
@@ -22,7 +22,7 @@ def test_extraction_ends_in_a_record(convention: str, text: str) -> None:
 
 
 @given(text=HOSTILE)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_box_after_hostile_text_is_the_answer(text: str) -> None:
     # A line of its own keeps the box apart from what is open before it, except for braces,
     # thoughts and turns, which may hide it.

@@ -11,7 +11,7 @@ POLICIES = (STRICT, EXACT, LENIENT)
 
 
 @given(text=HOSTILE)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_the_parser_reads_or_refuses(text: str) -> None:
     with soon(text):
         try:
@@ -34,7 +34,7 @@ def _outcome(response: str, gold: str, index: int) -> Outcome | None:
 
 
 @given(response=HOSTILE, gold=PIECEWISE)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_any_pair_ends_in_a_typed_outcome(response: str, gold: str) -> None:
     for index in range(3):
         with soon(response):
@@ -46,7 +46,7 @@ def test_any_pair_ends_in_a_typed_outcome(response: str, gold: str) -> None:
 
 
 @given(response=HOSTILE)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_noise_is_never_the_answer(response: str) -> None:
     # No sequence of the pieces spells this number, so whoever says CORRECT is wrong.
     if "31337" not in response:
@@ -55,7 +55,7 @@ def test_noise_is_never_the_answer(response: str) -> None:
 
 
 @given(text=PIECEWISE)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_boxed_gold_is_correct_or_the_gold_is_refused(text: str) -> None:
     if text.count("{") != text.count("}") or "boxed" in text or "fbox" in text:
         return

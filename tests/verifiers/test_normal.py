@@ -30,7 +30,7 @@ def compound(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 expressions = st.recursive(leaves, compound, max_leaves=6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(expressions, expressions)
 def test_equal_forms_are_equal_values(left: str, right: str) -> None:
     c, g = parse(left), parse(right)

@@ -12,7 +12,7 @@ EQUALITIES = st.lists(st.sampled_from([*PIECES, "=", "= ", " = 4", "2+2 = 4"]), 
 
 
 @given(text=HOSTILE | EQUALITIES, rounding=st.sampled_from(Rounding))
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 def test_steps_lie_in_the_text_in_order(text: str, rounding: Rounding) -> None:
     with soon(text):
         steps = check_steps(text, rounding=rounding)
@@ -24,7 +24,7 @@ def test_steps_lie_in_the_text_in_order(text: str, rounding: Rounding) -> None:
 
 
 @given(text=EQUALITIES, data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_cut_keeps_every_fault(text: str, data: st.DataObject) -> None:
     if not text:
         return

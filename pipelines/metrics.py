@@ -35,6 +35,9 @@ def steps(run: Path) -> Iterator[Row]:
                 ) from None
 
 
+AGAIN = "its folder away to make the phase again"
+
+
 def iterations(run: Path) -> Iterator[Row]:
     """Yield one row an iteration that has been evaluated; 0 is the initial policy."""
     for folder in iteration_folders(run):
@@ -43,22 +46,21 @@ def iterations(run: Path) -> Iterator[Row]:
             continue
         row: Row = {"iteration": int(folder.name), "evaluations": {}}
         for file in sorted(evaluated.glob("*.*.json")):
-            figures = json.loads(file.read_text(encoding="utf-8"))
+            figures = artifacts.read_json(file, AGAIN)
             row["evaluations"][figures["task"]] = figures
         divergence = evaluated / "divergence.json"
         if divergence.exists():
-            row |= json.loads(divergence.read_text(encoding="utf-8"))
+            row |= artifacts.read_json(divergence, AGAIN)
         if (folder / "label" / artifacts.MANIFEST).exists():
-            summary = (folder / "label" / "summary.json").read_text(encoding="utf-8")
-            row["labels"] = json.loads(summary)
+            row["labels"] = artifacts.read_json(folder / "label" / "summary.json", AGAIN)
         if (folder / "retrain" / artifacts.MANIFEST).exists():
             row["reward_model"] = reward_model(folder)
         watch = folder / "optimize" / "watch.json"
         if watch.exists():
-            row["watch"] = json.loads(watch.read_text(encoding="utf-8"))
+            row["watch"] = artifacts.read_json(watch, AGAIN)
         moved = folder / "optimize" / "segmentation.json"
         if moved.exists():
-            row["segmentation"] = json.loads(moved.read_text(encoding="utf-8"))
+            row["segmentation"] = artifacts.read_json(moved, AGAIN)
         row["seconds"] = {
             phase.name: artifacts.read_manifest(phase)["facts"]["seconds"]
             for phase in phases_of(run, folder)
@@ -89,8 +91,8 @@ BEST_OF = 4
 
 def reward_model(folder: Path) -> Row:
     """Return the reward model's figures of an iteration: measured, decided, and trained on."""
-    diagnostics = json.loads((folder / "retrain" / "diagnostics.json").read_text(encoding="utf-8"))
-    replay = json.loads((folder / "retrain" / "replay.json").read_text(encoding="utf-8"))
+    diagnostics = artifacts.read_json(folder / "retrain" / "diagnostics.json", AGAIN)
+    replay = artifacts.read_json(folder / "retrain" / "replay.json", AGAIN)
     after, before = diagnostics["after"], diagnostics.get("before", {})
     row: Row = {name: after.get(name) for name in FRESH}
     row |= {f"{name}_before": before.get(name) for name in FRESH if name != "truth_mean"}

@@ -39,6 +39,10 @@ class UntrainedHead(ValueError):
     """A checkpoint whose scalar head is missing: loaded, it would judge at random."""
 
 
+class DamagedModel(ValueError):
+    """A checkpoint whose file of weights is not whole."""
+
+
 class BrokenScores(ValueError):
     """A reward model gave NaN or infinite scores."""
 
@@ -136,14 +140,23 @@ class RewardModel:
         cls, path_or_name: str | Path, *, device: str | None = None, dtype: str | None = None
     ) -> RewardModel:
         """Load a saved reward model; refuse one without its head or with another tokenizer."""
+        from safetensors import SafetensorError
         from transformers import AutoConfig, AutoModelForTokenClassification
 
         with timing.part(timing.INPUT_OUTPUT):
             config = AutoConfig.from_pretrained(str(path_or_name))
             check_heads(config, str(path_or_name))
-            model, info = AutoModelForTokenClassification.from_pretrained(
-                str(path_or_name), config=config, dtype=dtype or "auto", output_loading_info=True
-            )
+            try:
+                model, info = AutoModelForTokenClassification.from_pretrained(
+                    str(path_or_name),
+                    config=config,
+                    dtype=dtype or "auto",
+                    output_loading_info=True,
+                )
+            except SafetensorError as error:
+                raise DamagedModel(
+                    f"{path_or_name}: its weights cannot be read ({error}); restore their file"
+                ) from None
         missing = sorted(info["missing_keys"])
         if missing:
             raise UntrainedHead(

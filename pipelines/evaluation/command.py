@@ -13,7 +13,7 @@ from typing import Any
 
 from iterative_grpo import plugins
 from pipelines import policies, runs, world
-from pipelines.artifacts import LOG, differences, fingerprint_of, write_json
+from pipelines.artifacts import LOG, differences, fingerprint_of, read_json, write_json
 from pipelines.config import PolicySettings
 from pipelines.evaluate_settings import EvaluateSettings
 from pipelines.evaluation import pictures, scoring, terminal
@@ -135,7 +135,7 @@ def claimed(folder: Path, made_with: Mapping[str, Any]) -> Iterator[None]:
     stored.parent.mkdir(parents=True, exist_ok=True)
     with runs.lock(folder / "lock"):
         if stored.exists():
-            before = json.loads(stored.read_text(encoding="utf-8"))
+            before = read_json(stored, f"{folder} away, or give --output another folder")
             part = _whole if (folder / RECORD).exists() else _answers
             different = differences(part(before), part(made_with))
             if different:
@@ -181,6 +181,7 @@ def keep(
 ) -> None:
     """Write the record of the whole evaluation; one that is there is of the same answers."""
     if (folder / RECORD).exists():
+        read_json(folder / RECORD, "it away to write it again")
         return
     seconds: dict[str, Counter[str]] = {}
     for rendered in tasks:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from iterative_grpo import timing
-from pipelines.artifacts import LOG, write_bytes, write_json
+from pipelines.artifacts import LOG, ArtifactError, read_json, write_bytes, write_json
 from pipelines.progress import Progress
 from pipelines.world import World
 
@@ -99,15 +99,20 @@ class Parts:
             shutil.rmtree(place, ignore_errors=True)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows of the joined file."""
+        """Yield the rows of the joined file; ArtifactError at one that is damaged."""
         with self.whole.open(encoding="utf-8") as lines:
-            for line in lines:
-                yield json.loads(line)
+            for number, line in enumerate(lines, start=1):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise ArtifactError(
+                        f"{self.whole}, line {number}, is damaged: {error}. Move the file away to "
+                        "make its rows again"
+                    ) from None
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds of the joined rows by what they were spent on, over all processes."""
-        found: dict[str, float] = json.loads(self._seconds.read_text(encoding="utf-8"))
-        return found
+        return read_json(self._seconds, "it and the rows beside it away to make them again")
 
     def _done(self) -> list[range]:
         names = sorted(file.stem for file in self._folder.glob("*-*.jsonl"))
@@ -116,6 +121,6 @@ class Parts:
     def _spent(self) -> dict[str, float]:
         spent: dict[str, float] = {}
         for file in sorted(self._log.glob("*.json")):
-            for what, seconds in json.loads(file.read_text(encoding="utf-8")).items():
+            for what, seconds in read_json(file, "it away to go on without").items():
                 spent[what] = spent.get(what, 0.0) + seconds
         return spent

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from pipelines import metrics
+from pipelines.artifacts import ArtifactError
 from tests.pipelines.toy import lines
 
 
@@ -26,3 +29,11 @@ def test_iterations_come_in_order_of_their_numbers(tmp_path: Path) -> None:
     assert [(row["global_step"], row["iteration"]) for row in steps] == expected
     rows = lines(tmp_path / "metrics" / "iterations.jsonl")
     assert [row["iteration"] for row in rows] == [9, 10, 99, 100, 101]
+
+
+def test_a_damaged_log_is_named(tmp_path: Path) -> None:
+    log = tmp_path / "iterations" / "01" / "optimize" / "log"
+    log.mkdir(parents=True)
+    (log / "steps.jsonl").write_text('{"step": 1}\n{"st', encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"steps\.jsonl, line 2: no JSON object"):
+        list(metrics.steps(tmp_path))

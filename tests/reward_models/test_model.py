@@ -17,7 +17,7 @@ from transformers import (
 
 from reward_models.calibration import Calibration
 from reward_models.encoding import UnfitTokenizer
-from reward_models.model import BrokenScores, RewardModel, UntrainedHead, batches
+from reward_models.model import BrokenScores, DamagedModel, RewardModel, UntrainedHead, batches
 from tests.reward_models.making import additions, byte_bpe, llama, words
 
 QUESTIONS = ["Ann has 18 coins.", "How many?", "How many?", "Bob gives 9."]
@@ -140,6 +140,15 @@ def test_a_policy_is_not_loaded_as_a_reward_model(tmp_path: Path) -> None:
     config["id2label"] = {"0": "reward"}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UntrainedHead, match=r"score\.weight"):
+        RewardModel.load(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 100])
+def test_weights_that_were_cut_off_are_refused(kept: int, tmp_path: Path) -> None:
+    fresh().save(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    with pytest.raises(DamagedModel, match="its weights cannot be read"):
         RewardModel.load(tmp_path)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.artifacts import ArtifactError
 from pipelines.evaluation.parts import Parts
 from pipelines.progress import Progress
 from pipelines.world import World
@@ -54,6 +55,16 @@ def test_killed_between_joining_and_cleaning_up_it_keeps_the_whole(tmp_path: Pat
     parts.join()
     assert list(parts.rows()) == rows(range(2))
     assert not (tmp_path / "task.parts").exists()
+
+
+def test_a_damaged_row_is_named(tmp_path: Path) -> None:
+    parts = Parts(tmp_path, "task")
+    parts.add(range(2), rows(range(2)), {})
+    parts.join()
+    whole = parts.whole.read_text(encoding="utf-8")
+    parts.whole.write_text(whole[:-4], encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"task\.jsonl, line 2, is damaged"):
+        list(parts.rows())
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])

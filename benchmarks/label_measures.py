@@ -21,7 +21,7 @@ from iterative_grpo.engines import native
 from iterative_grpo.protocols import Samplings, Splitter
 from iterative_grpo.types import Completion, Problem, Prompt, Sampling, StepRewards
 from reward_models.labels import exact, first_error, monte_carlo
-from reward_models.protocols import Continuing, Labeler
+from reward_models.protocols import Continuing, Labeler, Tools
 from reward_models.types import LabelCost, LabeledSolution
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ class Place:
         engine = native.load(self.model, self.tokenizer, share_prefixes=share)
         self.engine = Counted(engine, self.model)
         self.judge = judging.judge(self.config)
-        self.check = judging.step_check(self.config) or exact.check_arithmetic
+        check = judging.step_check(self.config)
+        self.labeler = exact.build(Tools(self.judge, iteration=1, check_steps=check))
         self.splitter = building.splitter(self.config)
 
     def prompts(self, problems: Sequence[Problem]) -> dict[str, Prompt]:
@@ -154,7 +155,7 @@ class Place:
         completions = [completion for group_ in groups for completion in group_]
         asked = [problem for problem in problems for _ in range(group)]
         ends = [self.splitter.split(completion.text) for completion in completions]
-        truth, _ = exact.Labeler(self.judge, self.check, 1).label(asked, completions, ends)
+        truth, _ = self.labeler.label(asked, completions, ends)
         return Solutions(asked, completions, ends, truth)
 
 

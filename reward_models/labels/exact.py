@@ -9,7 +9,7 @@ shows as 0, ..., 0, 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from iterative_grpo.types import Completion, Problem
@@ -17,13 +17,18 @@ from reward_models.labels._verdicts import judge_all, last_count, solution
 from reward_models.protocols import CheckSteps, Judge, Tools
 from reward_models.types import LabelCost, LabeledSolution
 
+CheckAll = Callable[
+    [Sequence[Problem], Sequence[str], Sequence[Sequence[int]]], Iterable[Sequence[bool]]
+]
+"""For each text cut at ends, whether its steps are right."""
+
 
 @dataclass(frozen=True, slots=True)
 class Labeler:
-    """Labels the ends before the last by `check_steps`, the last by the verdict."""
+    """Labels the ends before the last by `check_all`, the last by the verdict."""
 
     judge: Judge
-    check_steps: CheckSteps
+    check_all: CheckAll
     iteration: int
 
     def label(
@@ -34,11 +39,19 @@ class Labeler:
     ) -> tuple[list[LabeledSolution], LabelCost]:
         """Return one labeled solution a completion, and how many labels; they cost no rollouts."""
         verdicts = judge_all(self.judge, problems, completions, ends)
+        # An only step is the last one: outcome supervision checks none.
+        several = [row for row, cut in enumerate(ends) if len(cut) > 1]
+        checked = self.check_all(
+            [problems[row] for row in several],
+            [completions[row].text for row in several],
+            [ends[row] for row in several],
+        )
+        steps = dict(zip(several, checked, strict=True))
         rows = []
-        for problem, completion, cut, correct in zip(
-            problems, completions, ends, verdicts, strict=True
+        for row, (problem, completion, cut, correct) in enumerate(
+            zip(problems, completions, ends, verdicts, strict=True)
         ):
-            right = [bool(r) for r in self.check_steps(problem, completion.text, cut)]
+            right = [bool(each) for each in steps.get(row, [True])]
             if len(right) != len(cut):
                 raise ValueError(
                     f"{problem.id}: the step check returned {len(right)} results for {len(cut)} "
@@ -62,15 +75,28 @@ class Labeler:
         return rows, LabelCost(labels=sum(len(cut) - 1 for cut in ends))
 
 
-def check_arithmetic(problem: Problem, text: str, ends: Sequence[int]) -> list[bool]:
+def check_arithmetic(
+    problems: Sequence[Problem], texts: Sequence[str], ends: Sequence[Sequence[int]]
+) -> list[list[bool]]:
     """Check each step's own equations; a step is wrong only if one of them is false."""
-    from verifiers.steps import check_spans
+    from verifiers.steps import check_many
 
-    if not text:
-        return [True]  # the one empty step of an empty output; its label is the verdict's
-    return [verdict.outcome.name != "WRONG" for verdict in check_spans(text, ends)]
+    return [[outcome.name != "WRONG" for outcome in each] for each in check_many(texts, ends)]
+
+
+def one_by_one(check: CheckSteps) -> CheckAll:
+    """Return a data set's own step check for many solutions."""
+
+    def check_all(
+        problems: Sequence[Problem], texts: Sequence[str], ends: Sequence[Sequence[int]]
+    ) -> list[Sequence[bool]]:
+        return [check(*each) for each in zip(problems, texts, ends, strict=True)]
+
+    return check_all
 
 
 def build(tools: Tools) -> Labeler:
     """Make the labeler with the data set's step check, or the check of written equations."""
-    return Labeler(tools.judge, tools.check_steps or check_arithmetic, tools.iteration)
+    own = tools.check_steps
+    check = check_arithmetic if own is None else one_by_one(own)
+    return Labeler(tools.judge, check, tools.iteration)

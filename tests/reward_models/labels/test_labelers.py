@@ -82,14 +82,38 @@ def test_exact_labels(text: str, ends: tuple[int, ...], labels: tuple[float, ...
 
 
 def test_right_answer_after_a_wrong_derivation_is_visible() -> None:
-    labeler = exact.Labeler(judge, lambda problem, text, ends: [False] * len(ends), 1)
+    wrong = exact.one_by_one(lambda problem, text, ends: [False] * len(ends))
+    labeler = exact.Labeler(judge, wrong, 1)
     ((row,), _) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
     assert row.labels == (0.0, 1.0)
     assert row.correct
 
 
+def test_only_solutions_with_several_steps_are_checked() -> None:
+    """The last end has the verdict: under outcome supervision there is no other."""
+    asked: list[str] = []
+
+    def check(problem: Problem, text: str, ends: Sequence[int]) -> list[bool]:
+        asked.append(text)
+        return [True] * len(ends)
+
+    labeler = exact.build(Tools(judge, iteration=1, check_steps=check))
+    texts, ends = ("11", "1\n1", "2"), [(2,), (2, 3), (1,)]
+    rows, cost = labeler.label([PROBLEM] * 3, [completion(text) for text in texts], ends)
+    assert [row.labels for row in rows] == [(1.0,), (1.0, 1.0), (0.0,)]
+    assert asked == ["1\n1"]
+    assert cost.labels == 1
+
+
+def test_written_equations_are_checked_where_a_data_set_has_no_check() -> None:
+    labeler = exact.build(Tools(judge, iteration=1))
+    texts, ends = ("2+2=4\n4+1=6\n1", "2+2=4\n\n1"), [(6, 12, 13), (6, 7, 8)]
+    rows, _ = labeler.label([PROBLEM] * 2, [completion(text) for text in texts], ends)
+    assert [row.labels[:-1] for row in rows] == [(1.0, 0.0), (1.0, 1.0)]
+
+
 def test_a_step_check_of_the_wrong_length_is_refused() -> None:
-    labeler = exact.Labeler(judge, lambda problem, text, ends: [True], 1)
+    labeler = exact.Labeler(judge, exact.one_by_one(lambda problem, text, ends: [True]), 1)
     with pytest.raises(ValueError, match="p0: the step check returned 1 results for 2 steps"):
         labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
 

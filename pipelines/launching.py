@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from iterative_grpo import plugins, timing
-from pipelines import failures, lifeline, times, world
+from pipelines import failures, lifeline, questions, times, world
 from pipelines.config import Config, Launch
 from pipelines.progress import Progress
 from pipelines.runs import Job
@@ -102,6 +102,7 @@ def to_spec(job: Job) -> dict[str, object]:
         "config": job.config.model_dump(mode="json"),
         "inputs": {name: str(path) for name, path in job.inputs.items()},
         "output": str(job.output),
+        "questions": questions.as_found(job.config),
     }
 
 
@@ -126,6 +127,7 @@ def work(spec: Path) -> None:
     raw = json.loads(spec.read_text(encoding="utf-8"))
     # Not told of it, it calls each of several processes on CPUs the only one.
     state = PartialState(cpu=not _has_accelerator(), timeout=world.PATIENCE)
+    questions.take_over(raw["questions"])
     job = Job(
         phase=raw["phase"],
         iteration=raw["iteration"],

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from iterative_grpo import timing
 from iterative_grpo.types import Problem
@@ -22,12 +23,46 @@ def convention(config: Config) -> str:
 
 def training(config: Config) -> Split:
     """Return the training split, without bad golds and without what the evaluation asks too."""
-    return _cleaned_of(config).split
+    return _cleaned_of(config).split if _found is None else _found_before(config.data, config.seed)
 
 
 def contamination(config: Config) -> decontamination.Findings:
     """Return which training questions resemble the evaluation's, and what was done about them."""
     return _cleaned_of(config).findings
+
+
+def as_found(config: Config) -> dict[str, Any]:
+    """Return as JSON what this process found out about the training questions; see `take_over`."""
+    split = training(config)
+    return {"fingerprint": split.fingerprint, "ids": [problem.id for problem in split.problems]}
+
+
+def take_over(found: Mapping[str, Any]) -> None:
+    """Let this process keep the questions that the command which launched it has kept.
+
+    To try every gold and to compare with every evaluation set takes minutes for 100,000 questions,
+    which the processes of each phase would spend again.
+    """
+    global _found
+    _found = found
+    _found_before.cache_clear()
+
+
+_found: Mapping[str, Any] | None = None
+
+
+@functools.lru_cache(maxsize=1)
+def _found_before(data: Data, seed: int) -> Split:
+    if _found is None:
+        raise RuntimeError("nothing was taken over")
+    with timing.part(timing.INPUT_OUTPUT):
+        split = datasets.load(data.name, "train", path=data.path, limit=data.limit, seed=seed)
+    if split.fingerprint != _found["fingerprint"]:
+        raise datasets.DataError(
+            f"{split.source} has changed since this command read it; start it again"
+        )
+    ids = set(_found["ids"])
+    return replace(split, problems=tuple(each for each in split.problems if each.id in ids))
 
 
 @dataclass(frozen=True, slots=True)

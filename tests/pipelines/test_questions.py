@@ -1,0 +1,57 @@
+"""Training questions: found out once a command, and taken over by the processes it launches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines import questions
+from pipelines.datasets import DataError
+from tests.pipelines import toy
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(questions, "_found", None)
+    yield
+    questions._found_before.cache_clear()
+
+
+def test_a_launched_process_keeps_what_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    train = data / "gsm8k" / "train.jsonl"
+    rows = toy.lines(train)
+    asked_too = toy.lines(data / "gsm8k" / "test.jsonl")[0]
+    bad = {**rows[0], "question": "What is this?", "answer": "#### $$"}
+    rows = [*rows, bad, asked_too]
+    train.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    config = toy.config(tmp_path, data, "data.max_bad_golds=0.1")
+    cleaned = questions.training(config)
+    assert len(cleaned.problems) < len(rows) - 1
+    found = json.loads(json.dumps(questions.as_found(config)))
+    questions.take_over(found)
+
+    def never(*_: object) -> object:
+        raise AssertionError("found out again")
+
+    monkeypatch.setattr(questions, "gold_check", never)
+    monkeypatch.setattr(questions.decontamination, "find", never)
+    taken = questions.training(config)
+    assert taken.problems == cleaned.problems
+    assert taken.fingerprint == cleaned.fingerprint
+    assert questions.as_found(config) == found
+
+
+def test_data_that_changed_meanwhile_is_refused(tmp_path: Path) -> None:
+    data = toy.write_data(tmp_path / "data")
+    config = toy.config(tmp_path, data)
+    questions.take_over(questions.as_found(config))
+    with (data / "gsm8k" / "train.jsonl").open("a", encoding="utf-8") as rows:
+        rows.write(json.dumps({"question": "And now?", "answer": "#### 2"}) + "\n")
+    with pytest.raises(DataError, match="has changed since this command read it"):
+        questions.training(config)

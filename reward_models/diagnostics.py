@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 10
+POSITIONS = 64
 Array = NDArray[np.float64]
 
 
@@ -210,8 +211,8 @@ def rank_correlation(scores: Array, labels: Array, problem_ids: Sequence[str]) -
 def by_position(
     scores: Sequence[Sequence[float]], labels: Sequence[Sequence[float]]
 ) -> tuple[Position, ...]:
-    """Return the figures of each step position."""
-    longest = max(len(row) for row in scores)
+    """Return the figures of the first step positions: outputs with a thousand lines are few."""
+    longest = min(POSITIONS, max(len(row) for row in scores))
     found = []
     for step in range(longest):
         here = np.array([row[step] for row in scores if len(row) > step], dtype=np.float64)

@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from reward_models.diagnostics import diagnose
+from reward_models.diagnostics import POSITIONS, diagnose
 
 Rows = list[tuple[float, ...]]
 
@@ -93,6 +93,8 @@ def test_positions() -> None:
     assert (first.step, first.ends, first.positive_share) == (1, 3, pytest.approx(1 / 3))
     assert first.mean_score == pytest.approx((0.9 + 0.4 + 0.3) / 3)
     assert (first.auroc, second.auroc, second.ends) == (1.0, 1.0, 2)
+    endless = diagnose([(0.5,) * 900], [(1.0,) * 900], ["a"]).positions
+    assert [it.step for it in endless] == list(range(1, POSITIONS + 1))
 
 
 @pytest.mark.parametrize("label", [0.0, 1.0])

@@ -50,6 +50,9 @@ def check_model(model: Any) -> None:
     if getattr(config, "attn_temperature_tuning", False):
         # Llama 4 takes positions for it from the cache, whose rows have positions of their own.
         raise UnsupportedModel(f"{name} has attn_temperature_tuning")
+    if getattr(config, "kv_lora_rank", None):
+        # What DeepSeek's latent attention hands over differs from what it has the cache keep.
+        raise UnsupportedModel(f"{name} has latent attention (kv_lora_rank)")
     if model.get_output_embeddings() is None:
         raise UnsupportedModel(f"{name} has no output embeddings")
 

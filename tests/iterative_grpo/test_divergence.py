@@ -53,7 +53,7 @@ def test_it_estimates_the_divergence_without_bias(tiny_policy: PolicyMaker) -> N
     )
     ids = torch.tensor([prompt.token_ids])
     here, there = (m(ids).logits[0, -1].log_softmax(-1) for m in (policy, other))
-    exact = float((here.exp() * (here - there)).sum())
+    exact = float((here.exp() * (here - there)).sum().detach())
     terms = (there - here).exp() - (there - here) - 1
     spread = float((here.exp() * (terms - exact) ** 2).sum().sqrt()) / 4_000**0.5
     assert exact > 0

@@ -216,9 +216,9 @@ def ended_early(folder: Path) -> None:
 @pytest.mark.slow
 def test_killed_it_ends_where_an_unbroken_phase_ends(tmp_path: Path, started: Started) -> None:
     folder = started.copy(tmp_path / "broken")
-    checkpoints = folder / "iterations/01/optimize.partial/checkpoints"
+    checkpoints = folder / "iterations/01/optimize.partial/work/checkpoints"
     process = subprocess.Popen(started.command(folder), env=environment())
-    while process.poll() is None and not list(checkpoints.glob("*/trainer_state.json")):
+    while process.poll() is None and not list(checkpoints.glob("*/whole.json")):
         time.sleep(0.001)
     assert process.poll() is None, "it ended before it could be killed"
     process.send_signal(signal.SIGKILL)
@@ -256,7 +256,7 @@ def test_a_phase_that_fails_after_its_last_step_loses_no_rollout(
 ) -> None:
     folder = started.copy(tmp_path / "run")
     unfinished = folder / "iterations/01/optimize.partial"
-    begun = unfinished / "checkpoints/checkpoint-1/trainer_state.json"
+    begun = unfinished / "work/checkpoints/checkpoint-1/whole.json"
     process = subprocess.Popen(started.command(folder), env=environment())
     while process.poll() is None and not begun.exists():
         time.sleep(0.001)

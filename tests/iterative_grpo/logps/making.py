@@ -127,4 +127,4 @@ def gradient(model: nn.Module, loss: torch.Tensor) -> torch.Tensor:
 
 def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Return the relative distance of two vectors."""
-    return float((found - expected).norm() / expected.norm())
+    return float((found - expected).detach().norm() / expected.detach().norm())

@@ -8,6 +8,7 @@ Dimensions: B rows, H heads, K key heads, T queries, S positions seen, D head si
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -162,7 +163,9 @@ def more_than_plain(config: Any) -> str | None:
     kinds = set(layer_types or ()) - {"full_attention"}
     if kinds:
         return f"layers of {', '.join(sorted(kinds))}"
-    window = getattr(config, "sliding_window", None)
+    # A leftover in a configuration whose class has no window (Llama, converted) is no window.
+    known = "sliding_window" in inspect.signature(type(config).__init__).parameters
+    window = getattr(config, "sliding_window", None) if known else None
     if window and not layer_types and getattr(config, "use_sliding_window", True):
         return f"sliding_window={window}"
     rope = getattr(config, "rope_parameters", None) or {}

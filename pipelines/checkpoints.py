@@ -50,6 +50,7 @@ def _all(folder: Path) -> list[Path]:
 def _is_whole(checkpoint: Path) -> bool:
     try:
         sizes: dict[str, int] = json.loads((checkpoint / RECORD).read_text(encoding="utf-8"))
-        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError):
+        found = [(checkpoint / name).stat().st_size == size for name, size in sizes.items()]
+    except (OSError, ValueError, AttributeError):  # absent, cut off, or no JSON object
         return False
+    return bool(found) and all(found)

@@ -55,10 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def open_streams() -> None:
-    """Give streams that the caller closed a place: files opened later would get their numbers."""
-    for name in ("stdout", "stderr"):
+    """Give streams that the caller closed a place: files opened later would get their numbers.
+
+    Under their own numbers, which the processes that this one launches inherit.
+    """
+    for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - as long as the process
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "w"))
 
 
 def reader_left() -> bool:

@@ -18,6 +18,9 @@ DECIDED = {
     "generation_batch_size": "optimize.prompts and optimize.group_size",
     "logging_strategy": "the run, whose log has every step",
     "reward_weights": "the run's reward source (reward, mixture)",
+    "ddp_timeout": "the run, whose processes wait for each other for a week",
+    "save_only_model": "the run, whose step checkpoints resume exactly",
+    "enable_jit_checkpoint": "the run: a phase that a signal ended early would count as finished",
     "eval_strategy": "the run, which evaluates after each policy phase (evaluate)",
 }
 """Fields that `ours` leaves at TRL's defaults and that may not be others, and what decides them."""

@@ -21,6 +21,7 @@ from iterative_grpo.types import Problem
 from pipelines import (
     building,
     checkpoints,
+    failures,
     judging,
     policies,
     prompts,
@@ -30,7 +31,7 @@ from pipelines import (
     trl_settings,
     world,
 )
-from pipelines.artifacts import LOG, WORK, write_json
+from pipelines.artifacts import LOG, WORK, flush, write_json
 from pipelines.config import Config
 from pipelines.phases import sample
 from pipelines.runs import Job, Phase
@@ -104,6 +105,13 @@ def run(job: Job) -> None:
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=last and str(last))
+    done = int(trainer.state.global_step)
+    if done < config.optimize.steps and not watching.stopped:
+        # Sealed, it would count as a whole phase.
+        raise failures.PhaseFailed(
+            f"training ended at step {done} of {config.optimize.steps} of iteration "
+            f"{job.iteration}; the same command goes on"
+        )
     finished = trainer.accelerator.unwrap_model(trainer.model)
     if config.policy.lora is not None:
         # The adapter is merged, so that the next iteration's reference is this policy.
@@ -236,6 +244,12 @@ class StepLog:
             if file is self._rollouts or place.first:
                 keep_until(file, resumed_at)
 
+    def flush(self) -> None:
+        """Have on disk what a checkpoint of now goes on behind."""
+        for file in (self._rollouts, self._steps):
+            if file.exists():
+                flush(file)
+
     def record(self, step: int, rollouts: list[Any]) -> None:
         """Append this process's rollouts of a generation."""
         with self._rollouts.open("a", encoding="utf-8") as out:
@@ -317,6 +331,7 @@ def callback(steps: StepLog, bar: Any, watching: Watching, place: world.World) -
             bar.advance(1, shown)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            steps.flush()
             place.wait()  # each process has files of its own in it
             if place.first:
                 checkpoints.seal(Path(args.output_dir), int(state.global_step))

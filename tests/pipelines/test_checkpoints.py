@@ -47,3 +47,9 @@ def test_what_is_left_of_others_is_removed(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("TRL's", encoding="utf-8")
     checkpoints.keep_only(tmp_path, checkpoints.last(tmp_path))
     assert sorted(it.name for it in tmp_path.iterdir()) == ["README.md", "checkpoint-2"]
+
+
+@pytest.mark.parametrize("record", ["[]", "null", "3", "{}", '{"weights": 1}'])
+def test_a_record_of_something_else_does_not_count(record: str, tmp_path: Path) -> None:
+    (write(tmp_path, 2) / checkpoints.RECORD).write_text(record, encoding="utf-8")
+    assert checkpoints.last(tmp_path) is None

@@ -34,7 +34,15 @@ def test_an_unknown_field_is_refused_with_the_nearest_name() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["steps_per_generation", "generation_batch_size", "logging_strategy", "eval_strategy"],
+    [
+        "steps_per_generation",
+        "generation_batch_size",
+        "logging_strategy",
+        "eval_strategy",
+        "enable_jit_checkpoint",
+        "save_only_model",
+        "ddp_timeout",
+    ],
 )
 def test_fields_that_would_break_the_steps_are_refused(name: str) -> None:
     with pytest.raises(UnknownField, match=rf"optimize\.trl\.{name}: decided by .*; leave it"):

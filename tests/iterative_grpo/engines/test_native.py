@@ -311,6 +311,16 @@ def test_experts_are_sampled() -> None:
             assert_plain_logps(model, prompt, completion, atol=1e-4)
 
 
+def test_a_window_that_a_configuration_only_carries_along_is_none() -> None:
+    """Converted checkpoints keep keys that their new class does not know."""
+    config = LlamaConfig(**SMALL, initializer_range=0.25)
+    config.sliding_window = 8
+    model = AutoModelForCausalLM.from_config(config)
+    (prompt,) = tiny.prompts(14)
+    ((completion,),) = native.load(model, tiny.NoEos()).generate([prompt], Sampling(1, 20, seed=1))
+    assert_plain_logps(model, prompt, completion, atol=1e-4)
+
+
 def test_a_model_that_sees_later_tokens_is_refused() -> None:
     model = AutoModelForCausalLM.from_config(
         BertConfig(vocab_size=24, hidden_size=32, num_hidden_layers=1, num_attention_heads=4)

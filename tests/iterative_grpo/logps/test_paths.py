@@ -337,6 +337,27 @@ def test_a_head_that_is_more_than_a_product_is_refused() -> None:
         )
 
 
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 2), (3, 4)])
+def test_few_tokens_in_bfloat16_are_no_other_head(sizes: tuple[int, int]) -> None:
+    model = decoder("llama", torch.bfloat16, spread=0.02).eval()
+
+    def stock(ids: torch.Tensor, _: torch.Tensor, columns: int) -> torch.Tensor:
+        # As TRL's fused head: the product in float32.
+        hidden = model.base_model(ids).last_hidden_state.float()
+        weights = model.get_output_embeddings().weight.float()
+        scores = (hidden @ weights.T / TEMPERATURE).log_softmax(-1)
+        logps: torch.Tensor = scores[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
+        return logps[:, -columns:]
+
+    prompt, columns = sizes
+    for group in range(2, 14):  # which seeds the draw
+        rows = batch((prompt,), group=group, columns=columns)
+        # Raises UnscorableModel, were the spread of a few numbers the measure.
+        Logps(TEMPERATURE, contextlib.nullcontext)(
+            model, rows.ids, rows.mask, rows.columns, wanted="plain", entropy=False, stock=stock
+        )
+
+
 def test_dropout_is_drawn_for_each_row(caplog: pytest.LogCaptureFixture) -> None:
     model, rows = decoder("llama"), batch()
     model.config.attention_dropout = 0.5

@@ -216,13 +216,11 @@ def scoring(name: str) -> Found:
         expected.append(logps_of(model, own[:length], own[length:], TEMPERATURE))
     add_fused_lm_head(model, temperature=TEMPERATURE)
     logps = Logps(TEMPERATURE, contextlib.nullcontext)
-    found: Callable[..., torch.Tensor] = trl(model)
+    stock = trl(model)
     try:
         with torch.no_grad():
-            scores = logps(
-                model, ids, mask, columns, wanted="shared", entropy=False, stock=found
-            )  # fmt: skip
-            got = found(ids, mask, columns) if scores is None else scores[0]
+            scores = logps(model, ids, mask, columns, wanted="shared", entropy=False, stock=stock)
+            got = stock(ids, mask, columns) if scores is None else scores[0]
     except (UnscorableModel, AttributeError):  # Llama 4's backbone and head are one module
         return Found("refused: TRL cannot train it")
     off = max(

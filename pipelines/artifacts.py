@@ -127,9 +127,9 @@ def existing(
 def read_manifest(path: Path) -> dict[str, Any]:
     """Return an artifact's manifest; ArtifactError if there is none that can be read."""
     manifest = read_json(path / MANIFEST, "the folder away to make it again")
-    kinds = {"fingerprint": str, "phase": str, "settings": dict, "inputs": dict, "files": dict}
-    wrong = [key for key, kind in {**kinds, "facts": dict}.items()
-             if not isinstance(manifest.get(key), kind)]  # fmt: skip
+    kinds = {"fingerprint": str, "phase": str, "facts": dict}
+    kinds |= {"settings": dict, "inputs": dict, "files": dict}
+    wrong = [key for key, kind in kinds.items() if not isinstance(manifest.get(key), kind)]
     if wrong:
         raise ArtifactError(
             f"{path / MANIFEST} is damaged: it lacks {', '.join(wrong)}. Move the folder away to "

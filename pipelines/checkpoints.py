@@ -6,11 +6,10 @@ files lies in it; the checkpoint before it is removed then, and not sooner.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
-from pipelines.artifacts import flush, write_json
+from pipelines.artifacts import ArtifactError, flush, read_json, write_json
 
 RECORD = "whole.json"
 
@@ -49,8 +48,8 @@ def _all(folder: Path) -> list[Path]:
 
 def _is_whole(checkpoint: Path) -> bool:
     try:
-        sizes: dict[str, int] = json.loads((checkpoint / RECORD).read_text(encoding="utf-8"))
+        sizes = read_json(checkpoint / RECORD, "the checkpoint away")
         found = [(checkpoint / name).stat().st_size == size for name, size in sizes.items()]
-    except (OSError, ValueError, AttributeError):  # absent, cut off, or no JSON object
+    except (OSError, ArtifactError):
         return False
     return bool(found) and all(found)

@@ -7,7 +7,6 @@ are workers.
 """
 
 import math
-import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -17,13 +16,10 @@ from verifiers import conventions, pool
 from verifiers.check import verify, verify_cheaply
 from verifiers.frames import FrameError
 from verifiers.policy import STRICT, Policy
+from verifiers.spread import IN_PROCESS_SECONDS, spread
 from verifiers.verdict import GoldError, Outcome, Verdict
 
-IN_PROCESS_SECONDS: Final = 0.5
-"""How long the cheap stages run here before the other rows go to workers: a worker's start."""
-
 CHUNK_ROWS: Final = 500
-CHUNK_CHARACTERS: Final = 1_000_000
 _CHUNK_SECONDS: Final = 60.0
 
 Pair = tuple[str, str]
@@ -115,17 +111,15 @@ def _cheap_stages(
     rows: list[Pair], convention: str, policy: Policy, threads: ThreadPoolExecutor
 ) -> list[Verdict | None]:
     """What the cheap stages say of each row; None where they say nothing, or the gold is bad."""
-    verdicts: list[Verdict | None] = []
-    end = time.monotonic() + IN_PROCESS_SECONDS
-    while len(verdicts) < len(rows) and time.monotonic() < end:
-        verdicts.append(_cheaply(rows[len(verdicts)], convention, policy))
-
-    def run(chunk: list[Pair]) -> list[Verdict | None]:
-        return _in_worker(chunk, convention, policy)
-
-    for done in threads.map(run, _chunks(rows[len(verdicts) :])):
-        verdicts += done
-    return verdicts
+    return spread(
+        rows,
+        lambda row: _cheaply(row, convention, policy),
+        lambda chunk: _in_worker(chunk, convention, policy),
+        threads,
+        seconds=IN_PROCESS_SECONDS,
+        chunk_rows=CHUNK_ROWS,
+        length=_length,
+    )
 
 
 def _cheaply(row: Pair, convention: str, policy: Policy) -> Verdict | None:
@@ -138,19 +132,6 @@ def _cheaply(row: Pair, convention: str, policy: Policy) -> Verdict | None:
 
 def _length(row: Pair) -> int:
     return len(row[0]) + len(row[1])
-
-
-def _chunks(rows: list[Pair]) -> list[list[Pair]]:
-    chunks: list[list[Pair]] = []
-    characters = 0
-    for row in rows:
-        full = not chunks or len(chunks[-1]) >= CHUNK_ROWS or characters > CHUNK_CHARACTERS
-        if full:
-            chunks.append([])
-            characters = 0
-        chunks[-1].append(row)
-        characters += _length(row)
-    return chunks
 
 
 def _in_worker(chunk: list[Pair], convention: str, policy: Policy) -> list[Verdict | None]:

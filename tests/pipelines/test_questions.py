@@ -15,7 +15,7 @@ from tests.pipelines import toy
 
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(questions, "_found", None)
+    monkeypatch.setattr(questions, "_found", {})
     yield
     questions._found_before.cache_clear()
 

@@ -1,17 +1,14 @@
 """Checking the steps of many solutions: what ``check_spans`` finds, with every core at work."""
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from verifiers import pool
 from verifiers.frames import FrameError
+from verifiers.spread import IN_PROCESS_SECONDS, spread
 from verifiers.steps.check import check_spans
 from verifiers.steps.records import StepOutcome
-
-IN_PROCESS_SECONDS: Final = 0.5
-"""How long solutions are checked here before the others go to workers: a worker's start."""
 
 CHUNK_ROWS: Final = 64
 _CHUNK_SECONDS: Final = 60.0
@@ -34,17 +31,18 @@ def check_many(texts: Sequence[str], ends: Sequence[Sequence[int]]) -> list[list
         ValueError: ends are not strictly increasing or lie outside their text.
     """
     cuts = [(text, tuple(cut)) for text, cut in zip(texts, ends, strict=True)]
-    found: dict[Cut, list[StepOutcome]] = {}
-    left = list(dict.fromkeys(cuts))
-    until = time.monotonic() + IN_PROCESS_SECONDS
-    while left and time.monotonic() < until:
-        cut = left.pop()
-        found[cut] = _outcomes(cut)
-    chunks = [left[begin : begin + CHUNK_ROWS] for begin in range(0, len(left), CHUNK_ROWS)]
-    if chunks:
-        with ThreadPoolExecutor(pool.shared_pool().size) as threads:
-            for chunk, outcomes in zip(chunks, threads.map(_in_worker, chunks), strict=True):
-                found.update(zip(chunk, outcomes, strict=True))
+    distinct = list(dict.fromkeys(cuts))
+    with ThreadPoolExecutor(pool.shared_pool().size) as threads:
+        outcomes = spread(
+            distinct,
+            _outcomes,
+            _in_worker,
+            threads,
+            seconds=IN_PROCESS_SECONDS,
+            chunk_rows=CHUNK_ROWS,
+            length=lambda cut: len(cut[0]),
+        )
+    found = dict(zip(distinct, outcomes, strict=True))
     return [found[cut] for cut in cuts]
 
 

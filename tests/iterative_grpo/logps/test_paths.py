@@ -285,22 +285,22 @@ def test_a_model_that_computes_otherwise_is_noticed_once(
     assert distance(compute(model, even, logps=logps)[0], oracle(model, even)[0]) < 1e-12
 
 
+SMALL = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "initializer_range": 0.3,
+}
+
+
 def test_a_window_that_is_all_in_the_masks_is_noticed_before_a_row_reaches_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     torch.manual_seed(0)
     model = PhimoeForCausalLM(
-        PhimoeConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            num_local_experts=2,
-            initializer_range=0.3,
-            sliding_window=8,
-        )
+        PhimoeConfig(**SMALL, num_key_value_heads=2, num_local_experts=2, sliding_window=8)
     )
     logps = Logps(TEMPERATURE, contextlib.nullcontext)
     short, long = batch((3,), columns=4), batch((20, 9), columns=12)
@@ -312,17 +312,7 @@ def test_a_window_that_is_all_in_the_masks_is_noticed_before_a_row_reaches_it(
 def test_a_head_that_is_more_than_a_product_is_refused() -> None:
     """TRL and our paths leave out what lies between backbone and head, and agree."""
     torch.manual_seed(0)
-    model = BertLMHeadModel(
-        BertConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            initializer_range=0.3,
-            is_decoder=True,
-        )
-    ).eval()
+    model = BertLMHeadModel(BertConfig(**SMALL, is_decoder=True)).eval()
 
     def stock(ids: torch.Tensor, _: torch.Tensor, columns: int) -> torch.Tensor:
         hidden = model.base_model(ids).last_hidden_state

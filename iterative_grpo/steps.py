@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Protocol
 
-from iterative_grpo.types import check_ends
+from iterative_grpo.types import Completion, check_ends
 
 
 class Decoder(Protocol):
@@ -62,6 +62,16 @@ class TokenSteps:
         # The last sampled token closes the last step even if its text ends elsewhere.
         steps[-1] = last
         return steps
+
+    def spread(
+        self, completion: Completion, ends: Sequence[int], values: Sequence[float], width: int
+    ) -> list[float]:
+        """Return each token's step's value (width,), zero behind the last token.
+
+        `ends` and `values` (S,) are the steps of the completion's text.
+        """
+        steps = self.steps_of_tokens(completion.token_ids, completion.text, ends)
+        return [*(values[step] for step in steps), *[0.0] * (width - len(steps))]
 
     def _characters_reached(self, token_ids: Sequence[int], text: str) -> list[int]:
         """Return, for each token, how many characters of `text` are complete after it."""

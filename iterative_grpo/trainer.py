@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -44,6 +44,7 @@ from iterative_grpo.logps.paths import Logps, Path
 from iterative_grpo.protocols import Engine, RewardSource
 from iterative_grpo.rollouts import Rollout
 from iterative_grpo.rows import sample_rows
+from iterative_grpo.sharding import Sharding, largest
 from iterative_grpo.shares import Scored, Share
 from iterative_grpo.step_times import StepTimes
 from iterative_grpo.steps import TokenSteps
@@ -131,13 +132,15 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 peft_config=peft_config,
                 optimizers=optimizers,
             )
+        self._sharding = Sharding(self.accelerator, self.accelerator.unwrap_model(self.model))
         if initial is not None:
             # As TRL prepares its reference: its path to log-probabilities needs the head.
             add_fused_lm_head(initial.model, temperature=self.temperature)
+            self._initial = replace(initial, model=self._sharding.frozen(initial.model))
         if kl_control is not None:
             self.add_callback(AdaptiveKL(self, kl_control))
         if engine is not None:
-            policy = self.accelerator.unwrap_model(self.model)
+            policy = self._sharding.to_sample()
             self._sampler = engine(policy, tokenizer)
             # Those that engines stop at: TRL leaves out what the model's own configuration names.
             self.eos_token_ids = list(eos_token_ids(policy, tokenizer))
@@ -165,6 +168,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 stop=self._task.stop,
                 seed=self._sampling_seed(),
             )
+            with timing.part("generate"):
+                self._sharding.refresh()
             # One context for all tokens: weights are cast once, and not by each call of the model.
             with self.accelerator.autocast():
                 return sample_rows(self._sampler, prompt_ids, sampling), None
@@ -288,7 +293,12 @@ class IterativeGRPOTrainer(GRPOTrainer):
         self._generation.correct(self, (share.lengths for share in scored.shares))
         first = self.accelerator.process_index * len(inputs)
         own = rollouts[first : first + len(inputs)]
-        output["advantages"] = self._spread(scored.completions, own, output["completion_ids"])
+        ids = output["completion_ids"]
+        spread = [
+            self._token_steps.spread(completion, each.rewards.ends, each.advantages, ids.size(1))
+            for completion, each in zip(scored.completions, own, strict=True)
+        ]
+        output["advantages"] = torch.tensor(spread, dtype=torch.float32, device=ids.device)
         figures = health(rollouts, group_size, self._credit.normalize)
         distance = together(share.moved for share in scored.shares)
         if distance is not None:
@@ -298,23 +308,6 @@ class IterativeGRPOTrainer(GRPOTrainer):
         if mode == "train" and self._record is not None:
             self._record(int(self.state.global_step) + 1, own)
         return output
-
-    def _spread(
-        self,
-        completions: Sequence[Completion],
-        rollouts: Sequence[Rollout],
-        completion_ids: torch.Tensor,
-    ) -> torch.Tensor:
-        """Put each step's advantage on the step's tokens (B, T); padding gets 0."""
-        width = completion_ids.size(1)
-        spread: list[list[float]] = []
-        for completion, rollout in zip(completions, rollouts, strict=True):
-            of_tokens = self._token_steps.steps_of_tokens(
-                completion.token_ids, completion.text, rollout.rewards.ends
-            )
-            filling = [0.0] * (width - len(of_tokens))
-            spread.append([*(rollout.advantages[k] for k in of_tokens), *filling])
-        return torch.tensor(spread, dtype=torch.float32, device=completion_ids.device)
 
     # -- updates ----------------------------------------------------------------------------------
 
@@ -338,7 +331,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
 
     @cached_property
     def _logps(self) -> Logps:
-        return Logps(self.temperature, self.accelerator.autocast)
+        most = partial(largest, self.accelerator)
+        return Logps(self.temperature, self.accelerator.autocast, most)
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -398,6 +392,13 @@ class IterativeGRPOTrainer(GRPOTrainer):
     def _clip_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
         with timing.part("optimizer"):
             return super()._clip_grad_norm(*args, **kwargs)
+
+    def finished(self) -> Any:
+        """Return the trained policy, None on all but the first process of a sharded one.
+
+        All processes have to call it: shards are put together.
+        """
+        return self._sharding.whole()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the KL coefficient, what each part took since the last log, and deferred metrics."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iterative_grpo import plugins
-from pipelines import datasets, making, prompts
+from pipelines import datasets, launch_file, making, prompts
 
 if TYPE_CHECKING:
     from pipelines.config import Config
@@ -67,12 +67,7 @@ def conflicts(config: Config) -> Iterator[str]:
         )
     if processes > 1 and config.launch.mode == "inline":
         yield f"launch.processes is {processes}: launch.mode must be accelerate"
-    file = config.launch.config_file
-    if file is not None and not file.is_file():
-        yield (
-            f"launch.config_file {file} is no file (seen from {Path.cwd()}); give one that "
-            "`accelerate config` wrote, or leave it out"
-        )
+    yield from launch_file.conflicts(config)
     if config.data.path is not None and not config.data.path.is_dir():
         yield (
             f"data.path {config.data.path} is no folder (seen from {Path.cwd()}); give one with "

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pipelines import building
+from pipelines import building, launch_file
 from pipelines.config import Config
 from pipelines.decontamination import KINDS
 
-BYTES_TRAINED = 16
-"""Of a parameter in float32 training: weight, gradient, and AdamW's two moments."""
+WEIGHT, GRADIENT, MOMENTS = 4, 4, 8
+"""Bytes of a parameter in float32 training, with AdamW's two moments."""
 
 
 BYTES_OF = {"float32": 4, "bfloat16": 2, "auto": 4}
@@ -98,30 +98,50 @@ def phases(config: Config, iteration: int) -> list[tuple[str, str]]:
 def needs(config: Config) -> list[str]:
     """Return lines on memory and disk."""
     parameters = count_parameters(config)
-    judge = judge_bytes(config, parameters)
+    judge = judge_parameters(config, parameters)
     if parameters is None or judge is None:
         return ["memory and disk: unknown until the model's configuration is on this machine"]
-    reference = 4 if config.optimize.beta and config.policy.lora is None else 0
-    # From iteration 2 on: the initial policy, which the distance is measured from.
-    initial = 4 if config.optimize.kl_initial_outputs and config.iterations > 1 else 0
-    memory = parameters * (BYTES_TRAINED + reference + initial) + judge
+    dtype = config.published.dtype if config.reward == "published" else "float32"
+    optimize = policy_bytes(config) * parameters + judge * BYTES_OF[dtype]
+    each = " in each process" if config.launch.processes > 1 else ""
+    memory = f"about {size(optimize)} in policy phases"
+    if config.learns_reward:
+        # Every process trains a whole reward model; the adapter of one is next to nothing.
+        low = config.reward_model.lora is not None
+        retrain = judge * (WEIGHT if low else WEIGHT + GRADIENT + MOMENTS)
+        memory += f" and {size(retrain)} in retraining"
     checkpoints = 1 + config.iterations * (2 if config.learns_reward else 1)
-    disk = parameters * 4 * checkpoints
+    disk = parameters * WEIGHT * checkpoints
     return [
         f"parameters    {parameters:,}",
-        f"memory        about {size(memory)} of weights and optimizer state, activations beside it",
+        f"memory        {memory}{each}: weights and optimizer state, activations beside them",
         f"disk          about {size(disk)} for {checkpoints} checkpoints, samples beside it",
     ]
 
 
-def judge_bytes(config: Config, policy: int | None) -> int | None:
-    """Return the bytes of what judges beside a policy of so many parameters, None if unknown."""
+def policy_bytes(config: Config) -> float:
+    """Return the bytes of a parameter of the policy that a process has in policy phases."""
+    optimize, stage = config.optimize, launch_file.stage(config)
+
+    def share(sharded_from: int) -> float:
+        return 1 / config.launch.processes if stage >= sharded_from else 1.0
+
+    # From iteration 2 on: the initial policy, which the distance is measured from.
+    initial = bool(optimize.kl_initial_outputs) and config.iterations > 1
+    total = WEIGHT * (1 + initial) * share(3)
+    if config.policy.lora is None:
+        reference = WEIGHT * bool(optimize.beta)
+        total += reference * share(3) + GRADIENT * share(2) + MOMENTS * share(1)
+    if stage == 3 and optimize.vllm == "off" and building.samples_in_training(config):
+        total += 2 if optimize.bf16 else WEIGHT  # the whole copy that engines sample
+    return total
+
+
+def judge_parameters(config: Config, policy: int | None) -> int | None:
+    """Return the parameters of what judges beside a policy of so many, None if unknown."""
     if config.reward == "published":
-        found = parameters_of(str(config.published.model), "AutoModel")
-        return None if found is None else found * BYTES_OF[config.published.dtype]
-    if config.learns_reward:
-        return None if policy is None else 4 * policy
-    return 0
+        return parameters_of(str(config.published.model), "AutoModel")
+    return policy if config.learns_reward else 0
 
 
 def count_parameters(config: Config) -> int | None:

@@ -21,17 +21,17 @@ class PolicyError(ValueError):
     """A model or tokenizer that this program cannot train, with what to do about it."""
 
 
-def load(path: str | Path, settings: PolicySettings) -> tuple[Any, Any]:
-    """Return (model, tokenizer) from a checkpoint or hub name, on the device that is there.
+def load(path: str | Path, settings: PolicySettings, at: str | None = None) -> tuple[Any, Any]:
+    """Return (model, tokenizer) from a checkpoint or hub name, on the device `at`, or `device()`.
 
     Raises PolicyError if there is no such model, weights of it are missing or no numbers, or its
     tokenizer lacks EOS or pad tokens.
     """
     with timing.part(timing.INPUT_OUTPUT):
-        return _load(path, settings)
+        return _load(path, settings, at or device())
 
 
-def _load(path: str | Path, settings: PolicySettings) -> tuple[Any, Any]:
+def _load(path: str | Path, settings: PolicySettings, at: str) -> tuple[Any, Any]:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -55,7 +55,7 @@ def _load(path: str | Path, settings: PolicySettings) -> tuple[Any, Any]:
         ) from None
     check_weights(model.config, info, str(path))
     check_tokenizer(tokenizer, str(path), settings)
-    model.to(device()).eval()
+    model.to(at).eval()
     check_finite(model, str(path))
     return model, tokenizer
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipelines import (
     decontamination,
+    launch_file,
     policies,
     published,
     questions,
@@ -51,6 +52,11 @@ def check(config: Config, progress: Progress) -> None:
             f"{config.optimize.learning_rate:g} changes only weights below "
             f"{2**8 * config.optimize.learning_rate:.1g}, others are rounded back; keep float32 "
             "and set optimize.bf16, or train an adapter (policy.lora)"
+        )
+    if config.optimize.bf16 and launch_file.kind(config) == "DEEPSPEED":
+        progress.note(
+            "DeepSpeed rounds the policy's weights to bfloat16 when a policy phase begins, and "
+            "what small steps of the iteration before have changed with them; FSDP does not"
         )
     for line in decontamination.lines(questions.contamination(config)):
         progress.note(line)

@@ -21,6 +21,10 @@ DECIDED = {
     "ddp_timeout": "the run, whose processes wait for each other for a week",
     "save_only_model": "the run, whose step checkpoints resume exactly",
     "enable_jit_checkpoint": "the run: a phase that a signal ended early would count as finished",
+    **dict.fromkeys(
+        ("deepspeed", "fsdp", "fsdp_config", "parallelism_config"),
+        "launch.config_file, accelerate's own configuration",
+    ),
     "eval_strategy": "the run, which evaluates after each policy phase (evaluate)",
 }
 """Fields that `ours` leaves at TRL's defaults and that may not be others, and what decides them."""
@@ -29,10 +33,6 @@ OF_GENERATE = ("min_p", "repetition_penalty", "generation_kwargs", "cache_implem
 """Fields that TRL's own sampling reads, and that the engines which sample in training do not."""
 
 WHERE_IT_RUNS = {
-    "deepspeed",
-    "fsdp",
-    "fsdp_config",
-    "parallelism_config",
     "tf32",
     "torch_compile",
     "torch_compile_backend",

@@ -20,6 +20,10 @@ Without it torch ends all of them after 30 minutes (gloo) or 10 (NCCL).
 """
 
 
+SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+"""What `accelerate launch` tells its processes by environment variables, "true" if so."""
+
+
 class LaunchError(RuntimeError):
     """The launcher started another number of processes than was asked for."""
 
@@ -78,6 +82,24 @@ def current(expected: int = 1) -> World:
             f"{world.size}; check launch.config_file, or set launch.processes={world.size}"
         )
     return world
+
+
+def settle(*, shards: bool) -> None:
+    """Leave of what the launcher asked for what this phase does; call it before accelerate starts.
+
+    Only the policy is trained in shards (FSDP, DeepSpeed) and in mixed precision. Each process
+    reads a checkpoint itself: with what accelerate calls memory-efficient loading, all but the
+    first would have no weights in reward models and engines, too.
+    """
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+    if not shards:
+        for name in (*SHARDING, "ACCELERATE_MIXED_PRECISION"):
+            os.environ.pop(name, None)
+
+
+def sharded() -> bool:
+    """Whether the launcher asked for shards, and `settle` left them."""
+    return any(os.environ.get(name, "").lower() == "true" for name in SHARDING)
 
 
 def leave() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
@@ -21,9 +22,8 @@ _LOGIT_CHANGES = (
 
 
 def unwrapped(model: Any) -> Any:
-    """Return the transformers model inside of DDP and PEFT, or of other wrappers what they hold."""
-    if isinstance(model, DistributedDataParallel):
-        model = model.module
+    """Return the transformers model inside of PEFT and `unparallel`'s wrappers, others as such."""
+    model = unparallel(model)
     # PEFT puts its layers into the model itself, so the model computes with the active adapter.
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
@@ -37,13 +37,13 @@ def only_trl(model: Any, inner: Any) -> str | None:
     adapters = getattr(unparallel(model), "peft_config", {}).values()
     if any(getattr(adapter, "is_prompt_learning", False) for adapter in adapters):
         return "its adapter learns a prompt"
-    if type(inner).__name__.startswith("FSDP") or hasattr(inner.get_input_embeddings(), "ds_id"):
-        return "its parameters are sharded"
     head = inner.get_output_embeddings()
     if not isinstance(head, torch.nn.Linear):
         return f"its head is {type(head).__name__}, not a linear layer"
     for parameter in (head.weight, *(p for p in inner.get_input_embeddings().parameters())):
-        if hasattr(parameter, "ds_id") or hasattr(parameter, "full_tensor"):
+        if hasattr(parameter, "ds_id"):
+            return "DeepSpeed shards its parameters"
+        if hasattr(parameter, "full_tensor") and not in_shards(inner):
             return "its parameters are sharded"
         if parameter.device != inner.device:
             return "it lies on several devices"
@@ -54,6 +54,11 @@ def only_trl(model: Any, inner: Any) -> str | None:
         if getattr(config, name, None) not in (None, 1, 1.0):
             return f"its configuration has {name}"
     return None
+
+
+def in_shards(inner: Any) -> bool:
+    """Whether FSDP (version 2) holds the weights, and gathers them around each forward pass."""
+    return isinstance(inner, FSDPModule)
 
 
 def not_shared(inner: Any) -> str | None:
@@ -75,5 +80,9 @@ def drops(inner: torch.nn.Module) -> bool:
 
 
 def unparallel(model: Any) -> Any:
-    """Return the model inside of DDP."""
-    return model.module if isinstance(model, DistributedDataParallel) else model
+    """Return the model inside of DDP or DeepSpeed, which see its gradients by forward passes."""
+    # By its name: the package may not be there, and takes seconds to import.
+    parallel = isinstance(model, DistributedDataParallel) or (
+        type(model).__name__ == "DeepSpeedEngine"
+    )
+    return model.module if parallel else model

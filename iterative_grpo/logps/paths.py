@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from iterative_grpo.attention import UnsupportedModel, attending
 from iterative_grpo.forwards import replacing
@@ -53,13 +52,19 @@ class Logps:
     Args:
         temperature: divides logits, as in sampling.
         autocast: makes the context that the model computes in.
+        most: returns the largest of all processes' numbers. Models in shards need it: their
+            processes have to take equally many forward passes, on the same path.
     """
 
     def __init__(
-        self, temperature: float, autocast: Callable[[], AbstractContextManager[Any]]
+        self,
+        temperature: float,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        most: Callable[[int], int] = int,
     ) -> None:
         self.temperature = temperature
         self.autocast = autocast
+        self.most = most
         self._paths: weakref.WeakKeyDictionary[Any, dict[Path, Path]] = weakref.WeakKeyDictionary()
         self._said: set[str] = set()
 
@@ -77,7 +82,7 @@ class Logps:
         """Return log-probabilities and entropies (B, T), zero at padding; None for TRL's path.
 
         Args:
-            model: a causal language model, bare, with PEFT, or in DDP.
+            model: a causal language model, bare, with PEFT, or in DDP, FSDP or DeepSpeed.
             ids: prompts and completions (B, P + T), padded on the outer sides.
             mask: 1 at their tokens (B, P + T).
             columns: T.
@@ -93,6 +98,11 @@ class Logps:
             self.say(f"log-probabilities of {type(inner).__name__} come from TRL: {reason}")
             return None
         rows = Rows.read(ids, mask, columns)
+        shards = models.in_shards(inner)
+        if rows is None and shards:
+            raise ValueError(
+                "a model in shards scores no empty prompt, and no padding between tokens"
+            )
         if rows is None:
             self.say(
                 "log-probabilities of a batch come from TRL: a prompt is empty, or padding "
@@ -103,24 +113,42 @@ class Logps:
         if path in ("shared", "prompts") and models.drops(inner):
             self.say(f"{type(inner).__name__} computes prompts for each row: it has dropout")
             path = "plain"
-        if path == "trl":
+        if path == "trl" or (path == "plain" and shards):
             return None
-        if not torch.is_grad_enabled() or not isinstance(model, DistributedDataParallel):
+        if shards:
+            return self._gathering(inner, ids, rows, path, entropy)
+        if not torch.is_grad_enabled() or models.unparallel(model) is model:
             return self._compute(inner, rows, path, entropy)
-        # DDP has to see a forward pass of its own, or it averages no gradients.
+        # DDP and DeepSpeed have to see a forward pass of their own, or average no gradients.
         with replacing(inner, lambda *_, **__: self._compute(inner, rows, path, entropy)):
             scores: Scores = model(ids)
         return scores
+
+    def _gathering(
+        self, inner: Any, ids: torch.Tensor, rows: Rows, path: Path, entropy: bool
+    ) -> Scores:
+        """Compute in a forward pass of the model's own: FSDP gathers the weights around it."""
+        made: list[Scores] = []
+
+        def forward(*_: Any, **__: Any) -> Scores:
+            made.append(self._compute(inner, rows, path, entropy))
+            return made[0]
+
+        with replacing(inner, forward):
+            inner(ids)
+        # Not what it returns: under mixed precision FSDP rounds that.
+        return made[0]
 
     def _compute(self, inner: Any, rows: Rows, path: Path, entropy: bool) -> Scores:
         with self.autocast():
             if path == "plain":
                 return _plain(inner, rows, self.temperature, entropy)
-            return _shared(inner, rows, self.temperature, entropy, once=path == "shared")
+            most = self.most if models.in_shards(inner) else int
+            return _shared(inner, rows, self.temperature, entropy, once=path == "shared", most=most)
 
     def _path(self, inner: Any, rows: Rows, wanted: Path, stock: Stock) -> Path:
         """Return the path for a model; the first time, find out which ones agree with TRL."""
-        if not any(rows.completion_lengths):
+        if not any(rows.completion_lengths) and not models.in_shards(inner):
             # Nothing to score and so nothing to compare; any path makes zeros of it.
             return "plain"
         known = self._paths.setdefault(inner, {})
@@ -134,9 +162,10 @@ class Logps:
         length = rows.completion_lengths.__getitem__
         groups = [sorted(group, key=length)[-2:] for group in rows.groups()]
         few = rows.select(max(groups, key=lambda group: sum(map(length, group))))
+        shards = models.in_shards(inner)
         few_ids, few_mask = bring(few.device, *few.padded())
         columns = few.completions.shape[1]
-        paths: list[Path] = ["plain"] if wanted == "plain" else [wanted, "plain"]
+        paths: list[Path] = [wanted] if shards or wanted == "plain" else [wanted, "plain"]
         training = [module for module in inner.modules() if module.training]
         try:
             # Dropout would make any two passes differ.
@@ -148,10 +177,16 @@ class Logps:
                     reason = None if path == "plain" else models.not_shared(inner)
                     if reason is None:
                         try:
-                            logps, _ = self._compute(inner, few, path, entropy=False)
+                            logps, _ = (
+                                self._gathering(inner, few_ids, few, path, entropy=False)
+                                if shards
+                                else self._compute(inner, few, path, entropy=False)
+                            )
                             reason = _disagreement(logps, expected)
                         except _REFUSALS as error:
                             reason = f"{type(error).__name__}: {error}"
+                    if shards and self.most(reason is not None) and reason is None:
+                        reason = "it differs from TRL's on another process"
                     if reason is None:
                         return path
                     self.say(f"log-probabilities of {name} not on the {path} path: {reason}")
@@ -178,7 +213,8 @@ class Logps:
         off = float((found[0].float() - own.float()).abs().max())
         # Picked numbers may lie closer together than they are exact: few tokens, or an even policy.
         rounding = 2 * torch.finfo(own.dtype).eps * float(own.float().abs().max())
-        if off > rounding and _disagreement(found, own[None]) is not None:
+        is_off = off > rounding and _disagreement(found, own[None]) is not None
+        if self.most(is_off) if models.in_shards(inner) else is_off:
             raise UnscorableModel(
                 f"{type(inner).__name__}: log-probabilities of TRL, the head on the backbone, are "
                 f"off the model's own logits by {off:.2g}: it does more behind its backbone than "
@@ -192,11 +228,24 @@ class Logps:
             logger.warning(note)
 
 
-def _shared(inner: Any, rows: Rows, temperature: float, entropy: bool, *, once: bool) -> Scores:
-    """Score packed rows, each prompt computed once; with `once`, equal completions too."""
+def _shared(
+    inner: Any,
+    rows: Rows,
+    temperature: float,
+    entropy: bool,
+    *,
+    once: bool,
+    most: Callable[[int], int],
+) -> Scores:
+    """Score packed rows, each prompt computed once; with `once`, equal completions too.
+
+    `most` takes the number of forward passes and returns how many to make.
+    """
     groups = rows.groups()
-    tokens = TOKEN_BUDGET if not torch.is_grad_enabled() else None
-    batches = [groups] if tokens is None else budgeted(rows, groups, tokens)
+    batches: list[Sequence[Sequence[int]]] = [groups]
+    if not torch.is_grad_enabled():
+        batches = list(budgeted(rows, groups, TOKEN_BUDGET))
+        batches += batches[-1:] * (most(len(batches)) - len(batches))
     cells, logps, entropies = [], [], []
     for batch in batches:
         packed = pack(rows, batch, once=once)

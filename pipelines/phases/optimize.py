@@ -72,7 +72,8 @@ def run(job: Job) -> None:
     config = job.config
     place = world.current(config.launch.processes)
     start = job.inputs["policy"] / "policy"
-    model, tokenizer = policies.load(start, config.policy)
+    model, tokenizer = policies.load(start, config.policy, at=first_place())
+    initial = initial_policy(job)  # before TRL's settings: behind them, models come in shards
     trained = job.output / WORK / "checkpoints"
     last = checkpoints.last(trained)
     place.wait()  # until all have seen the same ones
@@ -98,7 +99,7 @@ def run(job: Job) -> None:
             truth=judging.truth(config),
             engine=live_engine(config),
             record=steps.record,
-            initial=initial_policy(job),
+            initial=initial,
             kl_control=None if target is None else KLControl(target),
             callbacks=[callback(steps, bar, watching, place)],
             peft_config=lora(config),
@@ -112,8 +113,8 @@ def run(job: Job) -> None:
             f"training ended at step {done} of {config.optimize.steps} of iteration "
             f"{job.iteration}; the same command goes on"
         )
-    finished = trainer.accelerator.unwrap_model(trainer.model)
-    if config.policy.lora is not None:
+    finished = trainer.finished()
+    if config.policy.lora is not None and place.first:
         # The adapter is merged, so that the next iteration's reference is this policy.
         finished = finished.merge_and_unload()
     if place.first:
@@ -151,8 +152,13 @@ def initial_policy(job: Job) -> Any:
     outputs = job.config.optimize.kl_initial_outputs
     if not outputs or starts_at_initial(job):
         return None
-    model, _ = policies.load(job.inputs["initial"] / "policy", job.config.policy)
+    model, _ = policies.load(job.inputs["initial"] / "policy", job.config.policy, at=first_place())
     return Initial(model.requires_grad_(False), outputs)
+
+
+def first_place() -> str:
+    """Return where policies are loaded to: in shards they get to the GPU, and not as a whole."""
+    return "cpu" if world.sharded() else policies.device()
 
 
 def task(job: Job, model: Any, tokenizer: Any) -> Any:

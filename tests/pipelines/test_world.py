@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from pathlib import Path
 
@@ -47,3 +48,21 @@ def test_nothing_holds_the_group_when_it_is_left(
 def test_who_is_in_no_group_leaves_none() -> None:
     world.leave()
     assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize("shards", [True, False])
+def test_only_a_phase_that_trains_the_policy_shards(
+    shards: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"ACCELERATE_USE_FSDP": "true", "ACCELERATE_MIXED_PRECISION": "bf16"}
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "true")
+    assert world.sharded()
+    world.settle(shards=shards)
+    assert world.sharded() == shards
+    assert {name: os.environ.get(name) for name in asked} == (
+        asked if shards else dict.fromkeys(asked)
+    )
+    # Otherwise transformers gives all processes but the first models without weights.
+    assert os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] == "false"

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from pipelines import run
 from pipelines.failures import PhaseFailed
@@ -49,6 +51,67 @@ def test_two_processes_train_an_adapter(tmp_path: Path, data: Path) -> None:
     subprocess.run(command(config, *more, adapter), env=environment(), check=True, timeout=500)
     finished = tmp_path / "two" / "run" / "iterations/01/optimize"
     assert [row["step"] for row in lines(finished / "log/steps.jsonl")] == [1, 2, 3, 4]
+
+
+WORKERS = """
+import os, sys
+if "pipelines.launching" in " ".join(sys.orig_argv) and "RANK" in os.environ:
+    from tests.iterative_grpo import shards_on_cpu
+    shards_on_cpu.allow()
+    if "BREAK_AT" in os.environ:
+        from iterative_grpo import trainer
+        log = trainer.IterativeGRPOTrainer.log
+        def stop(self, *args, **more):
+            if self.state.global_step == int(os.environ["BREAK_AT"]):
+                os._exit(1)
+            log(self, *args, **more)
+        trainer.IterativeGRPOTrainer.log = stop
+"""
+
+
+@pytest.mark.slow
+def test_an_adapter_trained_in_shards_goes_on_where_it_stopped(tmp_path: Path, data: Path) -> None:
+    more = ("iterations=1", "reward=verifier", "policy.lora={rank: 2, alpha: 4}")
+    config = write_config(tmp_path, data, "run")
+    launch = ("launch.mode=accelerate", "launch.processes=2", "optimize.checkpoint_every=2")
+    iteration = tmp_path / "run" / "run" / "iterations/01"
+    (tmp_path / "sitecustomize.py").write_text(WORKERS, encoding="utf-8")
+    file = tmp_path / "fsdp.yaml"
+    sharding = {"fsdp_version": 2, "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP"}
+    file.write_text(
+        json.dumps({"distributed_type": "FSDP", "num_processes": 2, "fsdp_config": sharding}),
+        encoding="utf-8",
+    )
+
+    def done(*options: str, **variables: str) -> int:
+        own = environment()
+        own |= {"PYTHONPATH": f"{own['PYTHONPATH']}:{tmp_path}", **variables}
+        return subprocess.run(
+            command(config, *more, *launch, *options), env=own, check=False, timeout=500
+        ).returncode
+
+    assert not done()
+    whole = iteration.rename(tmp_path / "whole")
+    shards = f"launch.config_file={file}"
+    assert done(shards, BREAK_AT="3")
+    assert not (iteration / "optimize").exists()
+    assert list(iteration.glob("optimize.partial/work/checkpoints/checkpoint-2/*fsdp*"))
+    assert not done(shards)
+
+    texts = [
+        [row["text"] for row in lines(each / "optimize/rollouts.jsonl")]
+        for each in (whole, iteration)
+    ]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == 4 * 16
+    policies = [
+        load_file(each / "optimize/policy/model.safetensors") for each in (whole, iteration)
+    ]
+    start = load_file(whole.parent / "run/run/start/policy/model.safetensors")
+    assert policies[0].keys() == policies[1].keys() == start.keys()
+    for name, weight in policies[0].items():
+        torch.testing.assert_close(policies[1][name], weight, rtol=0, atol=1e-4)
+    assert any(not torch.equal(weight, start[name]) for name, weight in policies[1].items())
 
 
 @pytest.mark.slow

@@ -1,0 +1,161 @@
+"""Policies that no process holds whole: FSDP (version 2) and DeepSpeed's ZeRO.
+
+Sampling reads all weights at every token. In shards, they would be exchanged at every token, by
+processes that have to take equally many. Engines therefore sample a whole copy, which takes over
+the weights once a generation; what is saved is put together in the same way. The initial policy is
+sharded as TRL shards its reference.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.distributed.fsdp import FSDPModule
+from trl.distributed import DistributedBackend
+from trl.models import prepare_deepspeed, prepare_fsdp
+
+from iterative_grpo.forwards import replaced_by_trl
+
+
+class UnsupportedSharding(ValueError):
+    """Weights lie on processes in a way that they cannot be put together from."""
+
+
+class Sharding:
+    """One policy, and how an accelerator shards it: by FSDP, by DeepSpeed, or not at all.
+
+    Make it before the policy is sharded. What is put together takes all processes, which have to
+    ask for it together.
+
+    Raises UnsupportedSharding for FSDP's version 1, whose parameters have neither names nor shapes
+    of their own, and for a policy that comes in shards.
+    """
+
+    def __init__(self, accelerator: Any, policy: Any) -> None:
+        backend = DistributedBackend(accelerator)
+        if backend.is_fsdp and backend.fsdp_version != 2:
+            raise UnsupportedSharding(
+                f"FSDP's version {backend.fsdp_version} is not supported; set fsdp_version: 2"
+            )
+        self._fsdp: bool = backend.is_fsdp
+        self._zero: int = backend.zero_stage
+        self._accelerator = accelerator
+        self._policy = policy
+        self._copy: Any = None
+        self._shell = _shell(policy) if self._fsdp or self._zero else None
+
+    def frozen(self, model: Any) -> Any:
+        """Return a model that only scores, in shards if the policy's weights are."""
+        if self._fsdp:
+            return prepare_fsdp(model, self._accelerator)
+        return prepare_deepspeed(model, self._accelerator) if self._zero == 3 else model
+
+    def to_sample(self) -> Any:
+        """Return what engines sample: the policy, or a whole copy of it on this process's device.
+
+        The copy is bfloat16 where training computes in bfloat16: there is to be room beside it.
+        """
+        if not (self._fsdp or self._zero == 3):
+            return self._policy
+        low = self._accelerator.mixed_precision == "bf16"
+        copied = _copied(self._policy, {}).eval().requires_grad_(False)
+        self._copy = copied.to(self._accelerator.device, torch.bfloat16 if low else None)
+        return self._copy
+
+    def refresh(self) -> None:
+        """Have what engines sample take over the policy's weights."""
+        if self._copy is None:
+            return
+        own = dict(self._copy.named_parameters())
+        with torch.no_grad():
+            for name, weight in whole_weights(self._policy):
+                own[name].copy_(weight)
+
+    def whole(self) -> Any:
+        """Return the policy with all its weights; of shards, in main memory of the first process.
+
+        The other processes of shards get None. Weights have the precision of the optimizer's.
+        """
+        if self._shell is None:
+            return self._policy
+        first = self._accelerator.is_main_process
+        weights = {
+            name: weight.detach().cpu().clone()
+            for name, weight in whole_weights(self._policy, exact=True)
+            if first
+        }
+        if not first:
+            return None
+        self._shell.load_state_dict(weights, strict=False, assign=True)
+        self._shell.tie_weights()
+        missing = [name for name, weight in self._shell.named_parameters() if weight.is_meta]
+        if missing:
+            raise RuntimeError(f"no process has the weights of {', '.join(missing[:4])}")
+        return self._shell.cpu()
+
+
+def largest(accelerator: Any, number: int) -> int:
+    """Return the largest of all processes' numbers."""
+    return int(accelerator.gather(torch.tensor(number, device=accelerator.device)).max())
+
+
+def whole_weights(policy: Any, *, exact: bool = False) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield each parameter's name and whole value; all processes go through it together.
+
+    With `exact`, DeepSpeed's values are those that its optimizer keeps: in bfloat16 training the
+    parameters themselves are rounded.
+    """
+    for module in policy.modules():
+        if isinstance(module, FSDPModule):
+            # Parts that a forward pass left whole are in the precision of that pass.
+            module.reshard()
+    for name, parameter in policy.named_parameters():
+        plain = name.replace("_checkpoint_wrapped_module.", "")
+        kept = _kept_by_deepspeed(parameter) if exact else None
+        if kept is not None:
+            yield plain, kept
+        elif hasattr(parameter, "full_tensor"):
+            yield plain, parameter.full_tensor()
+        elif hasattr(parameter, "ds_id"):
+            import deepspeed
+
+            with deepspeed.zero.GatheredParameters([parameter]):
+                yield plain, parameter.data
+        else:
+            yield plain, parameter.data
+
+
+def _kept_by_deepspeed(parameter: torch.nn.Parameter) -> torch.Tensor | None:
+    if not parameter.requires_grad or not (
+        hasattr(parameter, "ds_id") or hasattr(parameter, "_hp_mapping")
+    ):
+        return None
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    kept: torch.Tensor | None = safe_get_full_fp32_param(parameter)
+    return kept
+
+
+def _shell(policy: Any) -> Any:
+    """Return the policy with its weights on torch's meta device."""
+    empty = {
+        id(weight): torch.nn.Parameter(weight.detach().to("meta"), weight.requires_grad)
+        for weight in policy.parameters()
+    }
+    return _copied(policy, empty)
+
+
+def _copied(policy: Any, memo: dict[int, Any]) -> Any:
+    if any(hasattr(p, "ds_id") or hasattr(p, "full_tensor") for p in policy.parameters()):
+        raise UnsupportedSharding(
+            "the policy was sharded while it was loaded; load it before TRL's settings are made"
+        )
+    made = copy.deepcopy(policy, memo)
+    for module in made.modules():
+        if replaced_by_trl(module):
+            # It is bound to the original, and would compute with its weights.
+            del module.forward
+    return made

@@ -1,0 +1,67 @@
+"""A few training steps with an engine and the initial policy, on processes that may shard it.
+
+accelerate launch ... train_in_shards.py POLICY OUTPUT SETTINGS (JSON: engine, path, and TRL's)
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from iterative_grpo import plugins
+from iterative_grpo.divergence import Initial
+from iterative_grpo.rollouts import Rollout
+from pipelines import world
+from tests.iterative_grpo import shards_on_cpu
+
+
+def main(
+    policy: Path, output: Path, engine: str | None, path: str, more: dict[str, object]
+) -> None:
+    from tests.iterative_grpo.test_trainer import G, make
+
+    initial = AutoModelForCausalLM.from_pretrained(policy).requires_grad_(False)
+    rollouts: list[tuple[int, list[Rollout]]] = []
+    trainer = make(
+        policy,
+        output,
+        engine=engine and plugins.find("iterative_grpo.engines", engine).load,
+        initial=Initial(initial, G),
+        rollouts=rollouts,
+        logging_steps=1,
+        **more,
+    )
+    trainer.logps_path = path
+    trainer.train()
+    found = {
+        "kind": str(trainer.accelerator.distributed_type.value),
+        "steps": [log for log in trainer.state.log_history if "loss" in log],
+        "texts": [rollout.text for _, rows in rollouts for rollout in rows],
+        "said": sorted(trainer._logps._said),
+    }
+    finished = trainer.finished()
+    trainer._sharding.refresh()
+    if engine is not None and finished is not None:
+        sampled = dict(trainer._sampler.model.named_parameters())
+        found["sampled is finished"] = all(
+            torch.equal(sampled[name], weight.to(sampled[name].dtype))
+            for name, weight in finished.named_parameters()
+        )
+    rank = trainer.accelerator.process_index
+    (output / f"found-{rank}.json").write_text(json.dumps(found), encoding="utf-8")
+    if rank == 0:
+        finished.save_pretrained(output / "after")
+
+
+if __name__ == "__main__":
+    if shards_on_cpu.asked():
+        shards_on_cpu.allow()
+    settings = json.loads(sys.argv[3])
+    main(
+        Path(sys.argv[1]), Path(sys.argv[2]), settings.pop("engine"), settings.pop("path"), settings
+    )
+    world.leave()

@@ -82,8 +82,9 @@ def _is_broken(pipe: int) -> bool:
     if not hasattr(select, "poll"):
         return False
     ends = select.poll()
-    ends.register(pipe, 0)
-    return bool(ends.poll(0))
+    ends.register(pipe, select.POLLOUT)  # macOS looks at nothing where nothing is asked
+    gone = select.POLLERR | select.POLLHUP
+    return any(event & gone for _, event in ends.poll(0))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shlex
 import subprocess
 import sys
@@ -52,6 +53,44 @@ def test_a_pipe_that_nobody_reads_is_no_error() -> None:
     done = subprocess.run(COMMAND, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+class PollOfMacOS:
+    """Reports nothing of files of which nothing was asked, not even that the reader has gone.
+
+    XNU's poll makes events of what is asked alone (bsd/kern/sys_generic.c, poll_nocancel).
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[int, int] = {}
+
+    def register(self, file: int, events: int) -> None:
+        self._asked[file] = events
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        system = POLL()
+        for file, events in self._asked.items():
+            if events:
+                system.register(file, events)
+        return system.poll(timeout)
+
+
+POLL = getattr(select, "poll", None)
+
+
+@pytest.mark.skipif(POLL is None, reason="Windows has no poll")
+@pytest.mark.parametrize("poll", [POLL, PollOfMacOS])
+def test_a_reader_that_left_is_told_from_one_that_waits(
+    poll: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(select, "poll", poll)
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert not cli.reader_left()
+        os.close(reader)
+        assert cli.reader_left()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX closes the streams")

@@ -47,4 +47,9 @@ def resident_bytes(pid: int) -> int | None:
 
 
 def _output(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    """What a command prints; nothing where it may not run, as ``ps`` in sandboxes of macOS."""
+    try:
+        done = subprocess.run(command, capture_output=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.decode("ascii", "ignore")  # digits are wanted, in whatever code page

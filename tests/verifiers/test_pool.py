@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from verifiers import pool
 from verifiers.frames import FrameError
-from verifiers.memory import ENFORCED_BY_SYSTEM
+from verifiers.memory import ENFORCED_BY_SYSTEM, resident_bytes
 
 ROOT = Path(__file__).parents[2]
 BAD = "tests.verifiers.misbehaving"
@@ -32,15 +34,9 @@ def workers() -> Iterator[pool.WorkerPool]:
 def _gone(pid: int) -> bool:
     """Whether a process ended; a zombie that nobody has collected yet has."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return True
-    if ENFORCED_BY_SYSTEM:
-        try:
-            return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
-        except OSError:
-            return True
-    return False
 
 
 def _left_after(pids: list[int], seconds: float) -> list[int]:
@@ -112,6 +108,17 @@ print(len(held), resident_bytes(os.getpid()) - before)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     held, grown = map(int, done.stdout.split())
     assert 0.8 * held < grown < 1.5 * held
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
+def test_a_resident_size_that_may_not_be_asked_for_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("verifiers.memory.ENFORCED_BY_SYSTEM", False)
+    assert (resident_bytes(os.getpid()) or 0) > 2**20
+    (tmp_path / "ps").write_text("not executable", encoding="utf-8")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert resident_bytes(os.getpid()) is None
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,9 @@ PACKAGES = (
     "vllm",
 )
 
+LOCKED_BYTE = 2**30
+"""What Windows locks of a lock file: far behind its text, which nobody else could read else."""
+
 
 class RunError(RuntimeError):
     """A run directory that cannot be used: in use, not writable, or of another kind."""
@@ -198,6 +201,8 @@ def lock(path: Path) -> IO[str]:
         if sys.platform == "win32":
             import msvcrt
 
+            # What is locked begins where the file stands, which after opening is its end.
+            handle.seek(LOCKED_BYTE)
             msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -13,7 +17,7 @@ from pipelines import run
 from pipelines.artifacts import Artifact, ArtifactError
 from pipelines.config import Config
 from pipelines.progress import Progress
-from pipelines.runs import Job, Phase, Run
+from pipelines.runs import Job, Phase, Run, RunError, lock
 from tests.pipelines import toy
 
 RECORD = ("config.yaml", "decontamination.json")
@@ -123,3 +127,24 @@ def test_the_record_of_a_finished_run(tmp_path: Path, data: Path) -> None:
     optimize = settings()["optimize"]
     assert isinstance(optimize, dict)
     assert optimize["checkpoint_every"] == 7
+
+
+def test_a_lock_of_windows_keeps_others_out_and_says_who_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: set[tuple[int, int]] = set()
+
+    def locking(file: int, mode: int, count: int) -> None:
+        """Lock bytes from the file's position on, as msvcrt's documentation says."""
+        first = os.fstat(file).st_ino, os.lseek(file, 0, os.SEEK_CUR)
+        if first in held:
+            raise OSError(errno.EACCES, "locked")
+        held.add(first)
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    with lock(tmp_path / "lock") as first:
+        assert all(byte > 100 for _, byte in held)  # nobody else may read what is locked
+        with pytest.raises(RunError, match=rf"in use by another run \(process {os.getpid()}\)"):
+            lock(tmp_path / "lock")
+        assert not first.closed

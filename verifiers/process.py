@@ -166,7 +166,9 @@ class Worker:
         finally:
             too_late.cancel()
         match hello:
-            case ["ready", int()]:
+            case ["ready", int(pid)]:
+                # In a virtual environment of Windows, Popen's is that of a launcher in between.
+                self.pid = pid
                 return None
             case ["failed", str(reason)]:
                 return reason

@@ -177,6 +177,21 @@ def test_an_idle_worker_killed_from_outside_costs_nothing(workers: pool.WorkerPo
 
 
 @posix
+def test_a_worker_behind_a_launcher_is_known_by_its_own_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = tmp_path / "python"
+    launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit\n', encoding="utf-8")
+    launcher.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(launcher))
+    with pool.WorkerPool(1, warm=()) as behind:
+        pid = behind.call("os:getpid", timeout=5)
+        assert behind.process_ids() == [pid]
+    assert isinstance(pid, int)
+    assert _left_after([pid], 10) == []
+
+
+@posix
 def test_a_busy_worker_killed_from_outside_costs_its_call_only(
     workers: pool.WorkerPool, tmp_path: Path
 ) -> None:

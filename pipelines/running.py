@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipelines.caller import undisturbed
 from pipelines.config import Config
 from pipelines.progress import Progress
 from pipelines.runs import Run
 
 
+@undisturbed()
 def run(config: Config, *, quiet: bool = False) -> Path:
     """Run Algorithm 1 (or go on with it) and report; return the final policy's folder.
 

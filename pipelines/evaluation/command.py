@@ -14,6 +14,7 @@ from typing import Any
 from iterative_grpo import plugins
 from pipelines import policies, runs, world
 from pipelines.artifacts import LOG, differences, fingerprint_of, read_json, write_json
+from pipelines.caller import undisturbed
 from pipelines.config import PolicySettings
 from pipelines.evaluate_settings import EvaluateSettings
 from pipelines.evaluation import pictures, scoring, terminal
@@ -35,6 +36,7 @@ class OtherEvaluation(ValueError):
     """A folder whose answers were made with other settings, another model or other data."""
 
 
+@undisturbed()
 def evaluate_model(
     settings: EvaluateSettings,
     policy: PolicySettings,

@@ -6,13 +6,11 @@ beforehand, so that nothing depends on a sampler's state.
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from pipelines import (
     world,
 )
 from pipelines.artifacts import LOG, WORK, flush, write_json
+from pipelines.caller import keep_imports
 from pipelines.config import Config
 from pipelines.phases import sample
 from pipelines.runs import Job, Phase
@@ -354,17 +353,6 @@ def check_step(row: Mapping[str, Any]) -> None:
             f"{'is' if len(broken) == 1 else 'are'} not finite: the policy diverged. Lower "
             "optimize.learning_rate, or raise optimize.beta"
         )
-
-
-@cache
-def keep_imports() -> None:
-    """Tell the garbage collector, once a process, that what was imported stays.
-
-    The trainer collects when it ends, and what torch, transformers and TRL hold takes a third of a
-    second to walk.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def quiet() -> None:

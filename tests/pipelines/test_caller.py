@@ -1,0 +1,88 @@
+"""A run in somebody's process: neither disturbs the other."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import random
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers.utils import logging as chatter
+
+from pipelines import run
+from pipelines.artifacts import read_manifest
+from tests.pipelines import toy
+
+SMALL = (
+    "iterations=1",
+    "reward=verifier",
+    "policy.warm_start.steps=4",
+    "optimize.steps=1",
+    "optimize.prompts=2",
+)
+
+
+@pytest.fixture
+def settings_of_a_caller(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # it would decide instead of the run
+    verbosity, threads = chatter.get_verbosity(), torch.get_num_threads()
+    chatter.set_verbosity(logging.CRITICAL)
+    chatter.enable_progress_bar()
+    torch.set_num_threads(3)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+    torch.set_default_dtype(torch.float32)
+    torch.set_num_threads(threads)
+    chatter.disable_progress_bar()
+    chatter.set_verbosity(verbosity)
+
+
+def state() -> list[object]:
+    return [
+        random.getstate(),
+        str(np.random.get_state()),
+        torch.get_rng_state().tolist(),
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        chatter.get_verbosity(),
+        chatter.is_progress_bar_enabled(),
+        logging.getLogger("accelerate").level,
+        gc.get_freeze_count(),
+    ]
+
+
+def fingerprint(policy: Path) -> object:
+    return read_manifest(policy.parent)["fingerprint"]
+
+
+class Node:
+    """What only the garbage collector takes away."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.mark.slow
+def test_a_run_is_the_same_in_any_process_and_leaves_it_as_it_was(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    plain = run(toy.config(tmp_path / "plain", data, *SMALL), quiet=True)
+    request.getfixturevalue("settings_of_a_caller")
+    theirs = Node()
+    gone = weakref.ref(theirs)
+    before = state()
+    policy = run(toy.config(tmp_path / "theirs", data, *SMALL), quiet=True)
+    assert state() == before
+    assert fingerprint(policy) == fingerprint(plain)
+    del theirs
+    gc.collect()
+    assert gone() is None

@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from typing import Protocol, TextIO
 
 
+def is_terminal(stream: object) -> bool:
+    """Whether a stream is a terminal; what a program puts in a stream's place need not say so."""
+    return bool(getattr(stream, "isatty", bool)())
+
+
 class Bar(Protocol):
     """Counts work that is done."""
 
@@ -24,7 +29,7 @@ class Progress:
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False, every: float = 15.0):
         """Write to `stream` (standard error if None); without a terminal, every so many seconds."""
         self._stream = stream or sys.stderr
-        self._quiet = quiet
+        self._quiet = quiet or self._stream is None  # as Python has it where the caller closed it
         self._every = every
         self._started = time.perf_counter()
 
@@ -45,14 +50,14 @@ class Progress:
             bar.close()
 
     def _erase(self) -> str:
-        return "\r\x1b[K" if self._stream.isatty() else ""
+        return "\r\x1b[K" if is_terminal(self._stream) else ""
 
     def show(self, line: str, *, last_shown: float, force: bool) -> float:
         """Show a state that later ones replace; return when one was last shown."""
         now = time.perf_counter()
         if self._quiet:
             return now
-        if self._stream.isatty():
+        if is_terminal(self._stream):
             if force or now - last_shown >= 0.1:
                 self._stream.write(f"{self._erase()}{line}"[:200])
                 self._stream.flush()
@@ -64,7 +69,7 @@ class Progress:
 
     def clear(self) -> None:
         """Take the replaceable state off the terminal."""
-        if not self._quiet and self._stream.isatty():
+        if not self._quiet and is_terminal(self._stream):
             self._stream.write(self._erase())
             self._stream.flush()
 

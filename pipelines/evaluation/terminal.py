@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.evaluation.rendering import Rendered
+from pipelines.progress import is_terminal
 from pipelines.report.visible import visible
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def show_figures(found: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Print the figures of all tasks, and where they lie."""
     from rich.console import Console
 
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
+    columns = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else 200
     console = Console(width=columns, markup=False, emoji=False)  # names come from the data
     console.print(accuracies(found))
     for figures in found:

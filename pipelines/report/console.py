@@ -7,6 +7,8 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+from pipelines.progress import is_terminal
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -18,7 +20,7 @@ def as_text(content: RenderableType, width: int | None = None) -> str:
     """Return what rich draws, without trailing blanks; coloured where it goes to a terminal."""
     from rich.console import Console
 
-    screen = sys.stdout.isatty()
+    screen = is_terminal(sys.stdout)
     columns = width or (shutil.get_terminal_size().columns if screen else NO_SCREEN)
     console = Console(file=io.StringIO(), force_terminal=screen, width=columns)
     with console.capture() as captured:

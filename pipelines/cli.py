@@ -7,6 +7,7 @@ was lost: settings, data, models or files; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import select
 import sys
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def open_streams() -> None:
     """Give streams that the caller closed a place: files opened later would get their numbers.
 
-    Under their own numbers, which the processes that this one launches inherit.
+    Under their own numbers, which the processes that this one launches inherit. What a model wrote
+    and an output's encoding does not have is escaped.
     """
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
@@ -67,6 +69,8 @@ def open_streams() -> None:
                 os.close(nowhere)
             os.set_inheritable(number, True)
             setattr(sys, name, os.fdopen(number, "w"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as Python has it for stderr
 
 
 def reader_left() -> bool:

@@ -101,6 +101,18 @@ def test_closed_streams_are_no_error(closed: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_what_an_encoding_lacks_is_escaped() -> None:
+    # Pipes of Windows, and others where the locale says so, are not in UTF-8.
+    code = r"from pipelines import cli; cli.open_streams(); print('half \xbd, broken \ufffd')"
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+    )
+    assert shown.stdout.strip() == b"half \xbd, broken \\ufffd", shown.stderr
+
+
 def test_configs_lists_what_is_shipped(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["configs"]) == cli.DONE
     printed = capsys.readouterr().out

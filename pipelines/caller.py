@@ -18,7 +18,7 @@ def undisturbed() -> Iterator[None]:
     """Compute as a process of our own would, and leave the caller's as it was found.
 
     Phases seed all generators, set threads and silence libraries. Under a default precision or
-    device of the caller's, equal settings would give another policy.
+    device of the caller's, equal settings would give another policy, and without gradients none.
     """
     import numpy as np
     import torch
@@ -39,6 +39,7 @@ def undisturbed() -> Iterator[None]:
         after.callback(chatter.enable_progress_bar if bars else chatter.disable_progress_bar)
         after.callback(accelerate.setLevel, accelerate.level)
         after.callback(_let_go_of_imports)
+        after.enter_context(torch.inference_mode(False))  # and so with gradients
         torch.set_default_dtype(torch.float32)
         if device.type != "cpu":
             after.callback(torch.set_default_device, device)

@@ -36,7 +36,9 @@ def settings_of_a_caller(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(3)
     torch.set_default_dtype(torch.float64)
     torch.set_default_device("meta")
+    torch.set_grad_enabled(False)
     yield
+    torch.set_grad_enabled(True)
     torch.set_default_device(None)
     torch.set_default_dtype(torch.float32)
     torch.set_num_threads(threads)
@@ -52,6 +54,7 @@ def state() -> list[object]:
         torch.get_num_threads(),
         torch.get_default_dtype(),
         torch.get_default_device(),
+        torch.is_grad_enabled(),
         chatter.get_verbosity(),
         chatter.is_progress_bar_enabled(),
         logging.getLogger("accelerate").level,

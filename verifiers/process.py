@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from verifiers import frames
@@ -21,6 +22,7 @@ _BOOT: Final = (
     "import json, sys; path, memory, warm = json.loads(sys.argv[1]); sys.path[:] = path; "
     "from verifiers.worker import main; main(memory, warm)"
 )
+_HOME: Final = str(Path(__file__).resolve().parents[1])
 
 
 class PoolError(Exception):
@@ -61,7 +63,8 @@ class Worker:
         on_started: Callable[["Worker", str | None], None],
     ) -> None:
         self.pid: int | None = None
-        self._boot = json.dumps([sys.path, memory_bytes, warm])
+        # A notebook's path begins with "", which leads elsewhere once its folder was changed.
+        self._boot = json.dumps([[*sys.path, _HOME], memory_bytes, warm])
         self._on_started = on_started
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None

@@ -347,6 +347,22 @@ def test_a_worker_imports_what_it_needs_and_no_torch() -> None:
     assert not {"torch", "numpy", "transformers"} & set(names)
 
 
+@posix
+def test_workers_find_the_package_after_a_change_of_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without site, and so without what an installation would tell.
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n', encoding="utf-8")
+    bare.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(bare))
+    elsewhere = [entry for entry in sys.path if not Path(entry, "verifiers").exists()]
+    monkeypatch.setattr(sys, "path", ["", *elsewhere])
+    monkeypatch.chdir(tmp_path)
+    with pool.WorkerPool(1, warm=()) as found:
+        assert found.call("os:getcwd", timeout=5) == str(tmp_path)
+
+
 def test_workers_that_cannot_start_are_an_error_and_not_a_wait() -> None:
     with (
         pool.WorkerPool(2, warm=("no_such_module",)) as broken,

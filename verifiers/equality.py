@@ -6,16 +6,15 @@ Everything here is bounded by the parser's and the normal form's caps, so no dea
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from verifiers.notations import notation
+from verifiers.plain import value_of
 from verifiers.policy import Policy
 from verifiers.reading import european, opaque, read, read_gold
 from verifiers.structure import Comparison
 from verifiers.syntax import Node, Opaque, Seq
 from verifiers.verdict import GoldError, ParseError
 
-_PLAIN = re.compile(r"[-+]?(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)?(?:\.\d*)?")
 # Space between digits or letters can mean something: "1 0" is not 10.
 _SPACE = re.compile(r"(?<![\w,])\s+|\s+(?![\w,])")
 _ONE_DECIMAL = re.compile(r",\d(?!\d)")
@@ -27,7 +26,7 @@ def compare_cheap(candidate: str, gold: str, policy: Policy) -> bool | None:
 
     Raises ParseError for a candidate that cannot be read, GoldError for such a gold.
     """
-    left, right = _plain(candidate), _plain(gold)
+    left, right = value_of(candidate), value_of(gold)
     if left is not None and right is not None:
         return left == right
     if _SPACE.sub("", candidate) == _SPACE.sub("", gold):
@@ -111,14 +110,3 @@ def _read_or_none(text: str, commas_separate: bool = False) -> Node | None:
         return read(text, commas_separate)
     except ParseError:
         return None
-
-
-def _plain(text: str) -> Fraction | int | None:
-    """The value of a plain decimal number, None for anything else."""
-    text = text.strip()
-    if len(text) > 400 or not _PLAIN.fullmatch(text) or not any(map(str.isdigit, text)):
-        return None
-    if not text.isascii():
-        return None
-    text = text.replace(",", "").rstrip(".")
-    return Fraction(text) if "." in text else int(text)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import judging
 from pipelines.evaluation.figures import WRONG
 from pipelines.evaluation.scoring import AGGREGATIONS
 from pipelines.evaluation.votes import answers
@@ -69,7 +68,7 @@ def choices(
 
 
 def _candidates(groups: Sequence[Sequence[Row]], verifier: str) -> list[list[Candidate]]:
-    votes = answers(groups, judging.judge_by(verifier))
+    votes = answers(groups, verifier)
     return [
         [
             Candidate(row["problem_id"], 0.0, row["outcome"] == "correct", vote)

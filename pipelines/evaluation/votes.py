@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pipelines import judging
 from verifiers.batch import RowGoldError
+from verifiers.plain import number_of
 from verifiers.verdict import Verdict
 
 Row = Mapping[str, Any]
@@ -15,12 +17,13 @@ RIGHT = "right"
 """The answer of all right samples. No other answer is equal to it, or it would be right."""
 
 
-def answers(groups: Sequence[Sequence[Row]], verdicts: Verdicts) -> list[list[str | None]]:
+def answers(groups: Sequence[Sequence[Row]], convention: str) -> list[list[str | None]]:
     """Return what each sample of each question votes for; None without an answer.
 
-    Samples of a question vote for the same where they are right, or where the verifier finds one's
-    answer equal to the other's as a gold. Answers that nobody can read, or not in time, vote for
-    their own spelling. Each answer is compared with the first one of each kind only.
+    Samples of a question vote for the same where they are right, or where the verifier with this
+    convention finds one's answer equal to the other's as a gold. Answers that nobody can read, or
+    not in time, vote for their own spelling. Each answer is compared with the first one of each
+    kind only.
     """
     kinds: list[dict[str, str]] = []  # for each question, from a spelling to what it votes for
     left: list[list[str]] = []
@@ -28,16 +31,25 @@ def answers(groups: Sequence[Sequence[Row]], verdicts: Verdicts) -> list[list[st
         wrong = [row["extracted"] for row in group if row["outcome"] == "incorrect"]
         left.append(list(dict.fromkeys(text for text in wrong if text is not None)))
         kinds.append({})
+    # Samples that disagree have as many pairs as their number squared: most are two numbers, of
+    # which the values say what the verifier would.
+    numbers = {text: number_of(text, convention) for texts in left for text in texts}
     while any(left):
         pairs, asked = [], []
+        same: set[tuple[int, str]] = set()
         for question, texts in enumerate(left):
             if texts:
                 first, *others = texts
                 kinds[question][first] = first
-                pairs += [(other, first) for other in others]
-                asked += [(question, other) for other in others]
-        equal = _equal(pairs, verdicts)
-        same = {key for key, found in zip(asked, equal, strict=True) if found}
+                value = numbers[first]
+                for other in others:
+                    if value is None or numbers[other] is None:
+                        pairs.append((other, first))
+                        asked.append((question, other))
+                    elif value == numbers[other]:
+                        same.add((question, other))
+        equal = _equal(pairs, judging.judge_by(convention))
+        same |= {key for key, found in zip(asked, equal, strict=True) if found}
         for question, texts in enumerate(left):
             for other in texts[1:]:
                 if (question, other) in same:

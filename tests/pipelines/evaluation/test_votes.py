@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from pathlib import Path
 from typing import Any
 
-from pipelines import judging
 from pipelines.evaluation.votes import RIGHT, answers
+from verifiers import verify, verify_many
 
 
 def row(extracted: str | None, outcome: str = "incorrect") -> dict[str, Any]:
@@ -13,7 +16,7 @@ def row(extracted: str | None, outcome: str = "incorrect") -> dict[str, Any]:
 
 
 def votes(*rows: dict[str, Any]) -> list[str | None]:
-    return answers([rows], judging.judge_by("math"))[0]
+    return answers([rows], "math")[0]
 
 
 def test_equal_answers_vote_together_however_they_are_spelt() -> None:
@@ -50,7 +53,44 @@ def test_an_answer_that_cannot_be_a_gold_equals_nothing_and_stops_nobody() -> No
 
 
 def test_questions_do_not_mix() -> None:
-    verdicts = judging.judge_by("gsm8k")
-    first, second = answers([[row("4"), row("5")], [row("5"), row("5.0"), row("4")]], verdicts)
+    first, second = answers([[row("4"), row("5")], [row("5"), row("5.0"), row("4")]], "gsm8k")
     assert first[0] != first[1]
     assert second[0] == second[1] != second[2]
+
+
+def by_all_pairs(texts: list[str], convention: str) -> list[str]:
+    """Return for each answer the first one that `verify` finds it equal to, every pair asked."""
+    firsts: list[str] = []
+    found = []
+    for text in texts:
+        equal = (
+            one for one in firsts if one == text or verify(text, one, convention=convention).correct
+        )
+        first = next(equal, None)
+        if first is None:
+            firsts.append(first := text)
+        found.append(f"={first}")
+    return found
+
+
+def test_votes_on_real_labelled_solutions_are_those_of_all_pairs(real_data: Path) -> None:
+    with (real_data / "gsm8k_model_solutions" / "solutions.jsonl").open(encoding="utf-8") as lines:
+        solutions = [json.loads(line)["solution"] for line in itertools.islice(lines, 1200)]
+    verdicts = verify_many([(text, "never") for text in solutions], convention="gsm8k")
+    stated = [verdict.extracted for verdict in verdicts if verdict.extracted]
+    assert len(stated) > 1000
+    # Of one question there are four solutions: many questions together are many kinds of answers.
+    for begin in range(0, len(stated), 60):
+        texts = stated[begin : begin + 60]
+        found = answers([[row(text) for text in texts]], "gsm8k")[0]
+        assert found == by_all_pairs(texts, "gsm8k")
+
+
+def test_votes_on_real_golds_are_those_of_all_pairs(real_data: Path) -> None:
+    with (real_data / "math_index" / "test.jsonl").open(encoding="utf-8") as lines:
+        golds = [json.loads(line)["answer"] for line in itertools.islice(lines, 240)]
+    for begin in range(0, len(golds), 60):
+        texts = golds[begin : begin + 60]
+        found = answers([[row(text) for text in texts]], "math")[0]
+        assert found == by_all_pairs(texts, "math")
+        assert len(set(found)) > 30

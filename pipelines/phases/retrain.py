@@ -17,9 +17,11 @@ from typing import Any
 from pipelines import building, dividing, judging, policies, questions, world
 from pipelines.artifacts import LOG, link_or_copy, write_json
 from pipelines.config import Config
+from pipelines.evaluation.votes import answers
 from pipelines.runs import Job, Phase
 from reward_models import calibration, gate
 from reward_models.adapters import lora
+from reward_models.diagnostics import groups
 from reward_models.division import Part
 from reward_models.measuring import Samples, Scored, paired, score
 from reward_models.model import RewardModel
@@ -173,15 +175,28 @@ def judge(
 def samples_of(job: Job) -> Samples:
     """Return what is measured on: held-out solutions of this iteration and of past ones."""
     rows = read(job, Part.HELD_OUT)
-    golds = {p.id: p.answer for p in questions.training(job.config).problems}
-    verdicts = judging.judge(job.config)([(row.text, golds[row.problem_id]) for row in rows])
     return Samples.draw(
         rows,
-        [verdict.extracted for verdict in verdicts],
+        votes_of(job, rows),
         history(job, Part.HELD_OUT),
         frozen_rows=job.config.reward_model.frozen_rows,
         seed=job.seed,
     )
+
+
+def votes_of(job: Job, rows: Sequence[LabeledSolution]) -> list[str | None]:
+    """Return what each solution votes for: equal answers to a question are one, however spelt."""
+    golds = {p.id: p.answer for p in questions.training(job.config).problems}
+    verdicts = judging.judge(job.config)([(row.text, golds[row.problem_id]) for row in rows])
+    stated = [{"outcome": it.outcome.value, "extracted": it.extracted} for it in verdicts]
+    places = groups([row.problem_id for row in rows])
+    voted = answers([[stated[i] for i in own] for own in places], questions.convention(job.config))
+    found = {
+        i: vote
+        for own, votes in zip(places, voted, strict=True)
+        for i, vote in zip(own, votes, strict=True)
+    }
+    return [found[i] for i in range(len(rows))]
 
 
 def probe(job: Job, model: RewardModel | None, samples: Samples) -> ProbeReport | str:

@@ -86,9 +86,10 @@ def phases(config: Config, iteration: int) -> list[tuple[str, str]]:
              if trained else "frozen: measured only")
         )  # fmt: skip
     outputs = optimize.prompts * optimize.group_size
+    explorations = -(-optimize.steps // optimize.updates)
     work.append(
         ("optimize", f"{optimize.steps:,} steps of {optimize.prompts} x {optimize.group_size} = "
-         f"{outputs:,} outputs, at most {optimize.steps * outputs * config.max_tokens:,} tokens, "
+         f"{outputs:,} outputs, at most {explorations * outputs * config.max_tokens:,} tokens, "
          f"micro-batch {config.micro_batch}, {config.launch.processes} process(es)")
     )  # fmt: skip
     work.append(("evaluate", ", ".join(config.evaluate.tasks)))

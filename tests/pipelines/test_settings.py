@@ -29,6 +29,13 @@ def test_shipped_configurations_load_and_their_plans_name_the_work(file: Path) -
     assert f"{config.optimize.steps:,} steps" in text
 
 
+def test_a_plan_counts_the_tokens_of_an_exploration_once_for_all_its_updates() -> None:
+    changes = ["optimize.steps=20", "optimize.updates=3", "max_tokens=48"]
+    config = settings.load(settings.SHIPPED / "arithmetic.yaml", changes)
+    outputs = config.optimize.prompts * config.optimize.group_size
+    assert f"at most {7 * outputs * 48:,} tokens, micro-batch" in plan(config)
+
+
 def test_the_default_fits_in_fifteen_lines() -> None:
     text = (settings.SHIPPED / "arithmetic.yaml").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -60,15 +61,21 @@ def accuracy_by_samples(runs: Sequence[Run]) -> Band:
 
 
 def samples_until(run: Run, iteration: int) -> int:
-    """Return how many outputs a run's settings have sampled at the end of an iteration."""
+    """Return how many outputs a run has sampled at the end of an iteration.
+
+    For the policy as many as its logged steps took: the watch may end a phase early. Continuations
+    that label steps are not counted.
+    """
 
     def of(key: str) -> int:
         return int(run.setting(key) or 0)
 
-    policy = of("optimize.steps") * of("optimize.prompts") * of("optimize.group_size")
-    policy //= of("optimize.updates") or 1
-    if run.rewarded_by:
-        return iteration * policy
+    logged = Counter(int(number(row, "iteration") or 0) for row in run.steps)
+    updates = of("optimize.updates") or 1
+    explorations = sum(-(-logged[each] // updates) for each in range(1, iteration + 1))
+    policy = explorations * of("optimize.prompts") * of("optimize.group_size")
+    if run.rewarded_by or not iteration:
+        return policy
     first = of("sample.first_problems") or of("sample.problems")
-    questions = (first + (iteration - 1) * of("sample.problems")) if iteration else 0
-    return iteration * policy + questions * of("sample.group_size")
+    questions = first + (iteration - 1) * of("sample.problems")
+    return policy + questions * of("sample.group_size")

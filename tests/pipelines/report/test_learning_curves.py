@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,7 +16,7 @@ from pipelines.report.learning_curves import accuracy_by_samples, samples_until
 from pipelines.report.run import read
 from tests.pipelines.report.synthetic_run import write_run
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "reward": "model",
     "sample": {"first_problems": 500, "problems": 375, "group_size": 8},
     "optimize": {"steps": 20, "prompts": 16, "group_size": 8, "updates": 2},
@@ -34,6 +36,16 @@ def test_samples_are_those_of_the_policy_and_of_its_judge(tmp_path: Path) -> Non
     assert samples_until(run, 3) == 3 * policy + (500 + 2 * 375) * 8
     verified = read(configured(write_run(tmp_path / "v"), reward="verifier"))
     assert samples_until(verified, 3) == 3 * policy
+
+
+def test_samples_are_those_of_the_steps_that_were_made(tmp_path: Path) -> None:
+    optimize = {**SETTINGS["optimize"], "updates": 3}
+    folder = configured(write_run(tmp_path / "run"), reward="verifier", optimize=optimize)
+    assert samples_until(read(folder), 2) == 2 * 7 * 16 * 8  # the seventh serves two updates
+    steps = folder / "metrics" / "steps.jsonl"
+    stopped = [line for line in steps.read_text().splitlines() if json.loads(line)["step"] <= 5]
+    steps.write_text("".join(line + "\n" for line in stopped))
+    assert samples_until(read(folder), 2) == 2 * 2 * 16 * 8
 
 
 def test_curve_is_the_mean_over_runs_with_its_interval(tmp_path: Path) -> None:

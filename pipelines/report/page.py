@@ -215,8 +215,9 @@ def _solutions(run: Run) -> str:
         )
         opened = " open" if iteration == iterations[-1] else ""
         total = sum(cell.count for cell in found)
+        which = "the last " if samples.only_the_last(run.path, iteration) else ""
         parts.append(
-            f"<details{opened}><summary>Iteration {iteration}: {total} rollouts</summary>"
+            f"<details{opened}><summary>Iteration {iteration}: {which}{total} rollouts</summary>"
             f"{inner}</details>"
         )
     text = (

@@ -81,15 +81,23 @@ def iterations_with_rollouts(run: Path) -> list[int]:
     return found if len(found) <= ITERATIONS else [found[0], *found[1 - ITERATIONS :]]
 
 
+def only_the_last(run: Path, iteration: int) -> bool:
+    """Return whether `cells` shows and counts the end of an iteration's rollouts alone."""
+    try:
+        return _file(run, iteration).stat().st_size > TAIL_BYTES
+    except OSError:
+        return False
+
+
 def cells(run: Path, iteration: int) -> list[Cell]:
     """Return the cells of reward against verdict for an iteration's last rollouts.
 
     A reward is high when it is above the middle between its lowest and its highest one here, or
     above a half where rewards are shares.
     """
-    folder = run / "iterations" / f"{iteration:02d}" / "optimize"
-    problems = problems_of(folder)
-    made = [_sample(row, problems) for row in _tail(folder / "rollouts.jsonl")]
+    file = _file(run, iteration)
+    problems = problems_of(file.parent)
+    made = [_sample(row, problems) for row in _tail(file)]
     scored = [(sample.score, sample) for sample in made]
     known = [(score, sample) for score, sample in scored if score is not None]
     if not known:
@@ -128,6 +136,10 @@ def varied(samples: Sequence[Sample]) -> list[Sample]:
         (rest if sample.problem_id in seen else first).append(sample)
         seen.add(sample.problem_id)
     return first + rest
+
+
+def _file(run: Path, iteration: int) -> Path:
+    return run / "iterations" / f"{iteration:02d}" / "optimize" / "rollouts.jsonl"
 
 
 def _tail(path: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from pipelines import report
-from pipelines.report import page
+from pipelines.report import page, samples
+from pipelines.report.run import read
 from tests.pipelines.report.synthetic_run import HOSTILE, write_run
 
 VOID = {"meta", "img", "source", "br", "hr", "link", "input"}
@@ -84,6 +85,18 @@ def test_shows_the_runs_numbers(written: report.ReportFiles) -> None:
         "4 of 4",
     ):
         assert (expected in text) is (expected != "0.850"), expected
+
+
+def test_counts_of_a_long_file_are_said_to_be_of_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(tmp_path / "run", iterations=1)
+    rollouts = run / "iterations" / "01" / "optimize" / "rollouts.jsonl"
+    size, rows = rollouts.stat().st_size, len(rollouts.read_bytes().splitlines())
+    monkeypatch.setattr(samples, "TAIL_BYTES", size)
+    assert f"Iteration 1: {rows} rollouts" in page.render(read(run), [], [])
+    monkeypatch.setattr(samples, "TAIL_BYTES", size - 1)
+    assert f"Iteration 1: the last {rows - 1} rollouts" in page.render(read(run), [], [])
 
 
 def test_fewer_iterations_asked_for_than_there_are(tmp_path: Path) -> None:

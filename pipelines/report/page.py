@@ -109,7 +109,8 @@ def _results(run: Run) -> str:
         + '<p class="faint">Iteration 0 is the policy before its first step. Brackets: 95% Wilson '
         "intervals. Score - truth: the reward model's mean score minus the verifier's accuracy "
         f"on the same rollouts, last {table.LAST_STEPS} policy steps of the iteration. "
-        "AUROC and pairs: before → after the iteration's retraining.</p>"
+        "AUROC, over ends of steps under process supervision, else of solutions, and pairs of "
+        "solutions: before → after the iteration's retraining.</p>"
         + "<h3>What became of the answers, last evaluation</h3>"
         + _table(table.by_task(run))
     )

@@ -82,11 +82,12 @@ PICTURES = (
     Picture(
         "reward_model_auroc",
         "Reward model: AUROC",
-        "Chance that a correct solution scores above an incorrect one, on questions kept out of "
-        "its training. From before to after is what retraining on fresh samples gave.",
+        "Chance that a right end scores above a wrong one, on questions kept out of its training: "
+        "the ends of steps under process supervision, else of solutions. From before to after is "
+        "what retraining on fresh samples gave.",
         _drawer(
             "Reward model: AUROC",
-            "correct above incorrect, held-out questions; 0.5 is chance",
+            "right above wrong ends, held-out questions; 0.5 is chance",
             {
                 "auroc": "retrained",
                 "auroc_before": "before",
@@ -97,7 +98,7 @@ PICTURES = (
     Picture(
         "reward_model_pairs",
         "Reward model: pairs of one question",
-        "The same chance within the answers to one question, which is all that group-relative "
+        "The same chance for solutions of one question, which is all that group-relative "
         "advantages see. Below about 0.75 a policy games it at once.",
         _drawer(
             "Reward model: pairs of one question",

@@ -87,6 +87,12 @@ def test_shows_the_runs_numbers(written: report.ReportFiles) -> None:
         assert (expected in text) is (expected != "0.850"), expected
 
 
+def test_says_over_what_the_figures_of_the_reward_model_are(written: report.ReportFiles) -> None:
+    text = parse(written.page).text
+    assert "AUROC, over ends of steps under process supervision, else of solutions" in text
+    assert "the ends of steps under process supervision, else of solutions. From before" in text
+
+
 def test_counts_of_a_long_file_are_said_to_be_of_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

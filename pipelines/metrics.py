@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines import artifacts, times
+from pipelines import artifacts, json_lines, times
 
 Row = dict[str, Any]
 
@@ -25,14 +25,10 @@ def steps(run: Path) -> Iterator[Row]:
         log = folder / "optimize" / artifacts.LOG / "steps.jsonl"
         if not log.exists():
             continue
-        for number, line in enumerate(log.read_text(encoding="utf-8").splitlines(), start=1):
+        advice = "Remove the line to go on without it"
+        for _, row in json_lines.objects(log, artifacts.ArtifactError, advice):
             count += 1
-            try:
-                yield {"global_step": count, **json.loads(line)}
-            except (TypeError, ValueError):
-                raise artifacts.ArtifactError(
-                    f"{log}, line {number}: no JSON object. Remove the line to go on without it"
-                ) from None
+            yield {"global_step": count, **row}
 
 
 AGAIN = "its folder away to make the phase again"

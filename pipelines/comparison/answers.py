@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import metrics
+from pipelines import json_lines, metrics
 from pipelines.artifacts import MANIFEST
 
 ANSWERS = ".answers.jsonl"
@@ -153,20 +153,18 @@ def _evaluation(file: Path) -> Evaluation:
 def _questions(file: Path) -> dict[Key, Question]:
     asked: dict[str, tuple[str, str]] = {}
     answers: dict[str, dict[int, Answer]] = {}
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            where = f"{file}, line {number}"
-            row = _row(line, where)
-            identity, text = row["problem_id"], (row["question"], row["answer"])
-            if asked.setdefault(identity, text) != text:
-                raise NoAnswers(f"{where}: {identity} asks something else than a line before it")
-            known = answers.setdefault(identity, {})
-            sample = row.get("sample", len(known))
-            if not isinstance(sample, int) or isinstance(sample, bool) or sample < 0:
-                raise NoAnswers(f"{where}: sample is {sample!r}, expected a number from 0 on")
-            if sample in known:
-                raise NoAnswers(f"{where}: sample {sample} of {identity} stands there twice")
-            known[sample] = _answer(row, sample)
+    for where, row in json_lines.objects(file, NoAnswers, "Evaluate into another folder"):
+        _check(row, where)
+        identity, text = row["problem_id"], (row["question"], row["answer"])
+        if asked.setdefault(identity, text) != text:
+            raise NoAnswers(f"{where}: {identity} asks something else than a line before it")
+        known = answers.setdefault(identity, {})
+        sample = row.get("sample", len(known))
+        if not isinstance(sample, int) or isinstance(sample, bool) or sample < 0:
+            raise NoAnswers(f"{where}: sample is {sample!r}, expected a number from 0 on")
+        if sample in known:
+            raise NoAnswers(f"{where}: sample {sample} of {identity} stands there twice")
+        known[sample] = _answer(row, sample)
     if not asked:
         raise NoAnswers(f"{file}: no answers in it")
     twins: Counter[tuple[str, str]] = Counter()
@@ -177,18 +175,11 @@ def _questions(file: Path) -> dict[Key, Question]:
     return keyed
 
 
-def _row(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        raise NoAnswers(f"{where}: not JSON; the file is damaged") from None
+def _check(row: Mapping[str, Any], where: str) -> None:
     keys = ("problem_id", "question", "answer", "outcome", "response")
-    if not isinstance(row, dict):
-        raise NoAnswers(f"{where}: a JSON {type(row).__name__} where an answer is expected")
     missing = [key for key in keys if not isinstance(row.get(key), str)]
     if missing:
         raise NoAnswers(f"{where}: no text under {', '.join(missing)}; this is no answers' file")
-    return row
 
 
 def _answer(row: Mapping[str, Any], sample: int) -> Answer:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from iterative_grpo.rollouts import Rollout
+from pipelines import json_lines
 
 
 class CannotCompare(ValueError):
@@ -79,19 +79,17 @@ def read(file: Path) -> list[Generation]:
 
 def _rollouts(file: Path) -> Iterator[tuple[int, Rollout]]:
     """Yield (policy step, rollout), and name the line that is none."""
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        for place, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-                rollout = Rollout.from_row(row)
-                step = int(row["step"])
-            except KeyError as missing:
-                raise CannotCompare(f"{file}, line {place}: no {missing} in it") from missing
-            except (TypeError, ValueError) as error:
-                raise CannotCompare(f"{file}, line {place}: no rollout: {error}") from error
-            if len(rollout.advantages) != len(rollout.rewards.ends):
-                raise CannotCompare(
-                    f"{file}, line {place}: {len(rollout.advantages)} advantages for "
-                    f"{len(rollout.rewards.ends)} step ends; a step has one of each"
-                )
-            yield step, rollout
+    for place, row in json_lines.objects(file, CannotCompare, "Compare another iteration"):
+        try:
+            rollout = Rollout.from_row(row)
+            step = int(row["step"])
+        except KeyError as missing:
+            raise CannotCompare(f"{place}: no {missing} in it") from missing
+        except (TypeError, ValueError) as error:
+            raise CannotCompare(f"{place}: no rollout: {error}") from error
+        if len(rollout.advantages) != len(rollout.rewards.ends):
+            raise CannotCompare(
+                f"{place}: {len(rollout.advantages)} advantages for "
+                f"{len(rollout.rewards.ends)} step ends; a step has one of each"
+            )
+        yield step, rollout

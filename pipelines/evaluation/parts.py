@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from iterative_grpo import timing
+from pipelines import json_lines
 from pipelines.artifacts import LOG, ArtifactError, read_json, write_bytes, write_json
 from pipelines.progress import Progress
 from pipelines.world import World
+
+AGAIN = "Move the file away to make its rows again"
 
 Make = Callable[[range], tuple[Sequence[Mapping[str, Any]], Mapping[str, float]]]
 
@@ -100,15 +103,8 @@ class Parts:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of the joined file; ArtifactError at one that is damaged."""
-        with self.whole.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise ArtifactError(
-                        f"{self.whole}, line {number}, is damaged: {error}. Move the file away to "
-                        "make its rows again"
-                    ) from None
+        for _, row in json_lines.objects(self.whole, ArtifactError, AGAIN):
+            yield row
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds of the joined rows by what they were spent on, over all processes."""

@@ -35,5 +35,5 @@ def test_a_damaged_log_is_named(tmp_path: Path) -> None:
     log = tmp_path / "iterations" / "01" / "optimize" / "log"
     log.mkdir(parents=True)
     (log / "steps.jsonl").write_text('{"step": 1}\n{"st', encoding="utf-8")
-    with pytest.raises(ArtifactError, match=r"steps\.jsonl, line 2: no JSON object"):
+    with pytest.raises(ArtifactError, match=r"steps\.jsonl, line 2: not JSON"):
         list(metrics.steps(tmp_path))

@@ -56,7 +56,7 @@ def test_iterations_that_are_not_there_are_named(tmp_path: Path) -> None:
         ('"finish": "stop"', '"finish": "soon"', "line 2: no rollout: 'soon' is not a valid"),
         ('"rewards": [', '"rewards": [NaN, ', "line 2: no rollout: .* values"),
         ('"advantages": [', '"advantages": [0.5, ', r"line 2: \d advantages for \d step ends"),
-        ("{", "[", "line 2: no rollout: Expecting"),
+        ("{", "[", r"line 2: not JSON \(Expecting"),
     ],
 )
 def test_the_broken_line_is_named(tmp_path: Path, old: str, new: str, expected: str) -> None:

@@ -63,7 +63,7 @@ def test_a_damaged_row_is_named(tmp_path: Path) -> None:
     parts.join()
     whole = parts.whole.read_text(encoding="utf-8")
     parts.whole.write_text(whole[:-4], encoding="utf-8")
-    with pytest.raises(ArtifactError, match=r"task\.jsonl, line 2, is damaged"):
+    with pytest.raises(ArtifactError, match=r"task\.jsonl, line 2: not JSON"):
         list(parts.rows())
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from iterative_grpo import plugins
 from iterative_grpo.protocols import Engine
-from pipelines.artifacts import write_json
+from pipelines.artifacts import ArtifactError, write_json
 from pipelines.evaluate_settings import EvaluateSettings
 from pipelines.evaluation import scoring
 from pipelines.evaluation.answering import Samples, answer, by_question
 from pipelines.evaluation.figures import figures
-from pipelines.evaluation.parts import Parts
+from pipelines.evaluation.parts import AGAIN, Parts
 from pipelines.evaluation.rendering import Rendered
 from pipelines.progress import Progress
 from pipelines.world import World
@@ -54,7 +54,7 @@ def evaluate(
             scoring.score(
                 scorer,
                 splitter.Splitter(),
-                by_question(list(answers_of(folder, rendered).rows())),
+                by_question(answers(rendered, settings, folder)),
                 scores_of(folder, rendered),
                 place,
                 progress,
@@ -78,8 +78,30 @@ def scores_of(folder: Path, rendered: Rendered) -> Parts:
     return Parts(folder, f"{rendered.task.stem}.scores")
 
 
+def answers(rendered: Rendered, settings: EvaluateSettings, folder: Path) -> list[dict[str, Any]]:
+    """Return a task's rows: of each question the greedy answer, then its samples."""
+    return _rows(answers_of(folder, rendered), rendered, range(1 + settings.samples))
+
+
+def _rows(parts: Parts, rendered: Rendered, samples: range) -> list[dict[str, Any]]:
+    """Return the rows of all questions; figures of some of them would pass for those of the task.
+
+    Raises ArtifactError where a row is missing, twice there, or of something else.
+    """
+    rows = list(parts.rows())
+    expected = [(problem.id, sample) for problem in rendered.task.problems for sample in samples]
+    found = [(row.get("problem_id"), row.get("sample")) for row in rows]
+    if found != expected:
+        raise ArtifactError(
+            f"{parts.whole}: {len(found):,} rows that are not the {len(expected):,} of "
+            f"{len(rendered.task.problems):,} questions in their order; the file was cut or "
+            f"edited. {AGAIN}"
+        )
+    return rows
+
+
 def _figures(rendered: Rendered, settings: EvaluateSettings, folder: Path) -> dict[str, Any]:
-    rows = list(answers_of(folder, rendered).rows())
+    rows = answers(rendered, settings, folder)
     made = figures(rendered, [row for row in rows if row["sample"] == 0])
     if settings.samples:
         from pipelines.evaluation.choosing import choices
@@ -87,7 +109,8 @@ def _figures(rendered: Rendered, settings: EvaluateSettings, folder: Path) -> di
         groups = by_question(rows)
         scores = None
         if settings.reward_model is not None:
-            flat = iter(scores_of(folder, rendered).rows())
+            drawn = range(1, 1 + settings.samples)
+            flat = iter(_rows(scores_of(folder, rendered), rendered, drawn))
             scores = [[next(flat)["values"] for _ in group] for group in groups]
         made["samples"] = {
             "of_each_question": settings.samples,

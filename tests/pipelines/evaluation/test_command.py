@@ -346,6 +346,27 @@ def test_samples_give_metrics_for_each_k_and_the_greedy_figures_stay(
     assert read(out / "evaluation.json")["seconds"]["gsm8k/test"].keys() >= {"generate", "score"}
 
 
+@pytest.mark.parametrize("kind", ["answers", "scores"])
+def test_rows_that_are_missing_are_no_smaller_task(
+    model: Path, data: Path, judge: Path, tmp_path: Path, kind: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    more = ("--samples", "2", "--reward-model", str(judge))
+    assert evaluate(model, data, out, *more) == cli.DONE
+    figures = (out / "gsm8k.test.json").read_bytes()
+    file = out / f"gsm8k.test.{kind}.jsonl"
+    rows = file.read_bytes().splitlines(keepends=True)
+    for kept in (rows[6:], rows[:-3], [*rows[1:], rows[0]], [*rows, rows[-1]]):
+        file.write_bytes(b"".join(kept))
+        assert evaluate(model, data, out, *more) == cli.REFUSED
+        assert f"{file}: {len(kept)} rows that are not the {len(rows)}" in capsys.readouterr().err
+        assert (out / "gsm8k.test.json").read_bytes() == figures
+    file.unlink()
+    assert evaluate(model, data, out, *more) == cli.DONE
+    assert file.read_bytes() == b"".join(rows)
+
+
 def test_who_chooses_may_change_until_the_figures_are_there(
     model: Path, data: Path, judge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+import statistics
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -48,16 +49,25 @@ def compare_accuracy(runs: Mapping[str, Sequence[Path]], output: Path) -> Path:
 
 
 def accuracy_by_samples(runs: Sequence[Run]) -> Band:
-    """Return the last task's accuracy over the outputs sampled for policy and reward model."""
-    values: dict[float, list[float]] = {}
+    """Return the last task's accuracy over the outputs sampled for policy and reward model.
+
+    A point is an iteration of all runs; where the watch has ended phases of some of them early, it
+    stands at the mean of what they have sampled.
+    """
+    sampled: dict[int, list[int]] = defaultdict(list)
+    values: dict[int, list[float]] = defaultdict(list)
     for run in runs:
         task = run.tasks()[-1] if run.tasks() else ""
         for row in run.iterations:
             if (found := accuracy(row, task)) is not None:
-                done = samples_until(run, int(number(row, "iteration") or 0))
-                values.setdefault(done, []).append(found.value)
-    made = tuple(sorted(values))
-    return Band(made, tuple(mean_over_seeds(values[at]) for at in made))
+                iteration = int(number(row, "iteration") or 0)
+                sampled[iteration].append(samples_until(run, iteration))
+                values[iteration].append(found.value)
+    made = sorted(values)
+    return Band(
+        tuple(statistics.fmean(sampled[iteration]) for iteration in made),
+        tuple(mean_over_seeds(values[iteration]) for iteration in made),
+    )
 
 
 def samples_until(run: Run, iteration: int) -> int:

@@ -46,6 +46,10 @@ def test_samples_are_those_of_the_steps_that_were_made(tmp_path: Path) -> None:
     stopped = [line for line in steps.read_text().splitlines() if json.loads(line)["step"] <= 5]
     steps.write_text("".join(line + "\n" for line in stopped))
     assert samples_until(read(folder), 2) == 2 * 2 * 16 * 8
+    whole = configured(write_run(tmp_path / "whole", seed=1), reward="verifier", optimize=optimize)
+    found = accuracy_by_samples([read(folder), read(whole)])
+    assert found.x == tuple(i * (2 + 7) / 2 * 16 * 8 for i in range(5))
+    assert all(it.low < it.value < it.high for it in found.estimates[1:])
 
 
 def test_curve_is_the_mean_over_runs_with_its_interval(tmp_path: Path) -> None:

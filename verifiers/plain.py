@@ -23,16 +23,17 @@ def value_of(text: str) -> Fraction | int | None:
 
 
 def number_of(text: str, convention: str) -> Fraction | int | None:
-    """The value of an answer that `verify` reads as the same plain number on either side.
+    """The value of a stated answer that is a plain number, None for any other.
 
-    Of two answers with a value, `verify` finds one equal to the other as a gold if the values are
-    equal, and not if they differ: no two of them need be asked about. None for any other answer,
-    and where the convention does not read a bare number as its answer.
+    Two answers with a value are the same answer if the values are equal, and not if they differ:
+    `verify` says so of one as a response to the other as a gold, and need not be asked. A
+    convention that reads an answer behind its mark alone finds none in a bare number; what the
+    answer is worth is the same for all conventions.
     """
     value = value_of(text)
     if value is None:
         return None
     found = conventions.load(convention)(visible(text))
-    if found.text is None or found.alternative is not None:
+    if found.text is not None and (found.alternative or value_of(found.text) != value):
         return None
-    return value if value_of(found.text) == value == value_of(gold_text(text)) else None
+    return value if value_of(gold_text(text)) == value else None

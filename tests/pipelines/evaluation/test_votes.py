@@ -58,6 +58,11 @@ def test_questions_do_not_mix() -> None:
     assert second[0] == second[1] != second[2]
 
 
+def test_equal_numbers_vote_together_where_only_a_marked_answer_is_read() -> None:
+    (found,) = answers([[row("1,000"), row("1000"), row("1000.0"), row("100")]], "gsm8k_strict")
+    assert found[0] == found[1] == found[2] != found[3]
+
+
 def by_all_pairs(texts: list[str], convention: str) -> list[str]:
     """Return for each answer the first one that `verify` finds it equal to, every pair asked."""
     firsts: list[str] = []

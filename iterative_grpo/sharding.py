@@ -48,10 +48,10 @@ class Sharding:
         self._shell = _shell(policy) if self._fsdp or self._zero else None
 
     def frozen(self, model: Any) -> Any:
-        """Return a model that only scores, in shards if the policy's weights are."""
+        """Return a model that only scores, on this process's device, in shards if the policy is."""
         if self._fsdp:
             return prepare_fsdp(model, self._accelerator)
-        return prepare_deepspeed(model, self._accelerator) if self._zero == 3 else model
+        return prepare_deepspeed(model, self._accelerator) if self._zero else model
 
     def to_sample(self) -> Any:
         """Return what engines sample: the policy, or a whole copy of it on this process's device.

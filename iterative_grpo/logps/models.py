@@ -43,7 +43,7 @@ def only_trl(model: Any, inner: Any) -> str | None:
     for parameter in (head.weight, *(p for p in inner.get_input_embeddings().parameters())):
         if hasattr(parameter, "ds_id"):
             return "DeepSpeed shards its parameters"
-        if hasattr(parameter, "full_tensor") and not in_shards(inner):
+        if hasattr(parameter, "full_tensor") and not in_shards(model):
             return "its parameters are sharded"
         if parameter.device != inner.device:
             return "it lies on several devices"
@@ -56,9 +56,9 @@ def only_trl(model: Any, inner: Any) -> str | None:
     return None
 
 
-def in_shards(inner: Any) -> bool:
+def in_shards(model: Any) -> bool:
     """Whether FSDP (version 2) holds the weights, and gathers them around each forward pass."""
-    return isinstance(inner, FSDPModule)
+    return isinstance(model, FSDPModule)
 
 
 def not_shared(inner: Any) -> str | None:

@@ -98,8 +98,8 @@ class Logps:
             self.say(f"log-probabilities of {type(inner).__name__} come from TRL: {reason}")
             return None
         rows = Rows.read(ids, mask, columns)
-        shards = models.in_shards(inner)
-        if rows is None and shards:
+        root = model if models.in_shards(model) else None
+        if rows is None and root is not None:
             raise ValueError(
                 "a model in shards scores no empty prompt, and no padding between tokens"
             )
@@ -109,14 +109,14 @@ class Logps:
                 "is not left of prompts and right of completions"
             )
             return None
-        path = self._path(inner, rows, wanted, stock)
+        path = self._path(root, inner, rows, wanted, stock)
         if path in ("shared", "prompts") and models.drops(inner):
             self.say(f"{type(inner).__name__} computes prompts for each row: it has dropout")
             path = "plain"
-        if path == "trl" or (path == "plain" and shards):
+        if path == "trl" or (path == "plain" and root is not None):
             return None
-        if shards:
-            return self._gathering(inner, ids, rows, path, entropy)
+        if root is not None:
+            return self._gathering(root, inner, ids, rows, path, entropy)
         if not torch.is_grad_enabled() or models.unparallel(model) is model:
             return self._compute(inner, rows, path, entropy)
         # DDP and DeepSpeed have to see a forward pass of their own, or average no gradients.
@@ -125,67 +125,76 @@ class Logps:
         return scores
 
     def _gathering(
-        self, inner: Any, ids: torch.Tensor, rows: Rows, path: Path, entropy: bool
+        self, root: Any, inner: Any, ids: torch.Tensor, rows: Rows, path: Path, entropy: bool
     ) -> Scores:
-        """Compute in a forward pass of the model's own: FSDP gathers the weights around it."""
+        """Compute in a forward pass of the root's own: FSDP gathers the weights around it."""
         made: list[Scores] = []
 
         def forward(*_: Any, **__: Any) -> Scores:
-            made.append(self._compute(inner, rows, path, entropy))
+            made.append(self._compute(inner, rows, path, entropy, self.most))
             return made[0]
 
         with replacing(inner, forward):
-            inner(ids)
+            root(ids)
         # Not what it returns: under mixed precision FSDP rounds that.
         return made[0]
 
-    def _compute(self, inner: Any, rows: Rows, path: Path, entropy: bool) -> Scores:
+    def _compute(
+        self,
+        inner: Any,
+        rows: Rows,
+        path: Path,
+        entropy: bool,
+        most: Callable[[int], int] = int,
+    ) -> Scores:
         with self.autocast():
             if path == "plain":
                 return _plain(inner, rows, self.temperature, entropy)
-            most = self.most if models.in_shards(inner) else int
             return _shared(inner, rows, self.temperature, entropy, once=path == "shared", most=most)
 
-    def _path(self, inner: Any, rows: Rows, wanted: Path, stock: Stock) -> Path:
-        """Return the path for a model; the first time, find out which ones agree with TRL."""
-        if not any(rows.completion_lengths) and not models.in_shards(inner):
+    def _path(self, root: Any, inner: Any, rows: Rows, wanted: Path, stock: Stock) -> Path:
+        """Return the path for a model; the first time, find out which ones agree with TRL.
+
+        `root` is what FSDP gathers the weights of `inner` by, None without it. Its processes find
+        out together.
+        """
+        if not any(rows.completion_lengths) and root is None:
             # Nothing to score and so nothing to compare; any path makes zeros of it.
             return "plain"
         known = self._paths.setdefault(inner, {})
         if wanted not in known:
-            known[wanted] = self._find_path(inner, rows, wanted, stock)
+            known[wanted] = self._find_path(root, inner, rows, wanted, stock)
         return known[wanted]
 
-    def _find_path(self, inner: Any, rows: Rows, wanted: Path, stock: Stock) -> Path:
+    def _find_path(self, root: Any, inner: Any, rows: Rows, wanted: Path, stock: Stock) -> Path:
         name = type(inner).__name__
         # One prompt: without padding on the left, positions are the same in all implementations.
         length = rows.completion_lengths.__getitem__
         groups = [sorted(group, key=length)[-2:] for group in rows.groups()]
         few = rows.select(max(groups, key=lambda group: sum(map(length, group))))
-        shards = models.in_shards(inner)
         few_ids, few_mask = bring(few.device, *few.padded())
         columns = few.completions.shape[1]
-        paths: list[Path] = [wanted] if shards or wanted == "plain" else [wanted, "plain"]
+        paths: list[Path] = [wanted] if root is not None or wanted == "plain" else [wanted, "plain"]
         training = [module for module in inner.modules() if module.training]
         try:
             # Dropout would make any two passes differ.
             inner.eval()
             with torch.no_grad():
-                self._check_head(inner, few, stock)
+                self._check_head(root, inner, few, stock)
                 expected = stock(few_ids, few_mask, columns)
                 for path in paths:
                     reason = None if path == "plain" else models.not_shared(inner)
                     if reason is None:
                         try:
                             logps, _ = (
-                                self._gathering(inner, few_ids, few, path, entropy=False)
-                                if shards
-                                else self._compute(inner, few, path, entropy=False)
+                                self._compute(inner, few, path, entropy=False)
+                                if root is None
+                                else self._gathering(root, inner, few_ids, few, path, entropy=False)
                             )
                             reason = _disagreement(logps, expected)
                         except _REFUSALS as error:
                             reason = f"{type(error).__name__}: {error}"
-                    if shards and self.most(reason is not None) and reason is None:
+                    if root is not None and self.most(reason is not None) and reason is None:
                         reason = "it differs from TRL's on another process"
                     if reason is None:
                         return path
@@ -195,7 +204,7 @@ class Logps:
                 module.training = True
         return "trl"
 
-    def _check_head(self, inner: Any, rows: Rows, stock: Stock) -> None:
+    def _check_head(self, root: Any, inner: Any, rows: Rows, stock: Stock) -> None:
         """Refuse a model that does something between its backbone and its head, or behind it.
 
         TRL's path and ours put the head on what the backbone returns, and would agree with each
@@ -206,7 +215,8 @@ class Logps:
         (ids_1X,) = bring(rows.device, row[None, :_TOKENS_OF_LOGITS])
         found = stock(ids_1X, torch.ones_like(ids_1X), ids_1X.shape[1] - 1)
         with self.autocast():
-            logits_XV = inner(input_ids=ids_1X, use_cache=False).logits[0, :-1]
+            whole = inner if root is None else root
+            logits_XV = whole(input_ids=ids_1X, use_cache=False).logits[0, :-1]
         logps_XV = (logits_XV.float() / self.temperature).log_softmax(-1)
         # In the precision of the logits, which says how near these numbers can be.
         own = logps_XV.gather(-1, ids_1X[0, 1:, None])[:, 0].to(logits_XV.dtype)
@@ -214,7 +224,7 @@ class Logps:
         # Picked numbers may lie closer together than they are exact: few tokens, or an even policy.
         rounding = 2 * torch.finfo(own.dtype).eps * float(own.float().abs().max())
         is_off = off > rounding and _disagreement(found, own[None]) is not None
-        if self.most(is_off) if models.in_shards(inner) else is_off:
+        if is_off if root is None else self.most(is_off):
             raise UnscorableModel(
                 f"{type(inner).__name__}: log-probabilities of TRL, the head on the backbone, are "
                 f"off the model's own logits by {off:.2g}: it does more behind its backbone than "

@@ -86,9 +86,16 @@ def test_an_adapter_trained_in_shards_goes_on_where_it_stopped(tmp_path: Path, d
     def done(*options: str, **variables: str) -> int:
         own = environment()
         own |= {"PYTHONPATH": f"{own['PYTHONPATH']}:{tmp_path}", **variables}
-        return subprocess.run(
-            command(config, *more, *launch, *options), env=own, check=False, timeout=500
-        ).returncode
+        made = subprocess.run(
+            command(config, *more, *launch, *options),
+            env=own,
+            check=False,
+            timeout=500,
+            capture_output=True,
+            text=True,
+        )
+        assert "come from TRL" not in made.stderr
+        return made.returncode
 
     assert not done()
     whole = iteration.rename(tmp_path / "whole")

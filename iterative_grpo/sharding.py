@@ -1,4 +1,4 @@
-"""Policies that no process holds whole: FSDP (version 2) and DeepSpeed's ZeRO.
+"""Models that no process holds whole: FSDP (version 2) and DeepSpeed's ZeRO.
 
 Sampling reads all weights at every token. In shards, they would be exchanged at every token, by
 processes that have to take equally many. Engines therefore sample a whole copy, which takes over
@@ -14,8 +14,6 @@ from typing import Any
 
 import torch
 from torch.distributed.fsdp import FSDPModule
-from trl.distributed import DistributedBackend
-from trl.models import prepare_deepspeed, prepare_fsdp
 
 from iterative_grpo.forwards import replaced_by_trl
 
@@ -25,66 +23,72 @@ class UnsupportedSharding(ValueError):
 
 
 class Sharding:
-    """One policy, and how an accelerator shards it: by FSDP, by DeepSpeed, or not at all.
+    """A model in training, and how an accelerator shards it: by FSDP, DeepSpeed, or not at all.
 
-    Make it before the policy is sharded. What is put together takes all processes, which have to
+    Make it before the model is sharded. What is put together takes all processes, which have to
     ask for it together.
 
     Raises UnsupportedSharding for FSDP's version 1, whose parameters have neither names nor shapes
-    of their own, and for a policy that comes in shards.
+    of their own, and for a model that comes in shards.
     """
 
-    def __init__(self, accelerator: Any, policy: Any) -> None:
-        backend = DistributedBackend(accelerator)
-        if backend.is_fsdp and backend.fsdp_version != 2:
+    def __init__(self, accelerator: Any, model: Any) -> None:
+        fsdp = getattr(accelerator.state, "fsdp_plugin", None)
+        deepspeed = accelerator.state.deepspeed_plugin
+        if fsdp is not None and fsdp.fsdp_version != 2:
             raise UnsupportedSharding(
-                f"FSDP's version {backend.fsdp_version} is not supported; set fsdp_version: 2"
+                f"FSDP's version {fsdp.fsdp_version} is not supported; set fsdp_version: 2"
             )
-        self._fsdp: bool = backend.is_fsdp
-        self._zero: int = backend.zero_stage
+        self._fsdp = fsdp is not None
+        self._zero = deepspeed.zero_stage if deepspeed else 0
         self._accelerator = accelerator
-        self._policy = policy
+        self._model = model
         self._copy: Any = None
-        self._shell = _shell(policy) if self._fsdp or self._zero else None
+        self._shell = _shell(model) if self._fsdp or self._zero else None
 
     def frozen(self, model: Any) -> Any:
-        """Return a model that only scores, on this process's device, in shards if the policy is."""
+        """Return a model that only scores, on this process's device, in shards if the policy is.
+
+        TRL's own way with its reference.
+        """
+        from trl.models import prepare_deepspeed, prepare_fsdp
+
         if self._fsdp:
             return prepare_fsdp(model, self._accelerator)
         return prepare_deepspeed(model, self._accelerator) if self._zero else model
 
     def to_sample(self) -> Any:
-        """Return what engines sample: the policy, or a whole copy of it on this process's device.
+        """Return what engines sample: the model, or a whole copy of it on this process's device.
 
         The copy is bfloat16 where training computes in bfloat16: there is to be room beside it.
         """
         if not (self._fsdp or self._zero == 3):
-            return self._policy
+            return self._model
         low = self._accelerator.mixed_precision == "bf16"
-        copied = _copied(self._policy, {}).eval().requires_grad_(False)
+        copied = _copied(self._model, {}).eval().requires_grad_(False)
         self._copy = copied.to(self._accelerator.device, torch.bfloat16 if low else None)
         return self._copy
 
     def refresh(self) -> None:
-        """Have what engines sample take over the policy's weights."""
+        """Have what engines sample take over the model's weights."""
         if self._copy is None:
             return
         own = dict(self._copy.named_parameters())
         with torch.no_grad():
-            for name, weight in whole_weights(self._policy):
+            for name, weight in whole_weights(self._model):
                 own[name].copy_(weight)
 
     def whole(self) -> Any:
-        """Return the policy with all its weights; of shards, in main memory of the first process.
+        """Return the model with all its weights; of shards, in main memory of the first process.
 
         The other processes of shards get None. Weights have the precision of the optimizer's.
         """
         if self._shell is None:
-            return self._policy
+            return self._model
         first = self._accelerator.is_main_process
         weights = {
             name: weight.detach().cpu().clone()
-            for name, weight in whole_weights(self._policy, exact=True)
+            for name, weight in whole_weights(self._model, exact=True)
             if first
         }
         if not first:
@@ -102,17 +106,17 @@ def largest(accelerator: Any, number: int) -> int:
     return int(accelerator.gather(torch.tensor(number, device=accelerator.device)).max())
 
 
-def whole_weights(policy: Any, *, exact: bool = False) -> Iterator[tuple[str, torch.Tensor]]:
+def whole_weights(model: Any, *, exact: bool = False) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield each parameter's name and whole value; all processes go through it together.
 
     With `exact`, DeepSpeed's values are those that its optimizer keeps: in bfloat16 training the
     parameters themselves are rounded.
     """
-    for module in policy.modules():
+    for module in model.modules():
         if isinstance(module, FSDPModule):
             # Parts that a forward pass left whole are in the precision of that pass.
             module.reshard()
-    for name, parameter in policy.named_parameters():
+    for name, parameter in model.named_parameters():
         plain = name.replace("_checkpoint_wrapped_module.", "")
         kept = _kept_by_deepspeed(parameter) if exact else None
         if kept is not None:
@@ -139,21 +143,21 @@ def _kept_by_deepspeed(parameter: torch.nn.Parameter) -> torch.Tensor | None:
     return kept
 
 
-def _shell(policy: Any) -> Any:
-    """Return the policy with its weights on torch's meta device."""
+def _shell(model: Any) -> Any:
+    """Return a model with its weights on torch's meta device."""
     empty = {
         id(weight): torch.nn.Parameter(weight.detach().to("meta"), weight.requires_grad)
-        for weight in policy.parameters()
+        for weight in model.parameters()
     }
-    return _copied(policy, empty)
+    return _copied(model, empty)
 
 
-def _copied(policy: Any, memo: dict[int, Any]) -> Any:
-    if any(hasattr(p, "ds_id") or hasattr(p, "full_tensor") for p in policy.parameters()):
+def _copied(model: Any, memo: dict[int, Any]) -> Any:
+    if any(hasattr(p, "ds_id") or hasattr(p, "full_tensor") for p in model.parameters()):
         raise UnsupportedSharding(
-            "the policy was sharded while it was loaded; load it before TRL's settings are made"
+            "the model was sharded while it was loaded; load it before TRL's settings are made"
         )
-    made = copy.deepcopy(policy, memo)
+    made = copy.deepcopy(model, memo)
     for module in made.modules():
         if replaced_by_trl(module):
             # It is bound to the original, and would compute with its weights.

@@ -100,6 +100,8 @@ def _misfits(config: Config, found: Mapping[str, Any]) -> Iterator[str]:
         version = (found.get("fsdp_config") or {}).get("fsdp_version", 1)
         if version != 2:
             yield f"fsdp_version is {version}; set fsdp_version: 2 below fsdp_config"
+        if config.learns_reward and config.reward_model.optimizer == "muon":
+            yield "Muon needs whole matrices, FSDP has shards; set reward_model.optimizer=adamw"
     if named == "DEEPSPEED":
         yield from _deepspeed(config, found.get("deepspeed_config") or {})
 

@@ -125,7 +125,7 @@ def work(spec: Path) -> None:
     from accelerate import PartialState
 
     raw = json.loads(spec.read_text(encoding="utf-8"))
-    world.settle(shards=raw["phase"] == "optimize")
+    world.settle(raw["phase"])
     # Not told of it, it calls each of several processes on CPUs the only one.
     state = PartialState(cpu=not _has_accelerator(), timeout=world.PATIENCE)
     questions.take_over(raw["questions"])

@@ -107,9 +107,9 @@ def needs(config: Config) -> list[str]:
     each = " in each process" if config.launch.processes > 1 else ""
     memory = f"about {size(optimize)} in policy phases"
     if config.learns_reward:
-        # Every process trains a whole reward model; the adapter of one is next to nothing.
-        low = config.reward_model.lora is not None
-        retrain = judge * (WEIGHT if low else WEIGHT + GRADIENT + MOMENTS)
+        low = config.reward_model.lora is not None  # an adapter is next to nothing
+        parts = config.launch.processes if launch_file.kind(config) == "FSDP" else 1
+        retrain = judge * (WEIGHT if low else WEIGHT + GRADIENT + MOMENTS) / parts
         memory += f" and {size(retrain)} in retraining"
     checkpoints = 1 + config.iterations * (2 if config.learns_reward else 1)
     disk = parameters * WEIGHT * checkpoints

@@ -84,16 +84,17 @@ def current(expected: int = 1) -> World:
     return world
 
 
-def settle(*, shards: bool) -> None:
-    """Leave of what the launcher asked for what this phase does; call it before accelerate starts.
+def settle(phase: str) -> None:
+    """Leave of what the launcher asked for what a phase does; call it before accelerate starts.
 
-    Only the policy is trained in shards (FSDP, DeepSpeed) and in mixed precision. Each process
-    reads a checkpoint itself: with what accelerate calls memory-efficient loading, all but the
-    first would have no weights in reward models and engines, too.
+    The policy is trained in shards (FSDP, DeepSpeed) and in mixed precision, reward models in
+    FSDP's shards, and other phases have whole models. Each process reads a checkpoint itself: with
+    what accelerate calls memory-efficient loading, all but the first would have no weights in
+    reward models and engines, too.
     """
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
-    if not shards:
-        for name in (*SHARDING, "ACCELERATE_MIXED_PRECISION"):
+    for name in (*SHARDING, "ACCELERATE_MIXED_PRECISION"):
+        if phase != "optimize" and (phase, name) != ("retrain", SHARDING[0]):
             os.environ.pop(name, None)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from reward_models.model import HEADS, RewardModel
 
@@ -49,9 +48,9 @@ def lora(
         exclude_modules=[head],
         modules_to_save=[head],
     )
-    adapted: Any = get_peft_model(plain, settings)
-    model.model = adapted
+    model.model = get_peft_model(plain, settings)
     try:
         yield model
     finally:
-        model.model = adapted.merge_and_unload()
+        if model.model is not None:  # trained in shards, only one process has it as a whole
+            model.model = model.model.merge_and_unload()

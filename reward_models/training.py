@@ -115,8 +115,10 @@ def train(
 ) -> TrainingReport:
     """Train `model` in place, with an optimizer of its own, and report.
 
-    With an accelerate `Accelerator`, each process takes its share of every batch. Raises `OneClass`
-    when there is nothing to tell apart; what cannot be encoded is refused before the first step.
+    With an accelerate `Accelerator`, each process takes its share of every batch. If that shards
+    the model (FSDP), the first process has the whole one afterwards, and the others none. Raises
+    `OneClass` when there is nothing to tell apart; what cannot be encoded is refused before the
+    first step.
     """
     loss = plugins.find(LOSSES, settings.loss, "reward-model loss")
     data = Examples(model, rows, loss)
@@ -138,6 +140,7 @@ class _Fit:
         progress: Callable[[TrainingProgress], None] | None,
     ) -> None:
         from iterative_grpo import optimizers
+        from iterative_grpo.sharding import Sharding
 
         self.owner = model
         self.data, self.held, self.settings = data, held, settings
@@ -149,6 +152,7 @@ class _Fit:
             data.loss.items(data.labels, data.problem_ids, np.random.default_rng(0))[0]
         )
         self.model: Any = model.model
+        self.device = model.model.device
         self.optimizer: Any = optimizers.build(
             model.model,
             kind=settings.optimizer,
@@ -156,6 +160,7 @@ class _Fit:
             muon_lr=settings.muon_learning_rate,
             weight_decay=settings.weight_decay,
         )
+        self.sharding = Sharding(accelerator, self.model) if accelerator else None
         if accelerator:
             self.model, self.optimizer = accelerator.prepare(self.model, self.optimizer)
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -205,7 +210,10 @@ class _Fit:
             self.owner.model.load_state_dict(self.kept)
         else:
             self.kept_step = step
-        self.owner.model.eval()
+        if self.sharding:
+            self.owner.model = self.sharding.whole()
+        if self.owner.model is not None:
+            self.owner.model.to(self.device).eval()
         return self.report(step, stopped, losses, time.perf_counter() - started)
 
     def set_rate(self, step: int, steps: int) -> float:

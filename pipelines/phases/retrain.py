@@ -132,7 +132,7 @@ def fit(job: Job, model: RewardModel, rows: Sequence[LabeledSolution]) -> Traini
             accelerator=Accelerator() if place.size > 1 else None,
             progress=show,
         )
-    if config.calibrate != "none":
+    if config.calibrate != "none" and place.first:
         model.calibration = calibration.fit(
             config.calibrate,
             score(model, validation),

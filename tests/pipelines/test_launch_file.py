@@ -69,6 +69,14 @@ def test_what_does_not_fit_is_told(found: Any, told: str, tmp_path: Path) -> Non
     assert told in line
 
 
+def test_muon_needs_whole_matrices(tmp_path: Path) -> None:
+    muon = "reward_model.optimizer=muon"
+    assert misfits(tmp_path, ZERO, muon) == []
+    assert misfits(tmp_path, FSDP, muon, "reward=verifier") == []
+    (line,) = misfits(tmp_path, FSDP, muon)
+    assert "set reward_model.optimizer=adamw" in line
+
+
 def test_what_the_run_asks_for_may_stand_there_too(tmp_path: Path) -> None:
     assert misfits(tmp_path, {**FSDP, "mixed_precision": "bf16"}, "optimize.bf16=true") == []
     own = tmp_path / "zero.json"

@@ -13,7 +13,7 @@ from pipelines import cli, published, run
 from pipelines.artifacts import ArtifactError
 from pipelines.evaluate_settings import EvaluateSettings
 from pipelines.evaluation import scoring
-from pipelines.plan import judge_bytes, plan
+from pipelines.plan import count_parameters, plan, policy_bytes, size
 from reward_models.model import UntrainedHead
 from reward_models.published import qwen_prm
 from tests.pipelines import toy
@@ -197,9 +197,10 @@ def test_the_plan_has_the_model_and_no_phases_of_its_training(
     assert f"published ({model} by qwen_prm)" in text
     assert "retrain" not in text
     stored = sum(p.numel() for p in qwen_prm.load(str(model)).model.backbone.parameters())
-    assert judge_bytes(config, policy=1) == 4 * stored
+    own = policy_bytes(config) * (count_parameters(config) or 0)
+    assert f"about {size(own + 4 * stored)} in policy phases" in text
     halved = toy.config(tmp_path, data, *chosen(model), "published.dtype=bfloat16")
-    assert judge_bytes(halved, policy=1) == 2 * stored
+    assert f"about {size(own + 2 * stored)} in policy phases" in plan(halved)
 
 
 def test_the_evaluation_loads_it_by_its_convention(model: Path, tmp_path: Path) -> None:

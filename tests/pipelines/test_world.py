@@ -50,19 +50,23 @@ def test_who_is_in_no_group_leaves_none() -> None:
     assert not torch.distributed.is_initialized()
 
 
-@pytest.mark.parametrize("shards", [True, False])
-def test_only_a_phase_that_trains_the_policy_shards(
-    shards: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("phase", "left"),
+    [("optimize", "FSDP DEEPSPEED bf16"), ("retrain", "FSDP"), ("sample", ""), ("evaluate", "")],
+)
+def test_only_what_is_trained_is_sharded(
+    phase: str, left: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = {"ACCELERATE_USE_FSDP": "true", "ACCELERATE_MIXED_PRECISION": "bf16"}
-    for name, value in asked.items():
-        monkeypatch.setenv(name, value)
+    asked = {
+        "ACCELERATE_USE_FSDP": "FSDP",
+        "ACCELERATE_USE_DEEPSPEED": "DEEPSPEED",
+        "ACCELERATE_MIXED_PRECISION": "bf16",
+    }
+    for name in asked:
+        monkeypatch.setenv(name, "true")
     monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "true")
-    assert world.sharded()
-    world.settle(shards=shards)
-    assert world.sharded() == shards
-    assert {name: os.environ.get(name) for name in asked} == (
-        asked if shards else dict.fromkeys(asked)
-    )
+    world.settle(phase)
+    assert " ".join(what for name, what in asked.items() if name in os.environ) == left
+    assert world.sharded() == bool(left)
     # Otherwise transformers gives all processes but the first models without weights.
     assert os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] == "false"

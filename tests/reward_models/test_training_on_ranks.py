@@ -14,7 +14,17 @@ from safetensors.torch import load_file
 ROOT = Path(__file__).parents[2]
 
 
-def launch(folder: Path, processes: int, count: int, loss: str) -> None:
+FSDP = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+}
+
+
+def launch(
+    folder: Path, processes: int, count: int, loss: str, *more: str, shards: bool = False
+) -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -29,8 +39,9 @@ def launch(folder: Path, processes: int, count: int, loss: str) -> None:
             "ACCELERATE_USE_CPU": "true",
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(ROOT),
+            **(FSDP if shards else {}),
         }
-        arguments = [str(folder), str(count), loss]
+        arguments = [str(folder), str(count), loss, *more]
         started.append(
             subprocess.Popen(
                 [sys.executable, "-m", "tests.reward_models.train_on_ranks", *arguments],
@@ -45,11 +56,21 @@ def launch(folder: Path, processes: int, count: int, loss: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "loss"), [(33, "bce"), (60, "bradley_terry")])
-def test_two_processes_equal_one(tmp_path: Path, count: int, loss: str) -> None:
+@pytest.mark.parametrize(
+    ("count", "loss", "more", "shards"),
+    [
+        (33, "bce", (), False),
+        (60, "bradley_terry", (), False),
+        (33, "bce", (), True),
+        (33, "bce", ("lora",), True),
+    ],
+)
+def test_two_processes_equal_one(
+    tmp_path: Path, count: int, loss: str, more: tuple[str, ...], shards: bool
+) -> None:
     # 33 rows in batches of 16 leave one row for two processes.
-    launch(tmp_path, 1, count, loss)
-    launch(tmp_path, 2, count, loss)
+    launch(tmp_path, 1, count, loss, *more)
+    launch(tmp_path, 2, count, loss, *more, shards=shards)
     one = load_file(tmp_path / "on1" / "model.safetensors")
     two = load_file(tmp_path / "on2" / "model.safetensors")
     assert one.keys() == two.keys()

@@ -1,23 +1,29 @@
 """Run as a process of a distributed group: train and write the weights of rank 0.
 
-Arguments: output folder, number of rows, loss.
+Arguments: output folder, number of rows, loss, and `lora` to train an adapter.
 """
 
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 
 from pipelines import world
+from reward_models.adapters import lora
 from reward_models.model import RewardModel
 from reward_models.training import TrainingSettings, train
+from tests.iterative_grpo import shards_on_cpu
 from tests.reward_models.making import additions, llama, words
 
 
 def main() -> None:
     folder, count, loss = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    if shards_on_cpu.asked():
+        shards_on_cpu.allow()
     accelerator = Accelerator(cpu=True)
     tokenizer = words()
     model = RewardModel.from_shape(llama(len(tokenizer)), tokenizer)
@@ -25,13 +31,16 @@ def main() -> None:
     # questions, differs between processes.
     asked = ("Ann has 3 coins.", "Ann has 8 coins.")
     rows = [row for row in additions(9 * count, 1, steps=True) if row.question in asked][:count]
-    report = train(
-        model,
-        rows,
-        heldout=additions(21, 2, steps=True),
-        settings=TrainingSettings(batch_size=16, loss=loss, patience=9, warmup=0, decay=0),
-        accelerator=accelerator if accelerator.num_processes > 1 else None,
-    )
+    torch.manual_seed(0)  # of the adapter, as phases seed every process
+    with lora(model, rank=2, alpha=4) if "lora" in sys.argv else nullcontext():
+        report = train(
+            model,
+            rows,
+            heldout=additions(21, 2, steps=True),
+            settings=TrainingSettings(batch_size=16, loss=loss, patience=9, warmup=0, decay=0),
+            accelerator=accelerator if accelerator.num_processes > 1 else None,
+        )
+    assert (model.model is None) == (shards_on_cpu.asked() and not accelerator.is_main_process)
     if accelerator.is_main_process:
         model.save(folder / f"on{accelerator.num_processes}")
         (folder / f"heldout{accelerator.num_processes}").write_text(repr(report.heldout_losses))

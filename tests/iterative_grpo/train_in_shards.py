@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
+from benchmarks import shards_on_cpu
 from iterative_grpo import plugins
 from iterative_grpo.divergence import Initial
 from iterative_grpo.rollouts import Rollout
 from pipelines import world
-from tests.iterative_grpo import shards_on_cpu
 
 
 def main(

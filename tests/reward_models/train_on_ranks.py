@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from benchmarks import shards_on_cpu
 from pipelines import world
 from reward_models.adapters import lora
 from reward_models.model import RewardModel
 from reward_models.training import TrainingSettings, train
-from tests.iterative_grpo import shards_on_cpu
 from tests.reward_models.making import additions, llama, words
 
 

@@ -56,7 +56,7 @@ def test_two_processes_train_an_adapter(tmp_path: Path, data: Path) -> None:
 WORKERS = """
 import os, sys
 if "pipelines.launching" in " ".join(sys.orig_argv) and "RANK" in os.environ:
-    from tests.iterative_grpo import shards_on_cpu
+    from benchmarks import shards_on_cpu
     shards_on_cpu.allow()
     if "BREAK_AT" in os.environ:
         from iterative_grpo import trainer

@@ -205,13 +205,14 @@ def do_run(options: argparse.Namespace) -> int:
 
 def do_evaluate(options: argparse.Namespace) -> int:
     """Evaluate a model on tasks, or go on with it."""
-    from pipelines import settings
+    from pipelines import settings, world
     from pipelines.config import PolicySettings
     from pipelines.evaluate_settings import EvaluateSettings
     from pipelines.evaluation.command import evaluate_model
 
     raw = {name: value for name, value in vars(options).items() if name in SHARED}
     raw |= {"tasks": options.tasks.split(","), "k": options.k and options.k.split(",")}
+    world.settle("evaluate")
     evaluate_model(
         settings.check(EvaluateSettings, raw),
         PolicySettings(

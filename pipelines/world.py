@@ -23,6 +23,9 @@ Without it torch ends all of them after 30 minutes (gloo) or 10 (NCCL).
 SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
 """What `accelerate launch` tells its processes by environment variables, "true" if so."""
 
+OF_POLICY = ("ACCELERATE_MIXED_PRECISION", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS")
+"""What it tells them that the policy's training alone is meant by."""
+
 
 class LaunchError(RuntimeError):
     """The launcher started another number of processes than was asked for."""
@@ -88,12 +91,13 @@ def settle(phase: str) -> None:
     """Leave of what the launcher asked for what a phase does; call it before accelerate starts.
 
     The policy is trained in shards (FSDP, DeepSpeed) and in mixed precision, reward models in
-    FSDP's shards, and other phases have whole models. Each process reads a checkpoint itself: with
+    FSDP's shards, and other phases have whole models. Accelerate would divide the loss of a reward
+    model by DeepSpeed's gradient accumulation. Each process reads a checkpoint itself: with
     what accelerate calls memory-efficient loading, all but the first would have no weights in
     reward models and engines, too.
     """
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
-    for name in (*SHARDING, "ACCELERATE_MIXED_PRECISION"):
+    for name in (*SHARDING, *OF_POLICY):
         if phase != "optimize" and (phase, name) != ("retrain", SHARDING[0]):
             os.environ.pop(name, None)
 

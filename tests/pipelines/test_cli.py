@@ -34,6 +34,22 @@ def test_verify_writes_verdicts_and_overwrites_nothing(
     assert "answers.verdicts.jsonl" in capsys.readouterr().err
 
 
+def test_evaluation_has_whole_models_whatever_accelerate_shards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from pipelines.evaluation import command
+
+    found: list[str | None] = []
+    names = ("ACCELERATE_USE_FSDP", "FSDP_CPU_RAM_EFFICIENT_LOADING")
+    for name in names:
+        monkeypatch.setenv(name, "true")
+    monkeypatch.setattr(
+        command, "evaluate_model", lambda *_, **__: found.extend(map(os.environ.get, names))
+    )
+    assert cli.main(["evaluate", "some/model"]) == cli.DONE
+    assert found == [None, "false"]
+
+
 def test_report_refuses_a_folder_that_is_no_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,7 +52,12 @@ def test_who_is_in_no_group_leaves_none() -> None:
 
 @pytest.mark.parametrize(
     ("phase", "left"),
-    [("optimize", "FSDP DEEPSPEED bf16"), ("retrain", "FSDP"), ("sample", ""), ("evaluate", "")],
+    [
+        ("optimize", "FSDP DEEPSPEED bf16 accumulation"),
+        ("retrain", "FSDP"),
+        ("sample", ""),
+        ("evaluate", ""),
+    ],
 )
 def test_only_what_is_trained_is_sharded(
     phase: str, left: str, monkeypatch: pytest.MonkeyPatch
@@ -61,6 +66,7 @@ def test_only_what_is_trained_is_sharded(
         "ACCELERATE_USE_FSDP": "FSDP",
         "ACCELERATE_USE_DEEPSPEED": "DEEPSPEED",
         "ACCELERATE_MIXED_PRECISION": "bf16",
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "accumulation",
     }
     for name in asked:
         monkeypatch.setenv(name, "true")

@@ -75,12 +75,17 @@ Rows = Sequence[tuple[Sequence[int], Sequence[int]]]
 
 
 def moved(
-    logps: Callable[[Any, Any, Any, int], Any], policy: Any, other: Any, rows: Rows, pad: int
+    logps: Callable[[Any, Any, Any, int], Any],
+    policy: Any,
+    other: Any,
+    rows: Rows,
+    pad: int,
+    device: Any,
 ) -> Moved:
     """Return how far `policy` is from `other` on rows that it sampled.
 
     `logps(model, ids (B, P + T), mask (B, P + T), T)` returns the log-probabilities (B, T) of the
-    last T positions, as a trainer computes them.
+    last T positions, as a trainer computes them on `device`. The weights may wait elsewhere.
     """
     import torch
 
@@ -92,7 +97,6 @@ def moved(
         filled = slice(before - len(prompt), before + len(completion))
         ids[row, filled] = torch.tensor([*prompt, *completion])
         mask[row, filled] = 1
-    device = next(policy.parameters()).device
     ids, mask = ids.to(device), mask.to(device)
     estimates = k3(*(logps(model, ids, mask, after).float() for model in (policy, other)))
     real = mask[:, before:].bool()

@@ -264,6 +264,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 self._initial.model,
                 rows,
                 self.processing_class.pad_token_id,
+                self.accelerator.device,
             )
 
     def _completion(self, problem: Problem, sample: int, text: str, ids: list[int]) -> Completion:

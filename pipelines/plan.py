@@ -108,8 +108,10 @@ def needs(config: Config) -> list[str]:
     memory = f"about {size(optimize)} in policy phases"
     if config.learns_reward:
         low = config.reward_model.lora is not None  # an adapter is next to nothing
-        parts = config.launch.processes if launch_file.kind(config) == "FSDP" else 1
-        retrain = judge * (WEIGHT if low else WEIGHT + GRADIENT + MOMENTS) / parts
+        retrain = judge * float(WEIGHT if low else WEIGHT + GRADIENT + MOMENTS)
+        if launch_file.kind(config) == "FSDP":
+            # Whole before it is sharded, and beside its shards when it is put together again.
+            retrain = retrain / config.launch.processes + judge * WEIGHT
         memory += f" and {size(retrain)} in retraining"
     checkpoints = 1 + config.iterations * (2 if config.learns_reward else 1)
     disk = parameters * WEIGHT * checkpoints

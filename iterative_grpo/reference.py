@@ -15,11 +15,14 @@ from transformers import PreTrainedModel
 from trl.trainer import grpo_trainer
 
 from iterative_grpo.forwards import replaced, replaced_by_trl
+from iterative_grpo.sharding import by_layers
 
 
 @contextlib.contextmanager
 def copied(policy: Any) -> Iterator[None]:
     """Set up TRL's trainer inside: where it wants a reference, it gets a copy of `policy`.
+
+    FSDP shards the copy layer by layer.
 
     Left to TRL are policies that it loads itself, those whose weights are not all here (sharded, on
     `meta`, quantised), and those whose `forward` somebody else replaced.
@@ -27,12 +30,13 @@ def copied(policy: Any) -> Iterator[None]:
     if not isinstance(policy, PreTrainedModel) or not _whole(policy):
         yield
         return
-    load = grpo_trainer.create_model_from_path
+    load, shard = grpo_trainer.create_model_from_path, grpo_trainer.prepare_fsdp
     grpo_trainer.create_model_from_path = lambda *_, **__: _copy(policy)
+    grpo_trainer.prepare_fsdp = by_layers
     try:
         yield
     finally:
-        grpo_trainer.create_model_from_path = load
+        grpo_trainer.create_model_from_path, grpo_trainer.prepare_fsdp = load, shard
 
 
 def _copy(policy: PreTrainedModel) -> PreTrainedModel:

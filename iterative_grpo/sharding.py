@@ -2,8 +2,8 @@
 
 Sampling reads all weights at every token. In shards, they would be exchanged at every token, by
 processes that have to take equally many. Engines therefore sample a whole copy, which takes over
-the weights once a generation; what is saved is put together in the same way. The initial policy is
-sharded as TRL shards its reference.
+the weights once a generation; what is saved is put together in the same way. The reference and the
+initial policy are sharded as the policy is.
 """
 
 from __future__ import annotations
@@ -33,28 +33,24 @@ class Sharding:
     """
 
     def __init__(self, accelerator: Any, model: Any) -> None:
-        fsdp = getattr(accelerator.state, "fsdp_plugin", None)
+        self._fsdp = _is_fsdp(accelerator)
         deepspeed = accelerator.state.deepspeed_plugin
-        if fsdp is not None and fsdp.fsdp_version != 2:
-            raise UnsupportedSharding(
-                f"FSDP's version {fsdp.fsdp_version} is not supported; set fsdp_version: 2"
-            )
-        self._fsdp = fsdp is not None
         self._zero = deepspeed.zero_stage if deepspeed else 0
         self._accelerator = accelerator
         self._model = model
         self._copy: Any = None
         self._shell = _shell(model) if self._fsdp or self._zero else None
+        if self._fsdp:
+            # Between the micro-batches of a step each process would keep whole gradients, and in
+            # bfloat16 their sums, too.
+            accelerator.gradient_state.plugin_kwargs["sync_each_batch"] = True
 
     def frozen(self, model: Any) -> Any:
-        """Return a model that only scores, on this process's device, in shards if the policy is.
-
-        TRL's own way with its reference.
-        """
-        from trl.models import prepare_deepspeed, prepare_fsdp
+        """Return a model that only scores, on this process's device, in shards if the policy is."""
+        from trl.models import prepare_deepspeed
 
         if self._fsdp:
-            return prepare_fsdp(model, self._accelerator)
+            return by_layers(model, self._accelerator)
         return prepare_deepspeed(model, self._accelerator) if self._zero else model
 
     def to_sample(self) -> Any:
@@ -75,7 +71,7 @@ class Sharding:
             return
         own = dict(self._copy.named_parameters())
         with torch.no_grad():
-            for name, weight in whole_weights(self._model):
+            for name, weight in whole_weights(self._model, frozen=False):
                 own[name].copy_(weight)
 
     def whole(self) -> Any:
@@ -101,22 +97,47 @@ class Sharding:
         return self._shell.cpu()
 
 
+def by_layers(model: Any, accelerator: Any) -> Any:
+    """Return a model that only scores, in FSDP's shards that are gathered layer by layer.
+
+    TRL's `prepare_fsdp` makes one shard of all layers: each forward pass has them whole at once.
+    """
+    from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+
+    if not _is_fsdp(accelerator):
+        raise ValueError("the accelerator shards nothing by FSDP")
+    return fsdp2_prepare_model(accelerator, model).eval()
+
+
+def _is_fsdp(accelerator: Any) -> bool:
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if plugin is not None and plugin.fsdp_version != 2:
+        raise UnsupportedSharding(
+            f"FSDP's version {plugin.fsdp_version} is not supported; set fsdp_version: 2"
+        )
+    return plugin is not None
+
+
 def largest(accelerator: Any, number: int) -> int:
     """Return the largest of all processes' numbers."""
     return int(accelerator.gather(torch.tensor(number, device=accelerator.device)).max())
 
 
-def whole_weights(model: Any, *, exact: bool = False) -> Iterator[tuple[str, torch.Tensor]]:
+def whole_weights(
+    model: Any, *, exact: bool = False, frozen: bool = True
+) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield each parameter's name and whole value; all processes go through it together.
 
     With `exact`, DeepSpeed's values are those that its optimizer keeps: in bfloat16 training the
-    parameters themselves are rounded.
+    parameters themselves are rounded. Without `frozen`, only those that are trained.
     """
     for module in model.modules():
         if isinstance(module, FSDPModule):
             # Parts that a forward pass left whole are in the precision of that pass.
             module.reshard()
     for name, parameter in model.named_parameters():
+        if not (frozen or parameter.requires_grad):
+            continue
         plain = name.replace("_checkpoint_wrapped_module.", "")
         kept = _kept_by_deepspeed(parameter) if exact else None
         if kept is not None:

@@ -72,6 +72,8 @@ def test_shards_train_as_whole_policies(
     # Asked for TRL's path, nothing is said of it.
     assert bool(parts[0]["said"]) == (not ours and "path" not in more)
     assert parts[0]["sampled is finished"]
+    assert shards != "fsdp" or parts[0]["gradients are in shards"]
+    assert parts[0]["gathered by layers"]
     before = load_file(policy / "model.safetensors")
     one, two = (
         load_file(tmp_path / side / "after/model.safetensors") for side in ("whole", "parts")
@@ -93,6 +95,8 @@ def test_in_bfloat16_the_exact_weights_are_kept(
     policy = tiny_policy(0, torch.float32)
     (found, _) = train(policy, tmp_path / "low", shards, bf16=True, learning_rate=1e-5)
     assert found["sampled is finished"]
+    # The reference is computed exactly as the policy is.
+    assert found["steps"][0]["kl"] == 0
     before = load_file(policy / "model.safetensors")
     after = load_file(tmp_path / "low/after/model.safetensors")
     for name, weight in after.items():

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 from transformers import AutoModelForCausalLM
 
 from benchmarks import shards_on_cpu
@@ -36,11 +40,19 @@ def main(
         **more,
     )
     trainer.logps_path = path
+    held: list[bool] = []
+    trainer.training_step = partial(watched, trainer, trainer.training_step, held)
     trainer.train()
     found = {
         "kind": str(trainer.accelerator.distributed_type.value),
         "steps": [log for log in trainer.state.log_history if "loss" in log],
         "texts": [rollout.text for _, rows in rollouts for rollout in rows],
+        "gradients are in shards": all(held),
+        "gathered by layers": all(
+            isinstance(model.model.layers[0], FSDPModule)
+            for model in (trainer.ref_model, trainer._initial.model)
+            if isinstance(model, FSDPModule)
+        ),
         "said": sorted(trainer._logps._said),
     }
     finished = trainer.finished()
@@ -57,9 +69,19 @@ def main(
         finished.save_pretrained(output / "after")
 
 
+def watched(
+    trainer: Any, step: Callable[..., torch.Tensor], held: list[bool], *batch: Any
+) -> torch.Tensor:
+    loss = step(*batch)
+    # What a process keeps of a gradient that was not exchanged is beside the parameters.
+    held.append(all(p.grad is not None for p in trainer.model.parameters()))
+    return loss
+
+
 if __name__ == "__main__":
     if shards_on_cpu.asked():
         shards_on_cpu.allow()
+        world.settle("optimize")
     settings = json.loads(sys.argv[3])
     main(
         Path(sys.argv[1]), Path(sys.argv[2]), settings.pop("engine"), settings.pop("path"), settings

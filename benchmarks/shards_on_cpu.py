@@ -9,11 +9,7 @@ import torch
 from accelerate import state
 from accelerate.utils import DistributedType
 
-
-def asked() -> bool:
-    """Whether the launcher asked for shards."""
-    names = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
-    return any(os.environ.get(name, "").lower() == "true" for name in names)
+from pipelines.world import sharded
 
 
 def allow() -> None:
@@ -24,16 +20,16 @@ def allow() -> None:
     backend, device, begin = process._prepare_backend, process.set_device, whole.__init__
 
     def prepare_backend(self: Any, *args: Any, **more: Any) -> Any:
-        return ("gloo", DistributedType.MULTI_GPU) if asked() else backend(self, *args, **more)
+        return ("gloo", DistributedType.MULTI_GPU) if sharded() else backend(self, *args, **more)
 
     def set_device(self: Any) -> None:
-        if asked():
+        if sharded():
             self.device = torch.device("cpu")
         else:
             device(self)
 
     def init(self: Any, mixed_precision: Any = None, cpu: bool = False, **more: Any) -> None:
-        begin(self, mixed_precision, cpu and not asked(), **more)
+        begin(self, mixed_precision, cpu and not sharded(), **more)
 
     process._prepare_backend, process.set_device, whole.__init__ = prepare_backend, set_device, init
     torch.distributed.init_process_group("gloo")

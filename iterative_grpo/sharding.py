@@ -71,7 +71,7 @@ class Sharding:
             return
         own = dict(self._copy.named_parameters())
         with torch.no_grad():
-            for name, weight in whole_weights(self._model, frozen=False):
+            for name, weight in whole_weights(self._model, trained_only=True):
                 own[name].copy_(weight)
 
     def whole(self) -> Any:
@@ -124,19 +124,19 @@ def largest(accelerator: Any, number: int) -> int:
 
 
 def whole_weights(
-    model: Any, *, exact: bool = False, frozen: bool = True
+    model: Any, *, exact: bool = False, trained_only: bool = False
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield each parameter's name and whole value; all processes go through it together.
 
     With `exact`, DeepSpeed's values are those that its optimizer keeps: in bfloat16 training the
-    parameters themselves are rounded. Without `frozen`, only those that are trained.
+    parameters themselves are rounded. With `trained_only`, frozen ones are left out.
     """
     for module in model.modules():
         if isinstance(module, FSDPModule):
             # Parts that a forward pass left whole are in the precision of that pass.
             module.reshard()
     for name, parameter in model.named_parameters():
-        if not (frozen or parameter.requires_grad):
+        if trained_only and not parameter.requires_grad:
             continue
         plain = name.replace("_checkpoint_wrapped_module.", "")
         kept = _kept_by_deepspeed(parameter) if exact else None
@@ -166,6 +166,7 @@ def _kept_by_deepspeed(parameter: torch.nn.Parameter) -> torch.Tensor | None:
 
 def _shell(model: Any) -> Any:
     """Return a model with its weights on torch's meta device."""
+    # What is in its memo, `deepcopy` takes from there: nothing of the weights is ever copied.
     empty = {
         id(weight): torch.nn.Parameter(weight.detach().to("meta"), weight.requires_grad)
         for weight in model.parameters()

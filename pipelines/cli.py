@@ -212,7 +212,7 @@ def do_evaluate(options: argparse.Namespace) -> int:
 
     raw = {name: value for name, value in vars(options).items() if name in SHARED}
     raw |= {"tasks": options.tasks.split(","), "k": options.k and options.k.split(",")}
-    world.settle("evaluate")
+    world.settle(None)
     evaluate_model(
         settings.check(EvaluateSettings, raw),
         PolicySettings(

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from packaging.version import Version
 
 if TYPE_CHECKING:
     from pipelines.config import Config
+
+LEAST_TORCH = Version("2.13")
+"""That FSDP was run with; what of its hooks the log-probabilities rely on came shortly before."""
 
 KINDS = ("NO", "MULTI_GPU", "MULTI_CPU", "MULTI_XPU", "MULTI_NPU", "FSDP", "DEEPSPEED")
 
@@ -97,9 +102,14 @@ def _misfits(config: Config, found: Mapping[str, Any]) -> Iterator[str]:
             " set mixed_precision: 'no' there, optimize.bf16=true computes in bfloat16"
         )
     if named == "FSDP":
-        version = (found.get("fsdp_config") or {}).get("fsdp_version", 1)
-        if version != 2:
-            yield f"fsdp_version is {version}; set fsdp_version: 2 below fsdp_config"
+        if Version(version("torch")) < LEAST_TORCH:
+            yield (
+                f"FSDP needs torch {LEAST_TORCH} or newer here, found {version('torch')}: older "
+                "ones do not close a forward pass that takes another way than the model's"
+            )
+        of_fsdp = (found.get("fsdp_config") or {}).get("fsdp_version", 1)
+        if of_fsdp != 2:
+            yield f"fsdp_version is {of_fsdp}; set fsdp_version: 2 below fsdp_config"
         if config.learns_reward and config.reward_model.optimizer == "muon":
             yield "Muon needs whole matrices, FSDP has shards; set reward_model.optimizer=adamw"
     if named == "DEEPSPEED":

@@ -125,7 +125,8 @@ def work(spec: Path) -> None:
     from accelerate import PartialState
 
     raw = json.loads(spec.read_text(encoding="utf-8"))
-    world.settle(raw["phase"])
+    asked = raw["config"]["launch"]["config_file"] is not None
+    world.settle(raw["phase"] if asked else None)
     # Not told of it, it calls each of several processes on CPUs the only one.
     state = PartialState(cpu=not _has_accelerator(), timeout=world.PATIENCE)
     questions.take_over(raw["questions"])

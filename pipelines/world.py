@@ -87,14 +87,16 @@ def current(expected: int = 1) -> World:
     return world
 
 
-def settle(phase: str) -> None:
+def settle(phase: str | None) -> None:
     """Leave of what the launcher asked for what a phase does; call it before accelerate starts.
+
+    Nothing, for None: what a user's own default of accelerate says is not what the run asked for.
 
     The policy is trained in shards (FSDP, DeepSpeed) and in mixed precision, reward models in
     FSDP's shards, and other phases have whole models. Accelerate would divide the loss of a reward
     model by DeepSpeed's gradient accumulation. Each process reads a checkpoint itself: with
-    what accelerate calls memory-efficient loading, all but the first would have no weights in
-    reward models and engines, too.
+    what accelerate calls memory-efficient loading, transformers leaves models of all but the first
+    incomplete, for FSDP to send the rest. Reward models and engines would never get it.
     """
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     for name in (*SHARDING, *OF_POLICY):

@@ -192,6 +192,8 @@ class Logps:
                                 else self._gathering(root, inner, few_ids, few, path, entropy=False)
                             )
                             reason = _disagreement(logps, expected)
+                        except torch.OutOfMemoryError:
+                            raise  # no refusal; of several processes the others would wait for it
                         except _REFUSALS as error:
                             reason = f"{type(error).__name__}: {error}"
                     if root is not None and self.most(reason is not None) and reason is None:

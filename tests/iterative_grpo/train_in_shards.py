@@ -79,7 +79,7 @@ def watched(
 
 
 if __name__ == "__main__":
-    if shards_on_cpu.asked():
+    if world.sharded():
         shards_on_cpu.allow()
         world.settle("optimize")
     settings = json.loads(sys.argv[3])

@@ -69,6 +69,15 @@ def test_what_does_not_fit_is_told(found: Any, told: str, tmp_path: Path) -> Non
     assert told in line
 
 
+def test_fsdp_needs_a_torch_that_it_was_run_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch_file, "version", lambda _: "2.12.1+cu130")
+    assert misfits(tmp_path, GPUS) == []
+    (line,) = misfits(tmp_path, FSDP)
+    assert "FSDP needs torch 2.13 or newer here, found 2.12.1+cu130" in line
+
+
 def test_muon_needs_whole_matrices(tmp_path: Path) -> None:
     muon = "reward_model.optimizer=muon"
     assert misfits(tmp_path, ZERO, muon) == []

@@ -57,10 +57,11 @@ def test_who_is_in_no_group_leaves_none() -> None:
         ("retrain", "FSDP"),
         ("sample", ""),
         ("evaluate", ""),
+        (None, ""),
     ],
 )
 def test_only_what_is_trained_is_sharded(
-    phase: str, left: str, monkeypatch: pytest.MonkeyPatch
+    phase: str | None, left: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = {
         "ACCELERATE_USE_FSDP": "FSDP",

@@ -22,7 +22,7 @@ from tests.reward_models.making import additions, llama, words
 
 def main() -> None:
     folder, count, loss = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    if shards_on_cpu.asked():
+    if world.sharded():
         shards_on_cpu.allow()
     accelerator = Accelerator(cpu=True)
     tokenizer = words()
@@ -40,7 +40,7 @@ def main() -> None:
             settings=TrainingSettings(batch_size=16, loss=loss, patience=9, warmup=0, decay=0),
             accelerator=accelerator if accelerator.num_processes > 1 else None,
         )
-    assert (model.model is None) == (shards_on_cpu.asked() and not accelerator.is_main_process)
+    assert (model.model is None) == (world.sharded() and not accelerator.is_main_process)
     if accelerator.is_main_process:
         model.save(folder / f"on{accelerator.num_processes}")
         (folder / f"heldout{accelerator.num_processes}").write_text(repr(report.heldout_losses))

@@ -19,7 +19,6 @@ import tempfile
 import warnings
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FSDP = ["--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"]
@@ -100,7 +99,7 @@ def work(options: argparse.Namespace) -> None:
     parameters = next(iter(arms.values())).parameters
     for arm in arms.values():
         arm.model, arm.optimizer = arm.trainer.accelerator.prepare(arm.model, arm.optimizer)
-    gradients = {name: whole_gradient(arm) for name, arm in arms.items()}
+    gradients = {name: arm.gradient_of_update() for name, arm in arms.items()}
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for repeat in range(-1, options.repeats):
         for name, arm in arms.items():
@@ -112,17 +111,6 @@ def work(options: argparse.Namespace) -> None:
         off = float((gradients["shared"] - gradients["stock"]).norm() / gradients["stock"].norm())
         report(options, parameters, seconds, off)
     state.destroy_process_group()
-
-
-def whole_gradient(arm: Any) -> Any:
-    """Return the gradient of an update as one vector, in float64, put together of its shards."""
-    import torch
-
-    arm.model.train()
-    arm.backward(arm.with_reference())
-    found = [p.grad.full_tensor().flatten() for p in arm.model.parameters()]
-    arm.optimizer.zero_grad(set_to_none=True)
-    return torch.cat(found).double().cpu()
 
 
 def report(

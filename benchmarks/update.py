@@ -161,7 +161,8 @@ class Arm:
 
         self.model.train()
         self.backward(self.with_reference())
-        gradient = torch.cat([p.grad.flatten() for p in self.model.parameters()]).double().cpu()
+        found = [whole(p.grad).flatten() for p in self.model.parameters()]
+        gradient = torch.cat(found).double().cpu()
         self.optimizer.zero_grad(set_to_none=True)
         return gradient
 
@@ -202,6 +203,11 @@ class Arm:
         if self.cuda:
             torch.cuda.synchronize()
         return time.perf_counter()
+
+
+def whole(gradient: Any) -> Any:
+    """Return a gradient, put together if it is in shards."""
+    return gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
 
 
 def trainer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,3 +33,12 @@ def replaced_by_trl(model: Any) -> bool:
     """
     forward = vars(model).get("forward")
     return str(getattr(forward, "__globals__", {}).get("__name__", "")).startswith("trl.")
+
+
+def copied(model: Any, memo: dict[int, Any] | None = None) -> Any:
+    """Return a deep copy that computes with its own weights; what is in `memo` is not copied."""
+    made = copy.deepcopy(model, memo)
+    for module in made.modules():
+        if replaced_by_trl(module):
+            del module.forward
+    return made

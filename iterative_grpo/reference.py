@@ -7,15 +7,15 @@ same without reading the files again, and cannot be another model than the polic
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator
 from typing import Any
 
 from transformers import PreTrainedModel
 from trl.trainer import grpo_trainer
 
+from iterative_grpo import forwards
 from iterative_grpo.forwards import replaced, replaced_by_trl
-from iterative_grpo.sharding import by_layers
+from iterative_grpo.sharding import by_layers, is_shard
 
 
 @contextlib.contextmanager
@@ -31,7 +31,7 @@ def copied(policy: Any) -> Iterator[None]:
         yield
         return
     load, shard = grpo_trainer.create_model_from_path, grpo_trainer.prepare_fsdp
-    grpo_trainer.create_model_from_path = lambda *_, **__: _copy(policy)
+    grpo_trainer.create_model_from_path = lambda *_, **__: forwards.copied(policy).eval()
     grpo_trainer.prepare_fsdp = by_layers
     try:
         yield
@@ -39,21 +39,9 @@ def copied(policy: Any) -> Iterator[None]:
         grpo_trainer.create_model_from_path, grpo_trainer.prepare_fsdp = load, shard
 
 
-def _copy(policy: PreTrainedModel) -> PreTrainedModel:
-    made = copy.deepcopy(policy)
-    made.eval()
-    if replaced_by_trl(made):
-        # Of an earlier trainer, and bound to `policy` itself.
-        del made.forward
-    return made
-
-
 def _whole(policy: PreTrainedModel) -> bool:
     if getattr(policy, "is_quantized", False):
         return False
     if replaced(policy) and not replaced_by_trl(policy):
         return False
-    return not any(
-        parameter.is_meta or hasattr(parameter, "ds_id") or hasattr(parameter, "full_tensor")
-        for parameter in policy.parameters()
-    )
+    return not any(each.is_meta or is_shard(each) for each in policy.parameters())

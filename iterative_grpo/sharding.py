@@ -8,14 +8,13 @@ initial policy are sharded as the policy is.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.distributed.fsdp import FSDPModule
 
-from iterative_grpo.forwards import replaced_by_trl
+from iterative_grpo import forwards, timing
 
 
 class UnsupportedSharding(ValueError):
@@ -61,7 +60,7 @@ class Sharding:
         if not (self._fsdp or self._zero == 3):
             return self._model
         low = self._accelerator.mixed_precision == "bf16"
-        copied = _copied(self._model, {}).eval().requires_grad_(False)
+        copied = forwards.copied(self._model).eval().requires_grad_(False)
         self._copy = copied.to(self._accelerator.device, torch.bfloat16 if low else None)
         return self._copy
 
@@ -70,7 +69,7 @@ class Sharding:
         if self._copy is None:
             return
         own = dict(self._copy.named_parameters())
-        with torch.no_grad():
+        with torch.no_grad(), timing.part("generate"):
             for name, weight in whole_weights(self._model, trained_only=True):
                 own[name].copy_(weight)
 
@@ -116,6 +115,11 @@ def _is_fsdp(accelerator: Any) -> bool:
             f"FSDP's version {plugin.fsdp_version} is not supported; set fsdp_version: 2"
         )
     return plugin is not None
+
+
+def is_shard(parameter: Any) -> bool:
+    """Whether this process has a part of a parameter alone, of DeepSpeed's or torch's making."""
+    return hasattr(parameter, "ds_id") or hasattr(parameter, "full_tensor")
 
 
 def largest(accelerator: Any, number: int) -> int:
@@ -166,22 +170,13 @@ def _kept_by_deepspeed(parameter: torch.nn.Parameter) -> torch.Tensor | None:
 
 def _shell(model: Any) -> Any:
     """Return a model with its weights on torch's meta device."""
+    if any(map(is_shard, model.parameters())):
+        raise UnsupportedSharding(
+            "the model was sharded while it was loaded; load it before TRL's settings are made"
+        )
     # What is in its memo, `deepcopy` takes from there: nothing of the weights is ever copied.
     empty = {
         id(weight): torch.nn.Parameter(weight.detach().to("meta"), weight.requires_grad)
         for weight in model.parameters()
     }
-    return _copied(model, empty)
-
-
-def _copied(model: Any, memo: dict[int, Any]) -> Any:
-    if any(hasattr(p, "ds_id") or hasattr(p, "full_tensor") for p in model.parameters()):
-        raise UnsupportedSharding(
-            "the model was sharded while it was loaded; load it before TRL's settings are made"
-        )
-    made = copy.deepcopy(model, memo)
-    for module in made.modules():
-        if replaced_by_trl(module):
-            # It is bound to the original, and would compute with its weights.
-            del module.forward
-    return made
+    return forwards.copied(model, empty)

@@ -168,8 +168,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 stop=self._task.stop,
                 seed=self._sampling_seed(),
             )
-            with timing.part("generate"):
-                self._sharding.refresh()
+            self._sharding.refresh()
             # One context for all tokens: weights are cast once, and not by each call of the model.
             with self.accelerator.autocast():
                 return sample_rows(self._sampler, prompt_ids, sampling), None

@@ -318,6 +318,11 @@ class OptimizeSettings(Section):
         default_factory=dict, description="further fields of trl.GRPOConfig, tried before the run"
     )
 
+    @property
+    def explorations(self) -> int:
+        """How often a policy phase samples, for `updates` steps each."""
+        return -(-self.steps // self.updates)
+
 
 class Launch(Section):
     """Where phases run: in this process, or in processes started for each phase."""
@@ -374,5 +379,13 @@ class Config(Section):
     @property
     def micro_batch(self) -> int:
         """Outputs in one forward pass of one process."""
-        whole = self.optimize.prompts * self.optimize.group_size // self.launch.processes
-        return self.optimize.micro_batch or whole
+        return self.optimize.micro_batch or self._outputs
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes of one process in an optimizer step."""
+        return self._outputs // self.micro_batch
+
+    @property
+    def _outputs(self) -> int:
+        return self.optimize.prompts * self.optimize.group_size // self.launch.processes

@@ -53,9 +53,11 @@ def stage(config: Config) -> int:
 
     1 is the optimizer's state, 2 gradients too, 3 weights too, as FSDP does; 0 nothing.
     """
-    if kind(config) != "DEEPSPEED":
-        return 3 if kind(config) == "FSDP" else 0
-    given = _found(config).get("deepspeed_config") or {}
+    found = _found(config)
+    named = found.get("distributed_type")
+    if named != "DEEPSPEED":
+        return 3 if named == "FSDP" else 0
+    given = found.get("deepspeed_config") or {}
     own = given.get("deepspeed_config_file")
     zero = _json(own).get("zero_optimization", {}).get("stage", 0) if own else None
     return int(given.get("zero_stage", 2) if zero is None else zero)
@@ -126,11 +128,9 @@ def _deepspeed(config: Config, given: Mapping[str, Any]) -> Iterator[str]:
         except (OSError, ValueError) as error:
             yield f"deepspeed_config_file {own} cannot be read: {error}"
             return
-    optimize = config.optimize
-    outputs = optimize.prompts * optimize.group_size // config.launch.processes
     for name, ours, key in (
-        ("gradient_accumulation_steps", outputs // config.micro_batch, "optimize.micro_batch"),
-        ("gradient_clipping", optimize.max_grad_norm, "optimize.max_grad_norm"),
+        ("gradient_accumulation_steps", config.accumulation, "optimize.micro_batch"),
+        ("gradient_clipping", config.optimize.max_grad_norm, "optimize.max_grad_norm"),
     ):
         theirs = given.get(name, "auto")
         if theirs not in ("auto", "none", ours):

@@ -9,7 +9,6 @@ from pipelines.decontamination import KINDS
 WEIGHT, GRADIENT, MOMENTS = 4, 4, 8
 """Bytes of a parameter in float32 training, with AdamW's two moments."""
 
-
 BYTES_OF = {"float32": 4, "bfloat16": 2, "auto": 4}
 """Of a weight that is only read; what a checkpoint is stored in is taken for the most it can be."""
 
@@ -86,10 +85,10 @@ def phases(config: Config, iteration: int) -> list[tuple[str, str]]:
              if trained else "frozen: measured only")
         )  # fmt: skip
     outputs = optimize.prompts * optimize.group_size
-    explorations = -(-optimize.steps // optimize.updates)
+    tokens = optimize.explorations * outputs * config.max_tokens
     work.append(
         ("optimize", f"{optimize.steps:,} steps of {optimize.prompts} x {optimize.group_size} = "
-         f"{outputs:,} outputs, at most {explorations * outputs * config.max_tokens:,} tokens, "
+         f"{outputs:,} outputs, at most {tokens:,} tokens, "
          f"micro-batch {config.micro_batch}, {config.launch.processes} process(es)")
     )  # fmt: skip
     work.append(("evaluate", ", ".join(config.evaluate.tasks)))

@@ -183,7 +183,6 @@ def ours(config: Config, seed: int, iteration: int, checkpoints: Path) -> dict[s
     import torch
 
     optimize = config.optimize
-    outputs = optimize.prompts * optimize.group_size // config.launch.processes
     every = optimize.checkpoint_every
     return {
         "output_dir": str(checkpoints),
@@ -191,7 +190,7 @@ def ours(config: Config, seed: int, iteration: int, checkpoints: Path) -> dict[s
         "data_seed": seed,
         "max_steps": optimize.steps,
         "per_device_train_batch_size": config.micro_batch,
-        "gradient_accumulation_steps": outputs // config.micro_batch,
+        "gradient_accumulation_steps": config.accumulation,
         "num_generations": optimize.group_size,
         "num_iterations": optimize.updates,
         "max_completion_length": config.max_tokens,

@@ -19,12 +19,14 @@ PATIENCE = datetime.timedelta(days=7)
 Without it torch ends all of them after 30 minutes (gloo) or 10 (NCCL).
 """
 
-
 SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
 """What `accelerate launch` tells its processes by environment variables, "true" if so."""
 
 OF_POLICY = ("ACCELERATE_MIXED_PRECISION", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS")
 """What it tells them that the policy's training alone is meant by."""
+
+HEEDED = {"optimize": (*SHARDING, *OF_POLICY), "retrain": SHARDING[:1]}
+"""What of that each phase does; the others nothing."""
 
 
 class LaunchError(RuntimeError):
@@ -100,7 +102,7 @@ def settle(phase: str | None) -> None:
     """
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     for name in (*SHARDING, *OF_POLICY):
-        if phase != "optimize" and (phase, name) != ("retrain", SHARDING[0]):
+        if phase is None or name not in HEEDED.get(phase, ()):
             os.environ.pop(name, None)
 
 

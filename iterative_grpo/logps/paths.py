@@ -17,6 +17,7 @@ from iterative_grpo.forwards import replacing
 from iterative_grpo.logps import models
 from iterative_grpo.logps.attention import attend_packed
 from iterative_grpo.logps.head import score
+from iterative_grpo.logps.held import Held
 from iterative_grpo.logps.packing import Rows, budgeted, pack
 from iterative_grpo.transfer import bring
 
@@ -52,8 +53,7 @@ class Logps:
     Args:
         temperature: divides logits, as in sampling.
         autocast: makes the context that the model computes in.
-        most: returns the largest of all processes' numbers. Models in shards need it: their
-            processes have to take equally many forward passes, on the same path.
+        most: returns the largest of all processes' numbers, for models in shards (`Held`).
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class Logps:
         if reason is not None:
             self.say(f"log-probabilities of {type(inner).__name__} come from TRL: {reason}")
             return None
+        held = Held.by(model, inner, self.most)
         rows = Rows.read(ids, mask, columns)
-        root = model if models.in_shards(model) else None
-        if rows is None and root is not None:
+        if rows is None and held.in_shards:
             raise ValueError(
                 "a model in shards scores no empty prompt, and no padding between tokens"
             )
@@ -109,64 +109,42 @@ class Logps:
                 "is not left of prompts and right of completions"
             )
             return None
-        path = self._path(root, inner, rows, wanted, stock)
+        path = self._path(held, rows, wanted, stock)
         if path in ("shared", "prompts") and models.drops(inner):
             self.say(f"{type(inner).__name__} computes prompts for each row: it has dropout")
             path = "plain"
-        if path == "trl" or (path == "plain" and root is not None):
+        if path == "trl" or (path == "plain" and held.in_shards):
             return None
-        if root is not None:
-            return self._gathering(root, inner, ids, rows, path, entropy)
         if not torch.is_grad_enabled() or models.unparallel(model) is model:
-            return self._compute(inner, rows, path, entropy)
+            return self._compute(held, ids, rows, path, entropy)
         # DDP and DeepSpeed have to see a forward pass of their own, or average no gradients.
-        with replacing(inner, lambda *_, **__: self._compute(inner, rows, path, entropy)):
+        with replacing(inner, lambda *_, **__: self._compute(held, ids, rows, path, entropy)):
             scores: Scores = model(ids)
         return scores
 
-    def _gathering(
-        self, root: Any, inner: Any, ids: torch.Tensor, rows: Rows, path: Path, entropy: bool
-    ) -> Scores:
-        """Compute in a forward pass of the root's own: FSDP gathers the weights around it."""
-        made: list[Scores] = []
-
-        def forward(*_: Any, **__: Any) -> Scores:
-            made.append(self._compute(inner, rows, path, entropy, self.most))
-            return made[0]
-
-        with replacing(inner, forward):
-            root(ids)
-        # Not what it returns: under mixed precision FSDP rounds that.
-        return made[0]
-
     def _compute(
-        self,
-        inner: Any,
-        rows: Rows,
-        path: Path,
-        entropy: bool,
-        most: Callable[[int], int] = int,
+        self, held: Held, ids: torch.Tensor, rows: Rows, path: Path, entropy: bool
     ) -> Scores:
-        with self.autocast():
-            if path == "plain":
-                return _plain(inner, rows, self.temperature, entropy)
-            return _shared(inner, rows, self.temperature, entropy, once=path == "shared", most=most)
+        def compute() -> Scores:
+            with self.autocast():
+                if path == "plain":
+                    return _plain(held.inner, rows, self.temperature, entropy)
+                return _shared(held, rows, self.temperature, entropy, once=path == "shared")
 
-    def _path(self, root: Any, inner: Any, rows: Rows, wanted: Path, stock: Stock) -> Path:
-        """Return the path for a model; the first time, find out which ones agree with TRL.
+        return held.run(ids, compute)
 
-        `root` is what FSDP gathers the weights of `inner` by, None without it. Its processes find
-        out together.
-        """
-        if not any(rows.completion_lengths) and root is None:
+    def _path(self, held: Held, rows: Rows, wanted: Path, stock: Stock) -> Path:
+        """Return the path for a model; the first time, find out which ones agree with TRL."""
+        if not any(rows.completion_lengths) and not held.in_shards:
             # Nothing to score and so nothing to compare; any path makes zeros of it.
             return "plain"
-        known = self._paths.setdefault(inner, {})
+        known = self._paths.setdefault(held.inner, {})
         if wanted not in known:
-            known[wanted] = self._find_path(root, inner, rows, wanted, stock)
+            known[wanted] = self._find_path(held, rows, wanted, stock)
         return known[wanted]
 
-    def _find_path(self, root: Any, inner: Any, rows: Rows, wanted: Path, stock: Stock) -> Path:
+    def _find_path(self, held: Held, rows: Rows, wanted: Path, stock: Stock) -> Path:
+        inner = held.inner
         name = type(inner).__name__
         # One prompt: without padding on the left, positions are the same in all implementations.
         length = rows.completion_lengths.__getitem__
@@ -174,29 +152,25 @@ class Logps:
         few = rows.select(max(groups, key=lambda group: sum(map(length, group))))
         few_ids, few_mask = bring(few.device, *few.padded())
         columns = few.completions.shape[1]
-        paths: list[Path] = [wanted] if root is not None or wanted == "plain" else [wanted, "plain"]
+        paths: list[Path] = [wanted] if held.in_shards or wanted == "plain" else [wanted, "plain"]
         training = [module for module in inner.modules() if module.training]
         try:
             # Dropout would make any two passes differ.
             inner.eval()
             with torch.no_grad():
-                self._check_head(root, inner, few, stock)
+                self._check_head(held, few, stock)
                 expected = stock(few_ids, few_mask, columns)
                 for path in paths:
                     reason = None if path == "plain" else models.not_shared(inner)
                     if reason is None:
                         try:
-                            logps, _ = (
-                                self._compute(inner, few, path, entropy=False)
-                                if root is None
-                                else self._gathering(root, inner, few_ids, few, path, entropy=False)
-                            )
+                            logps, _ = self._compute(held, few_ids, few, path, entropy=False)
                             reason = _disagreement(logps, expected)
                         except torch.OutOfMemoryError:
                             raise  # no refusal; of several processes the others would wait for it
                         except _REFUSALS as error:
                             reason = f"{type(error).__name__}: {error}"
-                    if root is not None and self.most(reason is not None) and reason is None:
+                    if held.most(reason is not None) and reason is None:
                         reason = "it differs from TRL's on another process"
                     if reason is None:
                         return path
@@ -206,7 +180,7 @@ class Logps:
                 module.training = True
         return "trl"
 
-    def _check_head(self, root: Any, inner: Any, rows: Rows, stock: Stock) -> None:
+    def _check_head(self, held: Held, rows: Rows, stock: Stock) -> None:
         """Refuse a model that does something between its backbone and its head, or behind it.
 
         TRL's path and ours put the head on what the backbone returns, and would agree with each
@@ -217,8 +191,7 @@ class Logps:
         (ids_1X,) = bring(rows.device, row[None, :_TOKENS_OF_LOGITS])
         found = stock(ids_1X, torch.ones_like(ids_1X), ids_1X.shape[1] - 1)
         with self.autocast():
-            whole = inner if root is None else root
-            logits_XV = whole(input_ids=ids_1X, use_cache=False).logits[0, :-1]
+            logits_XV = held.whole(input_ids=ids_1X, use_cache=False).logits[0, :-1]
         logps_XV = (logits_XV.float() / self.temperature).log_softmax(-1)
         # In the precision of the logits, which says how near these numbers can be.
         own = logps_XV.gather(-1, ids_1X[0, 1:, None])[:, 0].to(logits_XV.dtype)
@@ -226,11 +199,11 @@ class Logps:
         # Picked numbers may lie closer together than they are exact: few tokens, or an even policy.
         rounding = 2 * torch.finfo(own.dtype).eps * float(own.float().abs().max())
         is_off = off > rounding and _disagreement(found, own[None]) is not None
-        if is_off if root is None else self.most(is_off):
+        if held.most(is_off):
             raise UnscorableModel(
-                f"{type(inner).__name__}: log-probabilities of TRL, the head on the backbone, are "
-                f"off the model's own logits by {off:.2g}: it does more behind its backbone than "
-                "TRL knows. Training would go astray; choose another model"
+                f"{type(held.inner).__name__}: log-probabilities of TRL, the head on the backbone, "
+                f"are off the model's own logits by {off:.2g}: it does more behind its backbone "
+                "than TRL knows. Training would go astray; choose another model"
             )
 
     def say(self, note: str) -> None:
@@ -240,24 +213,14 @@ class Logps:
             logger.warning(note)
 
 
-def _shared(
-    inner: Any,
-    rows: Rows,
-    temperature: float,
-    entropy: bool,
-    *,
-    once: bool,
-    most: Callable[[int], int],
-) -> Scores:
-    """Score packed rows, each prompt computed once; with `once`, equal completions too.
-
-    `most` takes the number of forward passes and returns how many to make.
-    """
+def _shared(held: Held, rows: Rows, temperature: float, entropy: bool, *, once: bool) -> Scores:
+    """Score packed rows, each prompt computed once; with `once`, equal completions too."""
+    inner = held.inner
     groups = rows.groups()
     batches: list[Sequence[Sequence[int]]] = [groups]
     if not torch.is_grad_enabled():
         batches = list(budgeted(rows, groups, TOKEN_BUDGET))
-        batches += batches[-1:] * (most(len(batches)) - len(batches))
+        batches += batches[-1:] * (held.most(len(batches)) - len(batches))
     cells, logps, entropies = [], [], []
     for batch in batches:
         packed = pack(rows, batch, once=once)

@@ -166,9 +166,8 @@ def task(job: Job, model: Any, tokenizer: Any) -> Any:
 
     config = job.config
     optimize = config.optimize
-    explorations = -(-optimize.steps // optimize.updates)
     drawn = questions.draw(
-        questions.training(config).problems, explorations * optimize.prompts, job.seed
+        questions.training(config).problems, optimize.explorations * optimize.prompts, job.seed
     )
     form = prompts.find(sample.prompt_name(config), config.data.path)
     rendered = sample.prompts_of(config, drawn, tokenizer, policies.context_of(model))

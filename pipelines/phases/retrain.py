@@ -191,12 +191,11 @@ def votes_of(job: Job, rows: Sequence[LabeledSolution]) -> list[str | None]:
     stated = [{"outcome": it.outcome.value, "extracted": it.extracted} for it in verdicts]
     places = groups([row.problem_id for row in rows])
     voted = answers([[stated[i] for i in own] for own in places], questions.convention(job.config))
-    found = {
-        i: vote
-        for own, votes in zip(places, voted, strict=True)
-        for i, vote in zip(own, votes, strict=True)
-    }
-    return [found[i] for i in range(len(rows))]
+    found: list[str | None] = [None] * len(rows)
+    for own, votes in zip(places, voted, strict=True):
+        for i, vote in zip(own, votes, strict=True):
+            found[i] = vote
+    return found
 
 
 def probe(job: Job, model: RewardModel | None, samples: Samples) -> ProbeReport | str:

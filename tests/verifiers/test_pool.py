@@ -176,14 +176,19 @@ def test_an_idle_worker_killed_from_outside_costs_nothing(workers: pool.WorkerPo
     assert workers.call("operator:add", 1, 1, timeout=5) == 2
 
 
+def python_is(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have workers started by a shell script in Python's place."""
+    python = folder / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+
+
 @posix
 def test_a_worker_behind_a_launcher_is_known_by_its_own_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launcher = tmp_path / "python"
-    launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit\n', encoding="utf-8")
-    launcher.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(launcher))
+    python_is(f'"{sys.executable}" "$@"\nexit', tmp_path, monkeypatch)
     with pool.WorkerPool(1, warm=()) as behind:
         pid = behind.call("os:getpid", timeout=5)
         assert behind.process_ids() == [pid]
@@ -352,10 +357,7 @@ def test_workers_find_the_package_after_a_change_of_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Without site, and so without what an installation would tell.
-    bare = tmp_path / "python"
-    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n', encoding="utf-8")
-    bare.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(bare))
+    python_is(f'exec "{sys.executable}" -S "$@"', tmp_path, monkeypatch)
     elsewhere = [entry for entry in sys.path if not Path(entry, "verifiers").exists()]
     monkeypatch.setattr(sys, "path", ["", *elsewhere])
     monkeypatch.chdir(tmp_path)

@@ -3,12 +3,13 @@
     with attached() as asked:
         model = on_gpu(model)
         ...
-    asked.launches, asked.waits
+    asked.launches, asked.waits, asked.brought
 
 It shows on any machine what a GPU would be asked to do: how many operations are launched, where
 Python waits for a result or until memory was read that is not pinned (parts of pinned memory count
-as not pinned), whether tensors of two devices meet, which a GPU refuses. Values are those of the
-CPU. It says nothing about speed, memory, streams or the precision of a GPU's kernels.
+as not pinned), how many bytes the CPU sends, whether tensors of two devices meet, which a GPU
+refuses. Values are those of the CPU. It says nothing about speed, memory, streams or the precision
+of a GPU's kernels.
 
 CUDA graphs are pretended, too, by their rules
 (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs): what is captured does not run,
@@ -52,10 +53,12 @@ class Asked:
     replays: int = 0
     """Of whole graphs; each is one launch."""
     graphs: int = 0
+    brought: int = 0
+    """Bytes that came from the CPU."""
 
     def clear(self) -> None:
         """Start counting anew."""
-        self.launches = self.waits = self.replays = self.graphs = 0
+        self.launches = self.waits = self.replays = self.graphs = self.brought = 0
 
 
 @dataclass
@@ -189,6 +192,8 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     later = pinned and kwargs.get("non_blocking") and _state.capturing is None
     if _waits(name, args, between and not later):
         _wait(func.name())
+    if crosses and makes_far:
+        _state.asked.brought += sum(x.nbytes for x in near)
     if far and not crosses:
         _check_devices(func, name, args, near)
     plain = {key: value for key, value in kwargs.items() if key != "non_blocking"}

@@ -71,7 +71,7 @@ class Layout:
 
 def layout(spans: Sequence[Span], device: torch.device) -> Layout:
     """Return the rectangles of these spans, which cover all packed tokens."""
-    rectangles, queries, keys = [], [], []
+    queries, keys, sizes, tables = [], [], [], []
     cells_N = np.full(sum(span.length for span in spans), -1)
     filled = 0
     for run in _runs(spans, _WASTED_PAIRS.get(device.type, _GPU_WASTED_PAIRS)):
@@ -85,31 +85,49 @@ def layout(spans: Sequence[Span], device: torch.device) -> Layout:
         own_GC = start_G1 + np.minimum(column_C, length_G1 - 1)
         prompt_GP = prompt_start_G1 + np.minimum(column_P, prompt_G1 - 1)
         keys_GS = np.concatenate([prompt_GP, own_GC], axis=1)
+        keys.append(keys_GS.ravel())
         whole = all(span.asked is None for span in run)
         if whole:
-            offset_GQ = np.broadcast_to(column_Q, (G, Q))
+            offset_GQ = column_Q[None]
         else:
             asked = [range(span.length) if span.asked is None else span.asked for span in run]
             offset_GQ = np.array([[*each, *[each[-1]] * (Q - len(each))] for each in asked])
-        visible = None
-        if len(column_P) or not whole:
-            causal_GQC = column_C <= offset_GQ[:, :, None]
-            prompt_G1P = (column_P < prompt_G1)[:, None]
-            prompt_GQP = np.broadcast_to(prompt_G1P, (G, Q, len(column_P)))
-            seen_GQS = np.concatenate([prompt_GQP, causal_GQC], axis=2)
-            alike = whole and len({span.prompt for span in run}) == 1
-            (visible,) = bring(device, seen_GQS[0] if alike else seen_GQS[:, None])
-        rectangles.append(Rectangle(G, Q, keys_GS.shape[1], visible))
         queries_GQ = start_G1 + np.minimum(offset_GQ, length_G1 - 1)
         queries.append(queries_GQ.ravel())
-        keys.append(keys_GS.ravel())
         real_GQ = column_Q < queries_G1
         cells_N[queries_GQ[real_GQ]] = filled + np.flatnonzero(real_GQ)
         filled += G * Q
+        sizes.append((G, Q, len(column_P), len(column_C), whole))
+        # A table of one row serves all: those of equal prompts, of all tokens asked for.
+        tables += [prompt_G1[:1] if np.ptp(prompt_G1) == 0 else prompt_G1, offset_GQ]
     places_M = np.flatnonzero(cells_N >= 0)
     queries_X = np.searchsorted(places_M, np.concatenate(queries))
     indices = places_M, queries_X, np.concatenate(keys), cells_N[places_M]
-    return Layout(rectangles, *bring(device, *indices))
+    column_X = np.arange(max(max(P, C) for _, _, P, C, _ in sizes))
+    # Masks are made where they are read: the tables that they follow from are far smaller.
+    column, *brought = bring(device, column_X, *indices, *tables)
+    rectangles = []
+    for (G, Q, P, C, whole), prompt, offset in zip(
+        sizes, brought[4::2], brought[5::2], strict=True
+    ):
+        causal = whole and not P
+        visible = None if causal else _visible(prompt, offset, column[:P], column[:C])
+        rectangles.append(Rectangle(G, Q, P + C, visible))
+    return Layout(rectangles, *brought[:4])
+
+
+def _visible(
+    prompt_G1: torch.Tensor, offset_GQ: torch.Tensor, column_P: torch.Tensor, column_C: torch.Tensor
+) -> torch.Tensor:
+    """Return which keys each query sees: its prompt, and of its span the tokens up to itself.
+
+    Either table may have one row for all.
+    """
+    rows = max(len(prompt_G1), len(offset_GQ))
+    prompt_GQP = (column_P < prompt_G1)[:, None].expand(rows, offset_GQ.size(1), -1)
+    causal_GQC = (column_C <= offset_GQ[:, :, None]).expand(rows, -1, -1)
+    seen_GQS = torch.cat([prompt_GQP, causal_GQC], dim=2)
+    return seen_GQS[0] if rows == 1 else seen_GQS[:, None]
 
 
 def _runs(spans: Sequence[Span], allowed: float) -> Iterator[list[Span]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from iterative_grpo.normalize import Normalizer
 from iterative_grpo.rollouts import Rollout
@@ -28,26 +28,27 @@ Figures = dict[str, float]
 def health(rollouts: Sequence[Rollout], group_size: int, normalize: Normalizer) -> Figures:
     """Return the figures of one generation: consecutive groups of `group_size` rollouts."""
     groups = [rollouts[i : i + group_size] for i in range(0, len(rollouts), group_size)]
+    repeated = [repetition(rollout.text) for rollout in rollouts]
     return {
         **shape(rollouts),
+        "repetition": _mean(repeated),
         **advantage(rollouts),
         "frac_skipped_groups": _share(
             not normalize.has_spread([r.rewards.values for r in group]) for group in groups
         ),
         **components(rollouts),
-        **by_verdict(rollouts),
+        **by_verdict(rollouts, repeated),
         **belief(groups),
     }
 
 
 def shape(rollouts: Sequence[Rollout]) -> Figures:
-    """Return shares of truncated, empty and one-step outputs, mean steps and repetition."""
+    """Return shares of truncated, empty and one-step outputs, and mean steps."""
     return {
         "truncated": _share(r.finish is Finish.LENGTH for r in rollouts),
         "empty": _share(not r.text.strip() for r in rollouts),
         "one_step": _share(len(r.advantages) == 1 for r in rollouts),
         "steps_per_output": _mean(len(r.advantages) for r in rollouts),
-        "repetition": _mean(repetition(r.text) for r in rollouts),
     }
 
 
@@ -103,22 +104,23 @@ def components(rollouts: Sequence[Rollout]) -> Figures:
     return figures
 
 
-def by_verdict(rollouts: Sequence[Rollout]) -> Figures:
+def by_verdict(rollouts: Sequence[Rollout], repeated: Sequence[float]) -> Figures:
     """Return the verifier's accuracy, and steps, tokens and repetition by its verdict."""
-    judged = [r for r in rollouts if r.correct is not None]
+    places = {verdict: [i for i, r in enumerate(rollouts) if r.correct is verdict]
+              for verdict in (True, False)}  # fmt: skip
+    right, judged = len(places[True]), sum(map(len, places.values()))
     if not judged:
         return {}
-    figures = {"verifier_accuracy": _share(bool(r.correct) for r in judged)}
-    measures: dict[str, Callable[[Rollout], float]] = {
-        "steps": lambda r: len(r.advantages),
-        "tokens": lambda r: r.tokens,
-        "repetition": lambda r: repetition(r.text),
+    figures = {"verifier_accuracy": right / judged}
+    measures = {
+        "steps": [len(r.advantages) for r in rollouts],
+        "tokens": [r.tokens for r in rollouts],
+        "repetition": repeated,
     }
     for name, verdict in (("correct", True), ("incorrect", False)):
-        chosen = [r for r in judged if r.correct is verdict]
-        if chosen:
-            for measure, value in measures.items():
-                figures[f"{measure}_{name}"] = _mean(value(r) for r in chosen)
+        for measure, values in measures.items():
+            if places[verdict]:
+                figures[f"{measure}_{name}"] = _mean(values[i] for i in places[verdict])
     return figures
 
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from iterative_grpo.types import Completion, check_ends
 
@@ -29,17 +32,18 @@ class TokenSteps:
 
     def __init__(self, tokenizer: Decoder) -> None:
         self._tokenizer = tokenizer
-        self._pieces: dict[int, str] = {}
-        self._later_pieces: dict[int, str] = {}
+        self._pieces = _Remembered(lambda token: self._decode([token]))
+        self._later_pieces = _Remembered(
+            lambda token: self._decode([token, token])[len(self._pieces[token]) :]
+        )
 
-    def steps_of_tokens(
+    def tokens_of_steps(
         self, token_ids: Sequence[int], text: str, ends: Sequence[int]
     ) -> list[int]:
-        """Return, for each token, the index of the step that it belongs to.
+        """Return how many tokens belong to each step (S,): one token may close several.
 
         `token_ids` (T,) are the sampled ids, special tokens included; `text` their decoding
-        without special tokens; `ends` (S,) its step ends. The result (T,) is non-decreasing and
-        its last entry is S - 1.
+        without special tokens; `ends` (S,) its step ends. The last step has the last token.
 
         Raises ValueError if the ends are no cut of the text or there is no token.
         """
@@ -52,30 +56,28 @@ class TokenSteps:
         if not token_ids:
             raise ValueError("a completion needs at least one sampled token, found none")
         if len(ends) == 1:
-            return [0] * len(token_ids)
+            return [len(token_ids)]
         reached = self._characters_reached(token_ids, text)
-        last = len(ends) - 1
-        steps = [0]
-        for before in reached[:-1]:
-            # A token opens the step after the last end that the tokens before it have reached.
-            steps.append(min(bisect.bisect_right(ends, before), last))
-        # The last sampled token closes the last step even if its text ends elsewhere.
-        steps[-1] = last
-        return steps
+        # The token after the first one that reaches an end opens the next step. The last sampled
+        # token closes the last step even if its text ends elsewhere.
+        last = len(token_ids) - 1
+        firsts = [min(bisect.bisect_left(reached, end) + 1, last) for end in ends[:-1]]
+        return [b - a for a, b in itertools.pairwise([0, *firsts, len(token_ids)])]
 
     def spread(
         self, completion: Completion, ends: Sequence[int], values: Sequence[float], width: int
-    ) -> list[float]:
+    ) -> NDArray[np.float32]:
         """Return each token's step's value (width,), zero behind the last token.
 
         `ends` and `values` (S,) are the steps of the completion's text.
         """
-        steps = self.steps_of_tokens(completion.token_ids, completion.text, ends)
-        return [*(values[step] for step in steps), *[0.0] * (width - len(steps))]
+        counts = self.tokens_of_steps(completion.token_ids, completion.text, ends)
+        behind = width - len(completion.token_ids)
+        return np.repeat(np.array([*values, 0.0], dtype=np.float32), [*counts, behind])
 
     def _characters_reached(self, token_ids: Sequence[int], text: str) -> list[int]:
         """Return, for each token, how many characters of `text` are complete after it."""
-        pieces = [self._piece(token) for token in token_ids]
+        pieces = list(map(self._pieces.__getitem__, token_ids))
         if "".join(pieces) == text:
             return list(itertools.accumulate(map(len, pieces)))
         # Byte-level tokens that share a character, or a decoder that looks at neighbours
@@ -91,7 +93,8 @@ class TokenSteps:
         shown = ""
         for token in token_ids:
             # The decoder may treat the start of a text in another way than what follows.
-            piece = self._later(token) if total or shared else self._piece(token)
+            known = self._later_pieces if total or shared else self._pieces
+            piece = known[token]
             if not shared and "�" not in piece:
                 parts.append(piece)
                 total += len(piece)
@@ -130,19 +133,17 @@ class TokenSteps:
         reached[-1] = len(text)
         return reached
 
-    def _later(self, token: int) -> str:
-        """Return the text of a token that others stand before."""
-        piece = self._later_pieces.get(token)
-        if piece is None:
-            piece = self._decode([token, token])[len(self._piece(token)) :]
-            self._later_pieces[token] = piece
-        return piece
-
     def _decode(self, token_ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
-    def _piece(self, token: int) -> str:
-        piece = self._pieces.get(token)
-        if piece is None:
-            piece = self._pieces[token] = self._decode([token])
-        return piece
+
+class _Remembered(dict[int, str]):
+    """Texts of tokens, found out when they are first asked for."""
+
+    def __init__(self, text_of: Callable[[int], str]) -> None:
+        super().__init__()
+        self._text_of = text_of
+
+    def __missing__(self, token: int) -> str:
+        text = self[token] = self._text_of(token)
+        return text

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from iterative_grpo.types import Problem, Prompt
 
@@ -35,3 +36,27 @@ class Task:
                 f"the prompts end answers at {self.stop}: that needs an engine (TRL's own sampling "
                 "has no stop strings) and mask_truncated_completions off (TRL tells by EOS alone)"
             )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows that TRL reads: the prompt's text and its place here."""
+        return [{"prompt": text, "row": row} for row, text in enumerate(self.texts)]
+
+
+class Batch:
+    """Rows of one generation, which come through a data loader as they are.
+
+    Every micro-batch asks for the rows of the whole generation. In a list, accelerate and torch
+    copy each of them every time, looking for tensors.
+    """
+
+    def __init__(self, rows: Sequence[dict[str, Any]]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._rows[index]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._rows)

@@ -23,6 +23,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
@@ -48,7 +49,7 @@ from iterative_grpo.sharding import Sharding, largest
 from iterative_grpo.shares import Scored, Share
 from iterative_grpo.step_times import StepTimes
 from iterative_grpo.steps import TokenSteps
-from iterative_grpo.task import Task
+from iterative_grpo.task import Batch, Task
 from iterative_grpo.types import Completion, Finish, Problem, Sampling
 
 __all__ = ["Credit", "IterativeGRPOTrainer", "Task"]
@@ -102,7 +103,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
             optimizers: as in transformers.
         """
         task.check_stop(engine=engine is not None, masked=args.mask_truncated_completions)
-        rows = [{"prompt": text, "row": row} for row, text in enumerate(task.texts)]
+        rows = task.rows()
         args.shuffle_dataset = False
         self._task = task
         self._source = source
@@ -132,6 +133,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 peft_config=peft_config,
                 optimizers=optimizers,
             )
+        # TRL wants a Dataset, and it is read as often as there are micro-batches: a list is faster.
+        self.train_dataset, self.data_collator = rows, Batch
         self._sharding = Sharding(self.accelerator, self.accelerator.unwrap_model(self.model))
         if initial is not None:
             # As TRL prepares its reference: its path to log-probabilities needs the head.
@@ -298,7 +301,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
             self._token_steps.spread(completion, each.rewards.ends, each.advantages, ids.size(1))
             for completion, each in zip(scored.completions, own, strict=True)
         ]
-        output["advantages"] = torch.tensor(spread, dtype=torch.float32, device=ids.device)
+        output["advantages"] = torch.from_numpy(np.stack(spread)).to(ids.device)
         figures = health(rollouts, group_size, self._credit.normalize)
         distance = together(share.moved for share in scored.shares)
         if distance is not None:

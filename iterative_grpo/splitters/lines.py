@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from iterative_grpo.splitters._cuts import close
@@ -13,4 +14,4 @@ class Splitter:
 
     def split(self, text: str) -> tuple[int, ...]:
         """Return the step ends of `text`."""
-        return close(text, (i + 1 for i, character in enumerate(text) if character == "\n"))
+        return close(text, (newline.end() for newline in re.finditer("\n", text)))

@@ -7,7 +7,7 @@ for every prefix on their way, as good as continuations made for it: all are sam
 
 from __future__ import annotations
 
-import bisect
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -161,8 +161,8 @@ def find_prefixes(
     mapping = TokenSteps(continuing.tokenizer)
     rows = []
     for completion, cut in zip(completions, ends, strict=True):
-        steps = mapping.steps_of_tokens(completion.token_ids, completion.text, cut)
-        sizes = [bisect.bisect_right(steps, step) for step in range(len(cut) - 1)]
+        counts = mapping.tokens_of_steps(completion.token_ids, completion.text, cut)
+        sizes = itertools.accumulate(counts[:-1])
         rows.append([(completion.problem_id, completion.token_ids[:size]) for size in sizes])
     return rows
 

@@ -88,6 +88,15 @@ MAKERS: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
 TOKENIZERS = {name: make() for name, make in MAKERS.items()}
 
 
+def steps_of_tokens(
+    tokenizer: PreTrainedTokenizerFast, ids: list[int], text: str, ends: tuple[int, ...]
+) -> list[int]:
+    """Return the step of each token."""
+    counts = TokenSteps(tokenizer).tokens_of_steps(ids, text, ends)
+    assert len(counts) == len(ends)
+    return [step for step, count in enumerate(counts) for _ in range(count)]
+
+
 @pytest.mark.parametrize("name", MAKERS)
 @settings(max_examples=150)
 @given(data=st.data())
@@ -100,7 +109,7 @@ def test_every_token_has_one_step_and_ends_are_where_the_text_says(
         ids.append(tokenizer.eos_token_id)
     text = str(tokenizer.decode(ids, skip_special_tokens=True))
     ends = Splitter().split(text)
-    steps = TokenSteps(tokenizer).steps_of_tokens(ids, text, ends)
+    steps = steps_of_tokens(tokenizer, ids, text, ends)
     assert len(steps) == len(ids)
     assert steps == sorted(steps)
     assert steps[-1] == len(ends) - 1
@@ -124,7 +133,7 @@ def test_the_fragment_of_a_truncated_output_is_a_step_of_its_own(
     ids = whole[: data.draw(st.integers(1, len(whole)))]
     text = str(tokenizer.decode(ids, skip_special_tokens=True))
     ends = Splitter().split(text)
-    steps = TokenSteps(tokenizer).steps_of_tokens(ids, text, ends)
+    steps = steps_of_tokens(tokenizer, ids, text, ends)
     assert steps[-1] == len(ends) - 1
     if len(ends) == 1:
         assert set(steps) == {0}
@@ -145,7 +154,7 @@ def test_long_texts_move_the_decoding_window() -> None:
     text = "数学 is 難しい ✓\n" * 60
     ids = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
     ends = Splitter().split(text)
-    steps = TokenSteps(tokenizer).steps_of_tokens(ids, text, ends)
+    steps = steps_of_tokens(tokenizer, ids, text, ends)
     for step in range(60):
         of_step = [t for t, s in zip(ids, steps, strict=True) if s == step]
         assert tokenizer.decode(of_step, skip_special_tokens=True) == "数学 is 難しい ✓\n"
@@ -154,10 +163,9 @@ def test_long_texts_move_the_decoding_window() -> None:
 def test_eos_belongs_to_the_last_step_and_an_empty_output_is_its_eos() -> None:
     tokenizer = TOKENIZERS["characters"]
     eos = tokenizer.eos_token_id
-    mapper = TokenSteps(tokenizer)
-    assert mapper.steps_of_tokens([eos], "", (0,)) == [0]
+    assert steps_of_tokens(tokenizer, [eos], "", (0,)) == [0]
     ids = tokenizer("1\n8")["input_ids"]
-    assert mapper.steps_of_tokens([*ids, eos], "1\n8", (2, 3)) == [0, 0, 1, 1]
+    assert steps_of_tokens(tokenizer, [*ids, eos], "1\n8", (2, 3)) == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -173,4 +181,4 @@ def test_refuses_what_is_no_cut(
     ids: list[int], text: str, ends: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        TokenSteps(TOKENIZERS["characters"]).steps_of_tokens(ids, text, ends)
+        TokenSteps(TOKENIZERS["characters"]).tokens_of_steps(ids, text, ends)

@@ -39,7 +39,7 @@ def test_a_ragged_group_to_the_last_token() -> None:
     (credited,) = Rule().credit([[reward.values for reward in rewards]], Normalizer())
     mapping = TokenSteps(POLICY)
     ours = [
-        [advantages[k] for k in mapping.steps_of_tokens(c.token_ids, c.text, reward.ends)]
+        mapping.spread(c, reward.ends, advantages, len(c.token_ids)).tolist()
         for c, reward, advantages in zip(group, rewards, credited, strict=True)
     ]
 

@@ -4,6 +4,9 @@ TRL 1.16's loss asks the other processes for each metric of each micro-batch (KL
 clipped ratios: seven collectives), and nothing in the loss depends on an answer. Here each question
 is kept with this process's numbers, and `log()` asks all of them in one collective. TRL's formulas
 then see the same numbers as they would have seen at once, so that the logged values are the same.
+
+One process has nobody to ask, but waits for its GPU at each answer, between the forward pass and
+the backward pass of every micro-batch; so its metrics are kept, too.
 """
 
 from __future__ import annotations
@@ -67,16 +70,15 @@ class DeferredMetrics:
     def keeping(self, trainer: Trainer) -> Iterator[None]:
         """Keep the metrics of the loss that is computed inside; the trainer's own come back after.
 
-        With one process nothing is done. Neither is it where the loss itself needs the other
-        processes, for an entropy quantile or an adaptive entropy coefficient.
+        Nothing is done where the loss itself needs the other processes, for an entropy quantile or
+        an adaptive entropy coefficient.
 
         Raises:
             RuntimeError: The loss asked the other processes for something that is not a metric
                 known here.
         """
         needed = trainer.use_adaptive_entropy or trainer.top_entropy_quantile < 1.0
-        alone = trainer.accelerator.num_processes == 1
-        if alone or needed or not trainer.defer_metrics:
+        if needed or not trainer.defer_metrics:
             yield
             return
         mode = _mode(trainer)

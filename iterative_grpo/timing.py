@@ -52,20 +52,25 @@ class Clock:
 
     def begin(self, name: str) -> Spent:
         """Open a part; the one that is open now waits until `end`."""
-        self._mark()
         spent = self.parts.setdefault(name, Spent())
+        self._change(spent, *self._open[-1:])
         self._open.append(spent)
         return spent
 
     def end(self) -> None:
         """Close the part that was opened last."""
-        self._mark()
+        self._change(*self._open[-2:])
         self._open.pop()
 
     def read(self) -> dict[str, Spent]:
         """Return what each part took so far, as copies that later work does not change."""
         self._mark()
         return {name: replace(spent) for name, spent in self.parts.items()}
+
+    def _change(self, *parts: Spent) -> None:
+        # From a part to itself there is no border, and a GPU is not waited for.
+        if len(parts) < 2 or parts[0] is not parts[1]:
+            self._mark()
 
     def _mark(self) -> None:
         now = _now()

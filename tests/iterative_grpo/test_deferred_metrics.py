@@ -75,11 +75,27 @@ def test_every_loss_logs_what_it_logs_in_trl(
     assert once == 1 < many
 
 
-def test_one_process_is_left_alone(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
+def test_the_loss_of_one_process_asks_for_no_value_before_the_log(
+    tiny_policy: PolicyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each value is one that Python would wait for a GPU for, with the backward pass still to come.
     trainer = make(tiny_policy(0, torch.float32), tmp_path)
-    accelerator = trainer.accelerator
-    with trainer._deferred.keeping(trainer):
-        assert trainer.accelerator is accelerator
+    batch = generation(trainer)
+    trainer.current_gradient_accumulation_steps = 1
+    asked = []
+    item = torch.Tensor.item
+    monkeypatch.setattr(torch.Tensor, "item", lambda x: asked.append(x) or item(x))
+    values = {}
+    for defer, expected in ((False, 7), (True, 0)):
+        trainer.defer_metrics = defer
+        asked.clear()
+        trainer._metrics["train"].clear()
+        trainer._compute_loss(trainer.model, batch)
+        # What is kept answers with a NaN on the CPU.
+        assert sum(not x.isnan() for x in asked) == expected
+        trainer._deferred.merge(trainer)
+        values[defer] = {name: list(found) for name, found in trainer._metrics["train"].items()}
+    assert values[True] == values[False]
 
 
 def test_a_loss_that_fails_leaves_nothing_behind(tiny_policy: PolicyMaker, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import time
 from contextvars import copy_context
 
 import pytest
+import torch
 
 from iterative_grpo import timing
 from iterative_grpo.step_times import StepTimes
@@ -51,6 +52,21 @@ def test_a_part_inside_of_itself_counts_once(hands: Hands) -> None:
         with timing.part("score"):
             hands.now += 2
     assert seconds(clock) == {"score": 3}
+
+
+def test_a_gpu_is_not_waited_for_within_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append(1))
+    with timing.clock(), timing.part("score"):
+        for _ in range(3):
+            with timing.part("score"):
+                pass
+        assert len(waits) == 1
+        with timing.part("verify"):
+            pass
+        assert len(waits) == 3
+    assert len(waits) == 4
 
 
 def fail(hands: Hands) -> None:

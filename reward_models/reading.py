@@ -106,8 +106,8 @@ def read_shared(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
 
     Nothing is padded; `pad` is there for `read_whole`.
     """
-    from iterative_grpo.logps.attention import attend_packed
-    from iterative_grpo.logps.rectangles import Span, layout
+    from iterative_grpo.logps.attention import packed
+    from iterative_grpo.logps.rectangles import Span
     from iterative_grpo.transfer import bring
     from reward_models import last_layer
 
@@ -136,15 +136,15 @@ def read_shared(model: Any, rows: Sequence[Encoded], pad: int) -> torch.Tensor:
             start + mark if mark >= row.question else prompt.start + mark for mark in row.marks
         ]
     device = device_of(model)
+    seen = [replace(span, asked=None) for span in spans]
     ids_1N, positions_1N, flat_N = bring(
         device, np.array([ids]), np.array([positions]), np.array(flat)
     )
-    seen = layout([replace(span, asked=None) for span in spans], device)
     return last_layer.at(
         flat_N,
         spans,
         model,
-        partial(attend_packed, seen),
+        packed(seen, getattr(model, "module", model), device),
         partial(_logits, model, input_ids=ids_1N, position_ids=positions_1N),
     )
 

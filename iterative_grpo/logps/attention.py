@@ -1,20 +1,32 @@
 """Attention over a packed row: completions see their prompt and themselves.
 
-Rectangles of prompts, and of completions with their prompt's keys and values, are gathered from the
-packed row; the gradient of all completions flows back into the one prompt.
+Keys and values of a prompt are gathered for each completion that follows it, whose gradients all
+flow back into the one prompt: for one kernel where it can be had (`varlen.py`), else in rectangles.
 
 Dimensions: N packed tokens, M of them asked for, H heads, K key heads, D head size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
 import torch
 
-from iterative_grpo.attention import attend
-from iterative_grpo.logps.rectangles import Layout
+from iterative_grpo.attention import Attend, attend
+from iterative_grpo.logps import varlen
+from iterative_grpo.logps.rectangles import Layout, Span, layout
 
 
-def attend_packed(
+def packed(spans: Sequence[Span], model: Any, device: torch.device) -> Attend:
+    """Return how a transformers model attends over a packed row of these spans, asked for whole."""
+    if varlen.fits(model, device):
+        return partial(varlen.attend, varlen.texts(spans, device))
+    return partial(attend_rectangles, layout(spans, device))
+
+
+def attend_rectangles(
     layout: Layout,
     query: torch.Tensor,
     key: torch.Tensor,

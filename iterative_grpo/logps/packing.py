@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iterative_grpo.logps.rectangles import Layout, Span, layout
+from iterative_grpo.logps.rectangles import Span
 from iterative_grpo.transfer import Indices, bring
 
 
@@ -102,7 +102,7 @@ class Pack:
 
     ids: torch.Tensor
     positions: torch.Tensor
-    layout: Layout
+    spans: Sequence[Span]
     sources: torch.Tensor
     targets: torch.Tensor
     cells: torch.Tensor
@@ -158,7 +158,7 @@ def pack(rows: Rows, groups: Sequence[Sequence[int]], *, once: bool = True) -> P
         *(flat[taken_N][None], position_N[None]),
         *(source_M, flat[target_M], cell_K, copied_K),
     )
-    return Pack(ids_1N, positions_1N, layout(spans, rows.device), *scored_places)
+    return Pack(ids_1N, positions_1N, spans, *scored_places)
 
 
 def budgeted(

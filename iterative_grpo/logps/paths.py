@@ -6,7 +6,6 @@ import logging
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from iterative_grpo.attention import UnsupportedModel, attending
 from iterative_grpo.forwards import replacing
 from iterative_grpo.logps import models
-from iterative_grpo.logps.attention import attend_packed
+from iterative_grpo.logps.attention import packed
 from iterative_grpo.logps.head import score
 from iterative_grpo.logps.held import Held
 from iterative_grpo.logps.packing import Rows, budgeted, pack
@@ -223,18 +222,16 @@ def _shared(held: Held, rows: Rows, temperature: float, entropy: bool, *, once: 
         batches += batches[-1:] * (held.most(len(batches)) - len(batches))
     cells, logps, entropies = [], [], []
     for batch in batches:
-        packed = pack(rows, batch, once=once)
-        with attending(inner, partial(attend_packed, packed.layout)):
+        row = pack(rows, batch, once=once)
+        with attending(inner, packed(row.spans, inner, rows.device)):
             output = inner.base_model(
-                input_ids=packed.ids, position_ids=packed.positions, use_cache=False
+                input_ids=row.ids, position_ids=row.positions, use_cache=False
             )
-        hidden_MH = output.last_hidden_state[0].index_select(0, packed.sources)
-        scores = score(
-            hidden_MH, inner.get_output_embeddings(), packed.targets, temperature, entropy
-        )
-        cells.append(packed.cells)
-        logps.append(scores[0].index_select(0, packed.copied))
-        entropies.append(None if scores[1] is None else scores[1].index_select(0, packed.copied))
+        hidden_MH = output.last_hidden_state[0].index_select(0, row.sources)
+        scores = score(hidden_MH, inner.get_output_embeddings(), row.targets, temperature, entropy)
+        cells.append(row.cells)
+        logps.append(scores[0].index_select(0, row.copied))
+        entropies.append(None if scores[1] is None else scores[1].index_select(0, row.copied))
     return _placed(rows, cells, logps), _placed(rows, cells, entropies) if entropy else None
 
 

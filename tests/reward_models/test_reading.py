@@ -10,10 +10,12 @@ import torch
 from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 from iterative_grpo import attention
+from iterative_grpo.logps import varlen
 from reward_models import reading
 from reward_models.adapters import lora
 from reward_models.encoding import Encoded
 from reward_models.model import RewardModel
+from tests.iterative_grpo.logps.test_varlen import grouped
 from tests.reward_models.making import words
 
 SHAPE = {
@@ -46,11 +48,16 @@ def rows_of(model: RewardModel, *, ragged: bool) -> list[Encoded]:
 
 
 @pytest.mark.parametrize("family", [LlamaConfig, Qwen2Config, Qwen3Config, MistralConfig])
-@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize(("ragged", "kernel"), [(False, False), (True, False), (True, True)])
 def test_sharing_changes_no_logit_and_no_gradient(
-    family: type[PretrainedConfig], ragged: bool
+    family: type[PretrainedConfig], ragged: bool, kernel: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if kernel:
+        monkeypatch.setattr(varlen, "DEVICES", ("cpu",))
+        monkeypatch.setattr(varlen, "DTYPES", (torch.float64,))
+        monkeypatch.setattr(varlen, "kernel", lambda: grouped)
     model = model_of(family)
+    assert varlen.fits(model.model, torch.device("cpu")) is kernel
     rows = rows_of(model, ragged=ragged)
     results, gradients = [], []
     for read in (reading.read_whole, reading.read_shared):

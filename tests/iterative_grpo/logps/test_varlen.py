@@ -1,0 +1,162 @@
+"""The kernel for texts of unlike lengths, by a stand-in that does what torch says of it."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from iterative_grpo.logps import varlen
+from tests.iterative_grpo.logps.making import FAMILIES, batch, decoder, distance, gradient, oracle
+from tests.iterative_grpo.logps.test_paths import compute, weighted
+from tests.iterative_grpo.logps.test_rectangles import spans_of
+
+Kernel = Callable[..., torch.Tensor]
+
+
+def alike(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    cu_seq_q: torch.Tensor,
+    cu_seq_k: torch.Tensor,
+    max_q: int,
+    max_k: int,
+    *,
+    scale: float | None = None,
+    window_size: tuple[int, int] = (-1, -1),
+) -> torch.Tensor:
+    """Attend text by text. Shapes (T, H, D); as in torch 2.11, all heads have their own keys."""
+    assert (cu_seq_q.dtype, cu_seq_k.dtype) == (torch.int32, torch.int32)
+    assert query.size(1) == key.size(1) == value.size(1)
+    assert window_size == (-1, 0)
+    of_queries, of_keys = (list(itertools.pairwise(s.tolist())) for s in (cu_seq_q, cu_seq_k))
+    assert max(b - a for a, b in of_queries) == max_q
+    assert max(b - a for a, b in of_keys) == max_k
+    texts = []
+    for (q0, q1), (k0, k1) in zip(of_queries, of_keys, strict=True):
+        seen = torch.ones(q1 - q0, k1 - k0, dtype=torch.bool).tril((k1 - k0) - (q1 - q0))
+        q, k, v = (x.transpose(0, 1) for x in (query[q0:q1], key[k0:k1], value[k0:k1]))
+        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale)
+        texts.append(out.transpose(0, 1))
+    return torch.cat(texts)
+
+
+def grouped(*args: Any, enable_gqa: bool = False, **options: Any) -> torch.Tensor:
+    """As `alike`, from torch 2.12 on: heads may share keys."""
+    query, key, value, *rest = args
+    shared = query.size(1) // key.size(1)
+    assert enable_gqa == (shared > 1)
+    return alike(query, *(x.repeat_interleave(shared, 1) for x in (key, value)), *rest, **options)
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Kernel | None], list[int]]:
+    """Let this kernel be torch's, on the CPU and in every precision; its calls are counted."""
+
+    def install(kernel: Kernel | None) -> list[int]:
+        calls: list[int] = []
+
+        def counted(*args: Any, **options: Any) -> torch.Tensor:
+            assert kernel is not None
+            calls.append(1)
+            return kernel(*args, **options)
+
+        found = None if kernel is None else functools.wraps(kernel)(counted)
+        monkeypatch.setattr(varlen, "kernel", lambda: found)
+        varlen._agrees.cache_clear()
+        return calls
+
+    monkeypatch.setattr(varlen, "DEVICES", ("cpu",))
+    monkeypatch.setattr(varlen, "DTYPES", (torch.float64, torch.float32, torch.bfloat16))
+    return install
+
+
+@pytest.mark.parametrize("kernel", [alike, grouped])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_groups_score_and_differentiate_as_single_rows(
+    family: str, kernel: Kernel, use: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = use(kernel)
+    model, rows = decoder(family), batch(group=8)
+    found, expected = compute(model, rows), oracle(model, rows)
+    assert not caplog.records
+    # The check of the kernel, the check of the path, and the path itself with its two layers.
+    assert len(calls) == 1 + 2 + 2
+    assert distance(found[0], expected[0]) < 1e-12
+    assert distance(gradient(model, weighted(found)), gradient(model, weighted(expected))) < 1e-10
+
+
+def test_autocast_decides_what_it_computes_in(use: Any) -> None:
+    seen: list[torch.dtype] = []
+
+    @functools.wraps(alike)
+    def kernel(query: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        seen.append(query.dtype)
+        return alike(query, *args, **options)
+
+    use(kernel)
+    model, rows = decoder("llama", torch.float32, spread=0.1), batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        compute(model, rows)
+    assert set(seen) == {torch.bfloat16}
+
+
+def wrong(*args: Any, **options: Any) -> torch.Tensor:
+    """Aligned at the starts of queries and keys, as some kernels are."""
+    query, key, value, starts = args[:4]
+    longest = int(starts.diff().max())
+    return alike(
+        query, key[: len(query)], value[: len(query)], starts, starts, longest, longest, **options
+    )
+
+
+def refusing(*args: Any, **options: Any) -> torch.Tensor:
+    raise RuntimeError("FlashAttention only supports Ampere GPUs or newer.\nException raised from")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "reason"),
+    [(wrong, "it is off by"), (refusing, "only supports Ampere GPUs or newer")],
+)
+def test_a_kernel_that_is_not_right_is_not_used(
+    kernel: Kernel, reason: str, use: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = use(kernel)
+    model, rows = decoder("llama"), batch(group=8)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            found = compute(model, rows)
+    assert distance(found[0], oracle(model, rows)[0]) < 1e-12
+    (record,) = caplog.records
+    assert reason in record.message
+    assert "\n" not in record.message
+    assert len(calls) == 1
+
+
+def test_without_a_kernel_nothing_is_said(use: Any, caplog: pytest.LogCaptureFixture) -> None:
+    use(None)
+    model, rows = decoder("llama"), batch()
+    assert distance(compute(model, rows)[0], oracle(model, rows)[0]) < 1e-12
+    assert not caplog.records
+
+
+def test_it_is_for_gpus_and_for_precisions_that_it_knows() -> None:
+    model = decoder("llama", torch.float32)
+    assert not varlen.fits(model, torch.device("cpu"))
+    if varlen.kernel() is not None:
+        assert not varlen.fits(model, torch.device("cuda"))
+
+
+def test_spans_as_texts() -> None:
+    made = varlen.texts(spans_of([(2, [3, 1]), (1, [])], None), torch.device("cpu"))
+    assert made.keys.tolist() == [0, 1, 0, 1, 2, 3, 4, 0, 1, 5, 6]
+    assert made.query_starts.tolist() == [0, 2, 5, 6, 7]
+    assert made.key_starts.tolist() == [0, 2, 7, 10, 11]
+    assert (made.most_queries, made.most_keys) == (3, 5)

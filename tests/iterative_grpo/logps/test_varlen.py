@@ -6,6 +6,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -160,3 +161,30 @@ def test_spans_as_texts() -> None:
     assert made.query_starts.tolist() == [0, 2, 5, 6, 7]
     assert made.key_starts.tolist() == [0, 2, 7, 10, 11]
     assert (made.most_queries, made.most_keys) == (3, 5)
+
+
+@pytest.mark.skipif(varlen.kernel() is None, reason="this torch has no such kernel")
+@pytest.mark.parametrize("scaling", [None, 0.3])
+def test_torchs_own_kernel_takes_what_it_is_given(
+    scaling: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Shapes and types alone: it computes on GPUs, and has no autocast for tensors without values.
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: False)
+    meta = torch.device("meta")
+    made = varlen.texts(spans_of([(40, [70, 9]), (3, [1])], None), torch.device("cpu"))
+    far = replace(
+        made,
+        keys=made.keys.to(meta),
+        query_starts=made.query_starts.to(meta),
+        key_starts=made.key_starts.to(meta),
+    )
+    query, key, value = (
+        torch.empty(1, heads, 123, 64, dtype=torch.bfloat16, device=meta, requires_grad=True)
+        for heads in (4, 2, 2)
+    )
+    output = varlen.attend(far, query, key, value, scaling)
+    assert (output.shape, output.dtype) == (query.shape, torch.bfloat16)
+    output.sum().backward()
+    for x in (query, key, value):
+        assert x.grad is not None
+        assert x.grad.shape == x.shape

@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from iterative_grpo.normalize import Normalizer
+from iterative_grpo.normalize import deviation, pool
 from iterative_grpo.rollouts import Rollout
 from iterative_grpo.types import Finish
 
@@ -25,7 +25,7 @@ LIKED = 0.5
 Figures = dict[str, float]
 
 
-def health(rollouts: Sequence[Rollout], group_size: int, normalize: Normalizer) -> Figures:
+def health(rollouts: Sequence[Rollout], group_size: int) -> Figures:
     """Return the figures of one generation: consecutive groups of `group_size` rollouts."""
     groups = [rollouts[i : i + group_size] for i in range(0, len(rollouts), group_size)]
     repeated = [repetition(rollout.text) for rollout in rollouts]
@@ -33,8 +33,10 @@ def health(rollouts: Sequence[Rollout], group_size: int, normalize: Normalizer) 
         **shape(rollouts),
         "repetition": _mean(repeated),
         **advantage(rollouts),
+        "reward_std": _mean(deviation(pool([r.rewards.values for r in group])) for group in groups),
+        # Which of the rewards have to differ depends on the credit rule.
         "frac_skipped_groups": _share(
-            not normalize.has_spread([r.rewards.values for r in group]) for group in groups
+            not any(value for r in group for value in r.advantages) for group in groups
         ),
         **components(rollouts),
         **by_verdict(rollouts, repeated),

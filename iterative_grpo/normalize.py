@@ -38,7 +38,7 @@ class Normalizer:
         values = pool(group)
         mean = math.fsum(values) / len(values)
         std = deviation(values)
-        if not self.has_spread(group):
+        if not (max(values) > min(values) and std >= self.std_floor):
             return [[0.0 for _ in output] for output in group]
         divisor = {
             "group": std + self.eps,
@@ -46,11 +46,6 @@ class Normalizer:
             "none": 1.0,
         }[self.scale]
         return [[(value - mean) / divisor for value in output] for output in group]
-
-    def has_spread(self, group: Group) -> bool:
-        """Return whether a group's values differ enough to be learned from."""
-        values = pool(group)
-        return max(values) > min(values) and deviation(values) >= self.std_floor
 
 
 def pool(group: Group) -> list[float]:

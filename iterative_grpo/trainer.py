@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -135,6 +135,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
             )
         # TRL wants a Dataset, and it is read as often as there are micro-batches: a list is faster.
         self.train_dataset, self.data_collator = rows, Batch
+        most = partial(largest, self.accelerator)
+        self._logps = Logps(self.temperature, self.accelerator.autocast, most)
         self._sharding = Sharding(self.accelerator, self.accelerator.unwrap_model(self.model))
         if initial is not None:
             # As TRL prepares its reference: its path to log-probabilities needs the head.
@@ -302,10 +304,11 @@ class IterativeGRPOTrainer(GRPOTrainer):
             for completion, each in zip(scored.completions, own, strict=True)
         ]
         output["advantages"] = torch.from_numpy(np.stack(spread)).to(ids.device)
-        figures = health(rollouts, group_size, self._credit.normalize)
+        figures = health(rollouts, group_size)
         distance = together(share.moved for share in scored.shares)
         if distance is not None:
             figures["kl_initial"] = distance
+        self._metrics[mode]["reward_std"].pop()  # TRL's is over all groups, where questions differ
         for name, value in figures.items():
             self._metrics[mode][name].append(value)
         if mode == "train" and self._record is not None:
@@ -331,11 +334,6 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 self._buffered_inputs = [trim(part) for part in split_rows(batch, slices)]
         inputs: dict[str, Any] = self._buffered_inputs[self._step % slices]
         return inputs
-
-    @cached_property
-    def _logps(self) -> Logps:
-        most = partial(largest, self.accelerator)
-        return Logps(self.temperature, self.accelerator.autocast, most)
 
     def _get_per_token_logps_and_entropies(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import pytest
 
@@ -39,7 +40,7 @@ GENERATION = [
 
 
 def figures(rollouts: list[Rollout], group_size: int = 2) -> dict[str, float]:
-    return health(rollouts, group_size, Normalizer())
+    return health(rollouts, group_size)
 
 
 def test_shape_of_outputs() -> None:
@@ -48,7 +49,18 @@ def test_shape_of_outputs() -> None:
     assert found["empty"] == 0.25
     assert found["one_step"] == 0.5
     assert found["steps_per_output"] == (2 + 1 + 1 + 10) / 4
-    assert found["frac_skipped_groups"] == 0.5
+
+
+def test_groups_are_skipped_by_their_advantages_whichever_rewards_a_rule_reads() -> None:
+    # As under `outcome`, which reads the last rewards alone.
+    alike = [rollout(text, (0.0, 0.0), values=(0.5, 1.0)) for text in ("a b", "a c")]
+    assert figures([*alike, *GENERATION[:2]])["frac_skipped_groups"] == 0.5
+
+
+def test_the_spread_of_rewards_is_that_of_a_groups_steps() -> None:
+    others = [rollout(text, (1.0,), values=(9.0,)) for text in ("a", "b")]
+    found = figures([*GENERATION[:2], *others])["reward_std"]
+    assert found == pytest.approx((statistics.stdev([0, 1, 0]) + 0) / 2)
 
 
 @pytest.mark.parametrize(

@@ -322,7 +322,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
 
         TRL shuffles the rows of a generation before it slices them; here the slices are the groups
         in their order, each trimmed to its longest row. The loss is a mean over rows (or tokens)
-        of the whole optimizer step, so the order changes nothing in it.
+        of the whole optimizer step, so the order changes nothing in it; `bnpo` alone is a mean of
+        micro-batches' means.
         """
         if not self.model.training:
             prepared: dict[str, Any] = super()._prepare_inputs(generation_batch)

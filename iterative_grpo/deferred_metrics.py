@@ -3,7 +3,8 @@
 TRL 1.16's loss asks the other processes for each metric of each micro-batch (KL, entropy, shares of
 clipped ratios: seven collectives), and nothing in the loss depends on an answer. Here each question
 is kept with this process's numbers, and `log()` asks all of them in one collective. TRL's formulas
-then see the same numbers as they would have seen at once, so that the logged values are the same.
+then see the same numbers as they would have seen at once, so that the logged values are the same,
+but for micro-batches without a token that counts: they have no mean.
 
 One process has nobody to ask, but waits for its GPU at each answer, between the forward pass and
 the backward pass of every micro-batch; so its metrics are kept, too.
@@ -39,8 +40,10 @@ class Trainer(Protocol):
 
 
 def _ratio(parts: torch.Tensor) -> torch.Tensor:
+    # NaN where nothing was counted, all outputs being masked: the log's mean leaves it out. TRL has
+    # 0 there, as if the policy had not moved.
     totals = parts.view(-1, 2).sum(dim=0)
-    return totals[0] / totals[1].clamp(min=1.0)
+    return totals[0] / totals[1]
 
 
 GATHERED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

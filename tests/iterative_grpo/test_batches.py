@@ -22,6 +22,7 @@ def test_masked_outputs_beside_empty_ones_count_in_no_metric(
     batch["completion_mask"][0, 1:] = 0
     for part in (batch, trim(batch)):
         trainer._compute_loss(trainer.model, part)
+        trainer._deferred.merge(trainer)
     metrics = trainer._metrics["train"]
     for name in ("entropy", "kl", "clip_ratio/region_mean"):
         whole, trimmed = metrics[name]

@@ -98,6 +98,24 @@ def test_the_loss_of_one_process_asks_for_no_value_before_the_log(
     assert values[True] == values[False]
 
 
+def test_a_micro_batch_of_masked_outputs_is_in_no_mean(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    trainer = make(tiny_policy(0, torch.float32), tmp_path)
+    batch = generation(trainer)
+    masked = {**batch, "completion_mask": torch.zeros_like(batch["completion_mask"])}
+    trainer.current_gradient_accumulation_steps = 1
+    logged = {}
+    for parts in ([batch], [batch, masked], [masked]):
+        for part in parts:
+            trainer._compute_loss(trainer.model, part)
+        trainer.log({"loss": 0.0})
+        logged[len(logged)] = trainer.state.log_history[-1]
+    for name in ("kl", "entropy", "clip_ratio/region_mean"):
+        assert logged[0][name] == logged[1][name]
+        assert logged[2][name] is None
+
+
 def test_a_loss_that_fails_leaves_nothing_behind(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
     trainer = make(tiny_policy(0, torch.float32), tmp_path)
     trainer.accelerator = pair = Pair(trainer.accelerator)

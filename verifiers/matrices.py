@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import islice
 
 from verifiers.judging import Judge, Verdict3
 from verifiers.syntax import Add, Div, Func, Matrix, Mul, Neg, Node, Num, Pow, Seq, Sym
+from verifiers.trees import walk
+
+MAX_NODES = 20_000
+
+
+class _TooLarge(Exception):
+    """A matrix worked out to more nodes than are compared: a product doubles its entries'."""
 
 
 class Matrices(Judge):
@@ -13,7 +21,10 @@ class Matrices(Judge):
 
     def same_matrix(self, c: Node, g: Node) -> Verdict3:
         """Entries in place; a matrix of one row or column may be written as a tuple."""
-        left, right = computed(c), computed(g)
+        try:
+            left, right = computed(c), computed(g)
+        except _TooLarge:
+            return None
         if isinstance(left, Matrix) and isinstance(right, Matrix):
             if (len(left.rows), len(left.rows[0])) != (len(right.rows), len(right.rows[0])):
                 return False
@@ -74,11 +85,11 @@ def _vector(matrix: Matrix) -> tuple[Node, ...] | None:
 
 
 def computed(node: Node) -> Node:
-    """A sum, product or multiple of matrices, worked out entry by entry."""
+    """A sum, product or multiple of matrices, worked out entry by entry. Raises _TooLarge."""
     if isinstance(node, Neg):
         return _scaled(computed(node.item), Num(Fraction(-1)))
     if isinstance(node, Div) and contains_matrix(node.top):
-        return _scaled(computed(node.top), Div(Num(Fraction(1)), node.bottom))
+        return _bounded(_scaled(computed(node.top), Div(Num(Fraction(1)), node.bottom)))
     if isinstance(node, Add):
         total = computed(node.items[0])
         for item in node.items[1:]:
@@ -95,12 +106,18 @@ def computed(node: Node) -> Node:
             )
         return total
     if isinstance(node, Pow) and contains_matrix(node.base):
-        return _matrix_power(computed(node.base), node.exponent) or node
+        return _bounded(_matrix_power(computed(node.base), node.exponent) or node)
     if isinstance(node, Mul):
         product = computed(node.items[0])
         for item in node.items[1:]:
-            product = _multiplied(product, computed(item))
+            product = _bounded(_multiplied(product, computed(item)))
         return product
+    return node
+
+
+def _bounded(node: Node) -> Node:
+    if next(islice(walk(node), MAX_NODES, None), None) is not None:
+        raise _TooLarge
     return node
 
 

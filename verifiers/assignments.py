@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from verifiers import sampling
 from verifiers.names import name_of
-from verifiers.syntax import Node, Num, Relation, Seq, Sym
+from verifiers.syntax import Mul, Node, Num, Relation, Seq, Sym
 from verifiers.trees import expanded, variables
 
 
@@ -33,6 +33,8 @@ def assignment(node: Relation, *, sums: bool = False) -> Assigned | None:
         return Assigned(None, sides[0], sides[0])
     if any(operator not in ("=", "~", "equiv", "to") for operator in operators):
         return None
+    if any(isinstance(side, Mul) and sides[0] in side.items for side in sides[1:-1]):
+        return None  # "x = 4 \quad x = 5" states two values, side by side
     name = name_of(sides[0], sums=sums)
     if name is not None and not (len(sides) == 2 and _uses(sides[1], sides[0])):
         return Assigned(name, sides[-1], sides[0])

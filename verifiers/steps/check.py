@@ -121,18 +121,28 @@ def _check_chain(chain: Chain, rounding: Rounding) -> list[StepVerdict]:
 
 def _read(run: Run) -> Side | str:
     """The side's value, or why it has none."""
-    if not run.tokens:
-        return "no arithmetic on one side"
-    try:
-        return read_side(list(run.tokens))
-    except (Unreadable, OutOfReach) as error:
-        if run.tokens[-1].kind is Kind.BANG:
-            return _read(_without_last(run))
-        return str(error)
+    while run.tokens:
+        try:
+            return read_side(list(run.tokens))
+        except (Unreadable, OutOfReach) as error:
+            if run.tokens[-1].kind is not Kind.BANG:
+                return str(error)
+            run = _without_last(run)
+    return "no arithmetic on one side"
 
 
 def _without_last(run: Run) -> Run:
-    return Run(run.tokens[:-1], run.start, run.tokens[-1].start, run.doubt, run.after_word)
+    """The run without its last token, and without all but a few of many exclamation marks."""
+    kept = len(run.tokens) - 1
+    while kept > _FACTORIALS and all(
+        token.kind is Kind.BANG for token in run.tokens[kept - _FACTORIALS - 1 : kept]
+    ):
+        kept -= 1
+    return Run(run.tokens[:kept], run.start, run.tokens[kept].start, run.doubt, run.after_word)
+
+
+_FACTORIALS = 3
+"""Of so many in a row none is within reach, but those of 0, 1 and 2, which are read at once."""
 
 
 def _compare(left: Side, right: Side, rounding: Rounding) -> tuple[StepOutcome, str]:

@@ -63,11 +63,19 @@ def test_overrides_reach_into_sections_and_are_read_as_yaml(tmp_path: Path) -> N
     assert config.policy.lora.rank == 4
 
 
+@pytest.mark.parametrize("name", ["2026-01-31", "2026-02-31", "2026-01-31 12:00:61", "._"])
+def test_what_looks_like_a_date_or_number_is_a_name(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("run_dir: r\npolicy: {model: m}\n", encoding="utf-8")
+    assert settings.load(file, [f"run_dir={name}"]).run_dir == Path(name)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("- a\n", "expected keys and values"),
         ("a: [", "not valid YAML"),
+        ("optimize: {steps: 1}\noptimize: {beta: 1}\n", "optimize is given twice\n.*line 2"),
         ("{}", "run_dir: required"),
     ],
 )

@@ -55,6 +55,7 @@ def _load(path: str | Path, settings: PolicySettings, at: str) -> tuple[Any, Any
         ) from None
     check_weights(model.config, info, str(path))
     check_tokenizer(tokenizer, str(path), settings)
+    check_vocabulary(model, tokenizer, str(path))
     model.to(at).eval()
     check_finite(model, str(path))
     return model, tokenizer
@@ -262,6 +263,21 @@ def check_tokenizer(tokenizer: Any, name: str, settings: PolicySettings) -> None
             f"the tokenizer of {name} has no pad token; name one of its tokens with "
             "policy.pad_token (of a command: --pad-token; for base models often the EOS token "
             f"{tokenizer.eos_token!r} or a reserved one)"
+        )
+
+
+def check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
+    """Refuse a tokenizer whose words, EOS or pad token the model has no embedding of.
+
+    Other tokens may be added that a model never reads: Gemma's has one for images.
+    """
+    tokens = max(tokenizer.vocab_size, tokenizer.eos_token_id + 1, tokenizer.pad_token_id + 1)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if tokens > rows:
+        raise PolicyError(
+            f"{name}: its tokenizer has tokens up to id {tokens - 1}, its model embeddings of "
+            f"{rows}; give the tokenizer that the model was trained with, or save the model after "
+            "model.resize_token_embeddings(len(tokenizer))"
         )
 
 

@@ -62,6 +62,19 @@ def test_weights_that_are_no_numbers_are_refused(tiny_policy: Maker, value: floa
         policies.load(rewritten(tiny_policy(0, torch.float32), spoil), PolicySettings())
 
 
+def test_tokens_without_an_embedding_are_refused(tiny_policy: Maker) -> None:
+    folder = tiny_policy(0, torch.float32)
+    model, tokenizer = policies.load(folder, PolicySettings())
+    rows = model.get_input_embeddings().weight.shape[0]
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    policies.save(model, tokenizer, folder)
+    policies.load(folder, PolicySettings())  # one that the model is never given
+    tokenizer.add_special_tokens({"pad_token": "<new>"})
+    policies.save(model, tokenizer, folder)
+    with pytest.raises(PolicyError, match=rf"tokens up to id {rows + 1}, .*embeddings of {rows};"):
+        policies.load(folder, PolicySettings())
+
+
 def test_a_reward_model_is_no_policy(tiny_policy: Maker, tmp_path: Path) -> None:
     policy = tiny_policy(0, torch.float32)
     RewardModel.from_backbone(policy).save(tmp_path / "judge")

@@ -12,7 +12,7 @@ FAILED, REFUSED = 1, 2
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-TOLD_OF_NO_ROOM = ("o space left", "unexpected pos")
+TOLD_OF_NO_ROOM = ("o space left", "uota exceeded", "ile too large", "unexpected pos")
 """What safetensors and torch say of a file that could not be written to its end."""
 
 OURS = ("iterative_grpo", "reward_models", "verifiers", "pipelines")

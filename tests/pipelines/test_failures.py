@@ -40,7 +40,8 @@ def test_a_full_disk_is_a_failure_and_no_defect() -> None:
     assert failures.exit_code(SafetensorError("invalid header")) is None
     written = "[enforce fail at inline_container.cc:672] . unexpected pos 5120 vs 5012"
     assert failures.exit_code(RuntimeError(written)) == cli.FAILED
-    for full in (RuntimeError(written), OSError(errno.ENOSPC, "No space left on device")):
+    quota = SafetensorError("I/O error: Disk quota exceeded (os error 122)")
+    for full in (RuntimeError(written), OSError(errno.ENOSPC, "No space left on device"), quota):
         assert failures.message(full).endswith("make some, and the same command goes on")
     assert failures.message(OSError(errno.EACCES, "Permission denied")).endswith("denied")
     assert failures.exit_code(RuntimeError("a defect")) is None

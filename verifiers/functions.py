@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from verifiers.normal import Normalizer
 
 MAX_FACTORIAL = 3_000
-MAX_INTEGER = 10**4_000
 
 
 def apply(normalizer: Normalizer, node: Func) -> Value:

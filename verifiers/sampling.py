@@ -29,6 +29,7 @@ from verifiers.syntax import (
     Sym,
 )
 from verifiers.trees import size, variables, walk
+from verifiers.vocabulary import INVERSE, TRIGONOMETRIC
 
 LOW, HIGH, HIGHEST = 30, 70, 160
 MAX_MAGNITUDE = 200_000
@@ -266,31 +267,7 @@ def _function(name: str, arguments: list[Any], context: Any) -> Any:
     raise NoValue(name)
 
 
-_DIRECT = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "sinh",
-        "cosh",
-        "tanh",
-        "coth",
-        "sech",
-        "csch",
-        "asin",
-        "acos",
-        "atan",
-        "acot",
-        "asec",
-        "acsc",
-        "asinh",
-        "acosh",
-        "atanh",
-    ]
-)
+_DIRECT = frozenset([*TRIGONOMETRIC, *INVERSE])
 MAX_SERIES = 2_000
 
 

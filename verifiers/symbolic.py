@@ -37,6 +37,7 @@ from verifiers.syntax import (
     SetOf,
     Sym,
 )
+from verifiers.vocabulary import INVERSE, TRIGONOMETRIC
 
 MAX_EXPONENT = 100_000
 _DIGITS = 60
@@ -133,27 +134,8 @@ _CONSTANTS = {
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     name: getattr(sympy, name)
     for name in [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "sinh",
-        "cosh",
-        "tanh",
-        "coth",
-        "sech",
-        "csch",
-        "asin",
-        "acos",
-        "atan",
-        "acot",
-        "asec",
-        "acsc",
-        "asinh",
-        "acosh",
-        "atanh",
+        *TRIGONOMETRIC,
+        *INVERSE,
         "factorial",
         "factorial2",
         "binomial",

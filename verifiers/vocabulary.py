@@ -207,21 +207,17 @@ CONSTANTS = {
     "Q": "Q",
 }
 
+TRIGONOMETRIC = (
+    *("sin", "cos", "tan", "cot", "sec", "csc"),
+    *("sinh", "cosh", "tanh", "coth", "sech", "csch"),
+)
+INVERSE = ("asin", "acos", "atan", "acot", "asec", "acsc", "asinh", "acosh", "atanh")
+"""By the names that they have in sympy and mpmath, too."""
+
 FUNCTIONS = {
     name: name
     for name in [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "sinh",
-        "cosh",
-        "tanh",
-        "coth",
-        "sech",
-        "csch",
+        *TRIGONOMETRIC,
         "ln",
         "exp",
         "gcd",

@@ -39,8 +39,8 @@ def trim(batch: dict[str, Any]) -> dict[str, Any]:
     """Drop the columns that are padding in every row: left of prompts, right of completions.
 
     What is computed for the remaining positions does not change: dropped positions are masked for
-    every row. Of a prompt at least one column stays, of completions two: TRL takes metrics of one
-    column for one number a row, and counts masked rows.
+    every row. Of a prompt at least one column stays, of completions two if there are: TRL takes
+    metrics of one column for one number a row, and counts masked rows.
     """
     prompt = max(int(batch["prompt_mask"].sum(dim=1).max()), 1)
     completion = max(int(batch["completion_mask"].sum(dim=1).max()), 2)

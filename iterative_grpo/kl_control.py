@@ -64,5 +64,6 @@ class AdaptiveKL(TrainerCallback):
 
     def _follow(self, logs: Mapping[str, Any]) -> None:
         kl = logs.get("kl")
-        if kl is not None:  # None: TRL's word for NaN, in a step that has broken the policy
+        # None: TRL's word for NaN. All outputs were masked, or a step has broken the policy.
+        if kl is not None:
             self._trainer.beta = self._control.next(self._trainer.beta, float(kl))

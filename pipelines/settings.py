@@ -34,15 +34,16 @@ class _Loader(yaml.SafeLoader):
         "tag:yaml.org,2002:timestamp": yaml.SafeLoader.construct_yaml_str,
     }
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return keys and values."""
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Return the mapping as it is written: what it merges from others is not in it yet."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
                 twice = f"{key.value} is given twice"
                 raise yaml.MarkedYAMLError(problem=twice, problem_mark=key.start_mark)
             seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def load(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:

@@ -33,7 +33,7 @@ def assignment(node: Relation, *, sums: bool = False) -> Assigned | None:
         return Assigned(None, sides[0], sides[0])
     if any(operator not in ("=", "~", "equiv", "to") for operator in operators):
         return None
-    if any(isinstance(side, Mul) and sides[0] in side.items for side in sides[1:-1]):
+    if any(isinstance(side, Mul) and side.items[-1] == sides[0] for side in sides[1:-1]):
         return None  # "x = 4 \quad x = 5" states two values, side by side
     name = name_of(sides[0], sums=sums)
     if name is not None and not (len(sides) == 2 and _uses(sides[1], sides[0])):

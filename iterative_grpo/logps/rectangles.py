@@ -27,7 +27,7 @@ _GPU_WASTED_PAIRS = 500_000
 class Span:
     """`length` tokens from the packed place `start` on, and the prompt that they follow.
 
-    Each sees the prompt, itself and the tokens of the span before it. `asked` are those, counted
+    Each sees the prompt, the span's own tokens before it and itself. `asked` are those, counted
     from `start` in rising order, whose attention is asked for; None asks for all.
     """
 

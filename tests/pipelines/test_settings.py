@@ -70,6 +70,17 @@ def test_what_looks_like_a_date_or_number_is_a_name(name: str, tmp_path: Path) -
     assert settings.load(file, [f"run_dir={name}"]).run_dir == Path(name)
 
 
+def test_a_key_may_take_the_place_of_a_merged_one(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    text = (
+        "run_dir: r\npolicy: {model: m}\n"
+        "label: &a {seed: 1}\nsample: &b {<<: *a, seed: 2}\noptimize: {<<: *b}\n"
+    )
+    file.write_text(text, encoding="utf-8")
+    raw = settings._read(file)
+    assert raw["sample"] == raw["optimize"] == {"seed": 2}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -66,6 +66,8 @@ def test_sharing_changes_no_logit_and_no_gradient(
         (logits.squeeze(-1) ** 2 * torch.arange(1, len(logits) + 1)).sum().backward()
         results.append(logits.detach())
         gradients.append([parameter.grad.clone() for parameter in model.model.parameters()])
+    with torch.inference_mode():
+        assert torch.allclose(reading.read_shared(model.model, rows, model.pad), results[1])
     assert results[0].shape == (sum(len(row.marks) for row in rows), 1)
     assert torch.allclose(results[0], results[1], atol=1e-10)
     for one, other in zip(*gradients, strict=True):

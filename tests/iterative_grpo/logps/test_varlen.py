@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from packaging.version import Version
 from torch.nn import functional
 
 from iterative_grpo.logps import varlen
@@ -118,13 +119,48 @@ def wrong(*args: Any, **options: Any) -> torch.Tensor:
     )
 
 
-def refusing(*args: Any, **options: Any) -> torch.Tensor:
+class NoGradient(torch.autograd.Function):
+    """A kernel with a backward pass that gives no numbers."""
+
+    @staticmethod
+    def forward(ctx: Any, output: torch.Tensor) -> torch.Tensor:
+        return output.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(gradients[0], float("nan"))
+
+
+@functools.wraps(alike)
+def without_gradient(*args: Any, **options: Any) -> torch.Tensor:
+    return NoGradient.apply(alike(*args, **options))  # type: ignore[no-any-return, no-untyped-call]
+
+
+@functools.wraps(alike)
+def unscaled(*args: Any, scale: float | None = None, **options: Any) -> torch.Tensor:
+    return alike(*args, **options)
+
+
+@functools.wraps(alike)
+def in_one_block(*args: Any, **options: Any) -> torch.Tensor:
+    """As one that goes wrong behind its first block of keys."""
+    most_keys = args[6]
+    return alike(*args, **options) * (float("nan") if most_keys > 128 else 1.0)
+
+
+def refusing(*args: Any, scale: float | None, window_size: tuple[int, int]) -> torch.Tensor:
     raise RuntimeError("FlashAttention only supports Ampere GPUs or newer.\nException raised from")
 
 
 @pytest.mark.parametrize(
     ("kernel", "reason"),
-    [(wrong, "it is off by"), (refusing, "only supports Ampere GPUs or newer")],
+    [
+        (wrong, "it is off by"),
+        (without_gradient, "it is off by nan"),
+        (unscaled, "it is off by"),
+        (in_one_block, "it is off by nan"),
+        (refusing, "only supports Ampere GPUs or newer"),
+    ],
 )
 def test_a_kernel_that_is_not_right_is_not_used(
     kernel: Kernel, reason: str, use: Any, caplog: pytest.LogCaptureFixture
@@ -139,6 +175,52 @@ def test_a_kernel_that_is_not_right_is_not_used(
     assert reason in record.message
     assert "\n" not in record.message
     assert len(calls) == 1
+
+
+def test_what_ends_a_gpu_is_not_taken_for_a_refusal(
+    use: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended(RuntimeError):
+        pass
+
+    @functools.wraps(alike)
+    def ends(*args: Any, **options: Any) -> torch.Tensor:
+        raise Ended("an illegal memory access was encountered")
+
+    monkeypatch.setattr(varlen, "_FATAL", (Ended,))
+    use(ends)
+    with pytest.raises(Ended):
+        varlen.fits(decoder("llama"), torch.device("cpu"))
+
+
+def test_it_is_tried_where_nothing_has_a_gradient(use: Any) -> None:
+    use(alike)
+    with torch.inference_mode():
+        assert varlen.fits(decoder("llama"), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("of_values", [{"v_head_dim": 16}, {"kv_lora_rank": 8}])
+def test_heads_of_other_sizes_than_their_configuration_says(
+    of_values: dict[str, int], use: Any
+) -> None:
+    calls = use(alike)
+    model = decoder("llama")
+    for name, size in of_values.items():
+        setattr(model.config, name, size)
+    assert not varlen.fits(model, torch.device("cpu"))
+    assert not calls
+
+
+def of_torch_2_10(
+    query: Any, key: Any, value: Any, cu_seq_q: Any, cu_seq_k: Any, max_q: int, max_k: int,
+    is_causal: bool = False, return_aux: Any = None,
+) -> torch.Tensor:  # fmt: skip
+    raise NotImplementedError
+
+
+def test_a_kernel_that_is_called_otherwise_is_none() -> None:
+    assert varlen.known(alike)
+    assert not varlen.known(of_torch_2_10)
 
 
 def test_without_a_kernel_nothing_is_said(use: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -156,14 +238,17 @@ def test_it_is_for_gpus_and_for_precisions_that_it_knows() -> None:
 
 
 def test_spans_as_texts() -> None:
-    made = varlen.texts(spans_of([(2, [3, 1]), (1, [])], None), torch.device("cpu"))
+    made = varlen.texts(spans_of([(2, [3, 0, 1]), (1, [])], None), torch.device("cpu"))
+    assert (made.query_starts.dtype, made.key_starts.dtype) == (torch.int32, torch.int32)
     assert made.keys.tolist() == [0, 1, 0, 1, 2, 3, 4, 0, 1, 5, 6]
     assert made.query_starts.tolist() == [0, 2, 5, 6, 7]
     assert made.key_starts.tolist() == [0, 2, 7, 10, 11]
     assert (made.most_queries, made.most_keys) == (3, 5)
 
 
-@pytest.mark.skipif(varlen.kernel() is None, reason="this torch has no such kernel")
+@pytest.mark.skipif(
+    Version(torch.__version__) < Version("2.12"), reason="torch 2.12 documents the kernel as it is"
+)
 @pytest.mark.parametrize("scaling", [None, 0.3])
 def test_torchs_own_kernel_takes_what_it_is_given(
     scaling: float | None, monkeypatch: pytest.MonkeyPatch

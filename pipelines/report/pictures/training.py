@@ -130,7 +130,7 @@ PICTURES = (
     Picture(
         "idle_groups",
         "Groups without spread",
-        "All outputs of such a group have the same reward, so it teaches nothing.",
+        "The rewards that the credit rule reads are alike in such a group, so it teaches nothing.",
         _drawer(
             _Measure(
                 _one("frac_skipped_groups"),

@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from update_rollouts import SHAPES, make, read
+from update_rollouts import SHAPES, arguments, make, read
 
 WARM_UP = 1
 """Pairs of steps that are left out."""
@@ -87,7 +87,6 @@ def measure(options: argparse.Namespace) -> None:
 def prepare(options: argparse.Namespace, tokenizer: Any) -> Any:
     """Return a trainer whose steps work on the same questions two by two."""
     from transformers import AutoModelForCausalLM
-    from trl import GRPOConfig
 
     from iterative_grpo.advantages.sum import Rule
     from iterative_grpo.normalize import Normalizer
@@ -108,25 +107,13 @@ def prepare(options: argparse.Namespace, tokenizer: Any) -> Any:
     ]
     return IterativeGRPOTrainer(
         AutoModelForCausalLM.from_pretrained(options.policy),
-        args=GRPOConfig(
-            output_dir=str(options.policy.parent / "out"),
+        args=arguments(
+            options.policy,
             per_device_train_batch_size=options.group,
             gradient_accumulation_steps=options.accumulate,
             num_generations=options.group,
-            max_completion_length=512,
             max_steps=2 * pairs,
-            beta=0.04,
-            loss_type="grpo",
-            use_bias_correction_kl=False,
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            logging_steps=1,
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
             ddp_find_unused_parameters=False,
-            log_level="error",
         ),
         task=Task(
             problems,
@@ -147,8 +134,8 @@ class Given:
         self.answers = answers
         self.calls = 0
 
-    def generate(self, prompts: Sequence[Any], sampling: Any) -> list[list[Any]]:
-        """Return `sampling.group_size` answers to each prompt."""
+    def generate(self, prompts: Sequence[Any], samplings: Sequence[Any]) -> list[list[Any]]:
+        """Return a group for each prompt."""
         import torch
 
         from iterative_grpo.types import Completion, Finish
@@ -160,7 +147,7 @@ class Given:
                 Completion(prompt.problem_id, sample, "", tuple(ids), Finish.STOP)
                 for sample, ids in enumerate(drawn.sample(self.answers, sampling.group_size))
             ]
-            for prompt in prompts
+            for prompt, sampling in zip(prompts, samplings, strict=True)
         ]
 
 

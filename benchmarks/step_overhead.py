@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from update_rollouts import make, read
+from update_rollouts import arguments, make, read
 
 GROUP = 8
 STEPS = 3
@@ -98,29 +98,15 @@ def strung(options: argparse.Namespace, tokenizer: Any, count: int, tokens: int)
 # -- arms -----------------------------------------------------------------------------------------
 
 
-def arguments(policy: Path, outputs: Sequence[Sequence[int]], parts: int) -> Any:
+def told(policy: Path, outputs: Sequence[Sequence[int]], parts: int) -> Any:
     """Return what both trainers are told."""
-    from trl import GRPOConfig
-
-    return GRPOConfig(
-        output_dir=str(policy.parent / "out"),
+    return arguments(
+        policy,
         per_device_train_batch_size=len(outputs) // parts,
         gradient_accumulation_steps=parts,
         num_generations=GROUP,
         max_completion_length=max(map(len, outputs)),
         max_steps=STEPS,
-        beta=0.04,
-        loss_type="grpo",
-        use_bias_correction_kl=False,
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        shuffle_dataset=False,
-        logging_steps=1,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
-        log_level="error",
     )
 
 
@@ -155,7 +141,7 @@ def stock(
     made = without_model(GRPOTrainer)(
         model=str(policy),
         reward_funcs=[reward],
-        args=arguments(policy, outputs, parts),
+        args=told(policy, outputs, parts),
         train_dataset=Dataset.from_list([{"prompt": q} for q in questions(options, outputs)]),
         processing_class=tokenizer,
     )
@@ -181,7 +167,7 @@ def ours(
     prompts = [Prompt(p.id, tuple(tokenizer(p.question)["input_ids"])) for p in problems]
     return without_model(IterativeGRPOTrainer)(
         AutoModelForCausalLM.from_pretrained(policy),
-        args=arguments(policy, outputs, parts),
+        args=told(policy, outputs, parts),
         task=Task(problems, prompts, [p.question for p in problems]),
         source=Lines(),
         credit=Credit(Rule(), Normalizer()),

@@ -31,7 +31,7 @@ from typing import Any
 
 import bounds
 from update_report import Memory, Run, machine, summary, table
-from update_rollouts import SHAPES, make
+from update_rollouts import SHAPES, arguments, make
 
 
 def main() -> None:
@@ -217,7 +217,7 @@ def trainer(
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOTrainer
 
     from iterative_grpo.advantages.outcome import Rule
     from iterative_grpo.normalize import Normalizer
@@ -225,21 +225,12 @@ def trainer(
     from iterative_grpo.types import Problem, Prompt
 
     dtype = getattr(torch, options.dtype)
-    args = GRPOConfig(
-        output_dir=str(policy.parent / "out"),
+    args = arguments(
+        policy,
         per_device_train_batch_size=rows,
         gradient_accumulation_steps=parts,
         num_generations=group,
-        max_completion_length=512,
-        beta=0.04,
-        loss_type="grpo",
-        use_bias_correction_kl=False,
         use_cpu=options.device != "cuda",
-        bf16=False,
-        gradient_checkpointing=False,
-        shuffle_dataset=False,
-        report_to="none",
-        save_strategy="no",
         model_init_kwargs={"dtype": options.dtype} if name == "stock" else None,
     )
     tokenizer = AutoTokenizer.from_pretrained(policy)

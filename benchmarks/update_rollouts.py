@@ -75,6 +75,32 @@ def make(options: argparse.Namespace, group: int, folder: Path) -> dict[str, Any
     return {name: value.to(options.device) for name, value in batch.items()}
 
 
+def arguments(policy: Path, **own: Any) -> Any:
+    """Return settings of TRL for the paper's loss, in full precision, that write and show nothing.
+
+    On the CPU, unless `own` says otherwise.
+    """
+    from trl import GRPOConfig
+
+    settings: dict[str, Any] = {
+        "output_dir": str(policy.parent / "out"),
+        "max_completion_length": 512,
+        "beta": 0.04,
+        "loss_type": "grpo",
+        "use_bias_correction_kl": False,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "shuffle_dataset": False,
+        "logging_steps": 1,
+        "report_to": "none",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "log_level": "error",
+    }
+    return GRPOConfig(**{**settings, **own})
+
+
 def read(folder: Path) -> list[tuple[str, str]]:
     """Return GSM8K's training questions with their worked solutions."""
     path = folder / "gsm8k" / "train.jsonl"

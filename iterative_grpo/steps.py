@@ -9,8 +9,9 @@ get no advantage and the policy no gradient to stop.
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -32,9 +33,10 @@ class TokenSteps:
 
     def __init__(self, tokenizer: Decoder) -> None:
         self._tokenizer = tokenizer
-        self._pieces = _Remembered(lambda token: self._decode([token]))
-        self._later_pieces = _Remembered(
-            lambda token: self._decode([token, token])[len(self._pieces[token]) :]
+        self._piece = functools.cache(lambda token: self._decode([token]))
+        # The text of a token that others stand before.
+        self._later = functools.cache(
+            lambda token: self._decode([token, token])[len(self._piece(token)) :]
         )
 
     def tokens_of_steps(
@@ -77,7 +79,7 @@ class TokenSteps:
 
     def _characters_reached(self, token_ids: Sequence[int], text: str) -> list[int]:
         """Return, for each token, how many characters of `text` are complete after it."""
-        pieces = list(map(self._pieces.__getitem__, token_ids))
+        pieces = list(map(self._piece, token_ids))
         if "".join(pieces) == text:
             return list(itertools.accumulate(map(len, pieces)))
         # Byte-level tokens that share a character, or a decoder that looks at neighbours
@@ -93,8 +95,7 @@ class TokenSteps:
         shown = ""
         for token in token_ids:
             # The decoder may treat the start of a text in another way than what follows.
-            known = self._later_pieces if total or shared else self._pieces
-            piece = known[token]
+            piece = self._later(token) if total or shared else self._piece(token)
             if not shared and "�" not in piece:
                 parts.append(piece)
                 total += len(piece)
@@ -135,15 +136,3 @@ class TokenSteps:
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
-
-
-class _Remembered(dict[int, str]):
-    """Texts of tokens, found out when they are first asked for."""
-
-    def __init__(self, text_of: Callable[[int], str]) -> None:
-        super().__init__()
-        self._text_of = text_of
-
-    def __missing__(self, token: int) -> str:
-        text = self[token] = self._text_of(token)
-        return text

@@ -18,7 +18,7 @@ import torch
 
 from iterative_grpo.attention import PLAIN, Attend, attending, kind
 from iterative_grpo.forwards import replaced
-from iterative_grpo.logps.attention import attend_rectangles
+from iterative_grpo.logps import rectangles
 from iterative_grpo.logps.rectangles import Layout, Span, layout
 
 # Share of the tokens that are read, above which the layer runs whole: to pick tokens takes copies.
@@ -141,7 +141,7 @@ def _forward(
     query_MHD = _rotated(query_MHD, cos_M1D, sin_M1D)
     key_NKD = _rotated(key_NKD, cos_N1D, sin_N1D)
     query, key, value = (x.transpose(0, 1)[None] for x in (query_MHD, key_NKD, value_NKD))
-    mixed = attend_rectangles(layout, query, key, value, attention.scaling)
+    mixed = rectangles.attend(layout, query, key, value, attention.scaling)
     mixed_MC = mixed[0].transpose(0, 1).flatten(1)
     x_MC = hidden_NC.index_select(0, layout.places) + attention.o_proj(mixed_MC)
     output_MC: torch.Tensor = x_MC + layer.mlp(layer.post_attention_layernorm(x_MC))

@@ -4,7 +4,8 @@ A span is a prompt, or a completion that follows one. Spans of similar size make
 attention is one call; what is gathered to fill it up is seen by nothing.
 
 Dimensions: N packed tokens, M of them asked for; of a rectangle G spans, P tokens of their longest
-prompt, C tokens of the longest span, S = P + C, Q queries of the span with the most.
+prompt, C tokens of the longest span, S = P + C, Q queries of the span with the most; H heads, K key
+heads, D head size.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from iterative_grpo import attention
 from iterative_grpo.transfer import bring
 
 # Pairs of tokens whose attention takes about as long as one more call, forward and backward:
@@ -128,6 +130,30 @@ def _visible(
     causal_GQC = (column_C <= offset_GQ[:, :, None]).expand(rows, -1, -1)
     seen_GQS = torch.cat([prompt_GQP, causal_GQC], dim=2)
     return seen_GQS[0] if rows == 1 else seen_GQS[:, None]
+
+
+def attend(
+    layout: Layout,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float | None,
+) -> torch.Tensor:
+    """Return (1, H, M, D) of queries (1, H, M, D) to keys and values (1, K, N, D)."""
+    query_MHD, key_NKD, value_NKD = (x[0].transpose(0, 1) for x in (query, key, value))
+    queries = query_MHD.index_select(0, layout.queries).split(
+        [each.rows * each.columns for each in layout.rectangles]
+    )
+    keys, values = (
+        x.index_select(0, layout.keys).split([each.rows * each.seen for each in layout.rectangles])
+        for x in (key_NKD, value_NKD)
+    )
+    outputs = []
+    for rectangle, *parts in zip(layout.rectangles, queries, keys, values, strict=True):
+        q, k, v = (x.unflatten(0, (rectangle.rows, -1)).transpose(1, 2) for x in parts)
+        outputs.append(attention.attend(q, k, v, rectangle.visible, scaling))
+    cells_XHD = torch.cat([output.transpose(1, 2).flatten(0, 1) for output in outputs])
+    return cells_XHD.index_select(0, layout.cells).transpose(0, 1)[None]
 
 
 def _runs(spans: Sequence[Span], allowed: float) -> Iterator[list[Span]]:

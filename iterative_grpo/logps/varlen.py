@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from iterative_grpo.logps.rectangles import Span, layout
+from iterative_grpo.logps import rectangles
+from iterative_grpo.logps.rectangles import Span
 from iterative_grpo.transfer import bring
 
 DTYPES: tuple[torch.dtype, ...] = (torch.bfloat16, torch.float16)
@@ -180,8 +181,6 @@ def _agrees(device: torch.device, dtype: torch.dtype, H: int, K: int, D: int) ->
 
 def _off(device: torch.device, dtype: torch.dtype, H: int, K: int, D: int) -> list[float]:
     """Return how far output and gradients are off those of other attention, in float32."""
-    from iterative_grpo.logps.attention import attend_rectangles
-
     found: list[list[torch.Tensor]] = []
     # Reward models are read where nothing can have a gradient.
     with (
@@ -194,7 +193,7 @@ def _off(device: torch.device, dtype: torch.dtype, H: int, K: int, D: int) -> li
         drawn = [torch.randn(1, h, N, D, generator=generator).to(dtype) for h in (H, K, K, H)]
         precise = torch.promote_types(dtype, torch.float32)
         for way, its in (
-            (functools.partial(attend_rectangles, layout(_SPANS, device)), precise),
+            (functools.partial(rectangles.attend, rectangles.layout(_SPANS, device)), precise),
             (functools.partial(attend, texts(_SPANS, device)), dtype),
         ):
             query, key, value, weights = (x.to(device, its, copy=True) for x in drawn)

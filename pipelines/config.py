@@ -312,7 +312,9 @@ class OptimizeSettings(Section):
         False, description="compute and sample in bfloat16; weights stay in policy.dtype"
     )
     gradient_checkpointing: bool = False
-    vllm: Literal["off", "colocate", "server"] = Field("off", description="TRL's vLLM modes")
+    vllm: Literal["off", "colocate", "server"] = Field(
+        "off", description="TRL's vLLM for policy steps, beside the trainer or on a server"
+    )
     checkpoint_every: NotNegative = Field(0, description="steps between checkpoints; 0: none")
     trl: Mapping[str, Any] = Field(
         default_factory=dict, description="further fields of trl.GRPOConfig, tried before the run"

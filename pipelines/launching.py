@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -19,7 +20,23 @@ from pipelines.runs import Job
 
 def starter(config: Config) -> Callable[[Job], None]:
     """Return what runs a job as `launch` says."""
-    return {"inline": inline, "accelerate": launched}[config.launch.mode]
+    return {"inline": in_turn, "accelerate": launched}[config.launch.mode]
+
+
+def in_turn(job: Job) -> None:
+    """Run a phase in this process, unless TRL's vLLM samples in it.
+
+    That one keeps memory, a port and a group of processes for as long as its process lives, and
+    the next iteration's would meet them.
+    """
+    if job.phase != "optimize" or job.config.optimize.vllm == "off":
+        inline(job)
+        return
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()  # what earlier phases have left there is of no use to another process
+    launched(job)
 
 
 def inline(job: Job) -> None:

@@ -13,6 +13,7 @@ from pipelines import (
     questions,
     trackers,
     trl_settings,
+    trl_vllm,
     unloaded,
 )
 from pipelines.config import Config
@@ -41,6 +42,9 @@ def check(config: Config, progress: Progress) -> None:
     if split.rejected:
         shown = "; ".join(split.rejected[:3])
         progress.note(f"left out for unreadable golds: {len(split.rejected)} ({shown})")
+    sampler = trl_vllm.check(config, split.problems)
+    if sampler is not None:
+        progress.note(sampler)
     if config.reward == "published":
         for line in published.check(config, split.problems):
             progress.note(line)

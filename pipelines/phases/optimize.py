@@ -27,6 +27,7 @@ from pipelines import (
     questions,
     segmentation,
     trl_settings,
+    trl_vllm,
     world,
 )
 from pipelines.artifacts import LOG, WORK, flush, write_json
@@ -123,6 +124,8 @@ def run(job: Job) -> None:
     if place.first:
         conclude(job, watching)
     place.wait()
+    if trainer.use_vllm:
+        trl_vllm.end(trainer)
 
 
 def conclude(job: Job, watching: Watching) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from pipelines import run
+from pipelines import run, trl_vllm
 from pipelines.policies import PolicyError
 from tests.pipelines import toy
 from tests.pipelines.toy import lines
@@ -45,49 +50,88 @@ def test_the_engine_samples_labels_and_evaluates(tmp_path: Path, data: Path) -> 
     assert all(1 <= len(row["token_ids"]) <= 20 for row in rows)
 
 
-COLOCATED = """
-import sys
+def trained(mode: str, tmp_path: Path, data: Path, **trl: Any) -> list[dict[str, Any]]:
+    """Return the policy steps of two iterations, started as a command."""
+    run(toy.config(tmp_path / "made", data, "iterations=1", *SHAPE), quiet=True)
+    policy = tmp_path / "made" / "run" / "start" / "policy"
+    settings = toy.raw(tmp_path, data, policy={"model": str(policy)})
+    settings["optimize"] |= {"vllm": mode, "learning_rate": 3e-3, "trl": trl}
+    file = tmp_path / "settings.yaml"
+    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    with server(policy, trl.get("vllm_server_base_url")):
+        done = subprocess.run(
+            [sys.executable, "-m", "pipelines.cli", "run", str(file)],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    steps = lines(tmp_path / "run" / "metrics" / "steps.jsonl")
+    assert [row["iteration"] for row in steps] == [1] * 4 + [2] * 4
+    assert steps[3]["kl"] > 1e-3  # the policy has moved
+    return steps
 
-import torch
-from vllm.model_executor.layers import utils
-from vllm.platforms import current_platform
+
+def environment() -> dict[str, str]:
+    own = Path(__file__).with_name("vllm_on_cpu"), Path(__file__).resolve().parents[2]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, own)),
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_SERVER_DEV_MODE": "1",
+    }
 
 
-def unpacked(layer, remove_weight):
-    layer.cpu_linear = torch.nn.functional.linear
+@contextmanager
+def server(policy: Path, address: str | None) -> Iterator[None]:
+    """Serve a policy as docs/performance.md says, in float32; nothing without an address."""
+    if address is None:
+        yield
+        return
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(policy)]
+    command += ["--port", address.rpartition(":")[2], "--dtype", "float32"]
+    command += ["--weight-transfer-config", '{"backend": "nccl"}']
+    command += ["--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1"]
+    log = policy.parent / "server.log"
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(command, env=environment(), stdout=out, stderr=out) as process,
+    ):
+        try:
+            wait_for(address, process)
+            yield
+        finally:
+            process.terminate()
 
 
-# On a CPU vLLM packs weights, and cannot take the next step's then.
-if current_platform.is_cpu():
-    utils.dispatch_cpu_unquantized_gemm = unpacked
-
-from pipelines.cli import main
-
-sys.exit(main())
-"""
+def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(300):
+        assert process.poll() is None
+        try:
+            trl_vllm.asked(address, "/v1/models")
+        except trl_vllm.Unserved:
+            time.sleep(1)
+        else:
+            return
+    raise TimeoutError(address)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not INSTALLED, reason="vLLM is not installed here")
-def test_trl_samples_policy_steps_with_the_weights_of_each(tmp_path: Path, data: Path) -> None:
-    run(toy.config(tmp_path / "made", data, "iterations=1", *SHAPE), quiet=True)
-    policy = tmp_path / "made" / "run" / "start" / "policy"
-    settings = toy.raw(tmp_path, data, policy={"model": str(policy)}, iterations=1)
-    settings["optimize"] |= {"vllm": "colocate", "learning_rate": 3e-3}
-    file = tmp_path / "colocated.yaml"
-    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    root = str(Path(__file__).resolve().parents[2])
-    done = subprocess.run(
-        [sys.executable, "-c", COLOCATED, "run", str(file)],
-        env={**os.environ, "PYTHONPATH": root, "VLLM_CPU_KVCACHE_SPACE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    steps = lines(tmp_path / "run" / "metrics" / "steps.jsonl")
-    assert len(steps) == 4
-    assert steps[-1]["kl"] > 1e-3  # the policy has moved
-    for row in steps:
+def test_trl_samples_beside_the_trainer_with_the_weights_of_each_step(
+    tmp_path: Path, data: Path
+) -> None:
+    for row in trained("colocate", tmp_path, data):
         # vLLM samples in bfloat16.
         assert row["sampling/sampling_logp_difference/mean"] < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not INSTALLED, reason="vLLM is not installed here")
+def test_a_server_samples_with_the_weights_of_each_step(tmp_path: Path, data: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    for row in trained("server", tmp_path, data, vllm_server_base_url=address):
+        assert row["sampling/sampling_logp_difference/max"] < 1e-4

@@ -272,7 +272,6 @@ def engine(name: str, model: Any, case: Case, temperature: float) -> Callable[[i
                 eos_token_ids=case.eos,
                 stopped=stopped,
                 dtype=dtype,
-                cache_gib=16,
                 share_prefixes=name != "native-whole-prompts",
                 fuse_layers=name != "native-own-layers",
                 share_branches=name not in ("native-own-rows", "native-graphs"),

@@ -352,6 +352,11 @@ class Config(Section):
         None, description="answer conventions, a file of verifiers/conventions; none: the data's"
     )
     engine: str = Field("native", description="sampler, a file of iterative_grpo/engines")
+    engine_options: Mapping[str, Any] = Field(
+        default_factory=dict,
+        description="keyword arguments of the engine's `load`, such as cache_gib or "
+        "gpu_memory_utilization; may change between starts of a run",
+    )
     max_tokens: Positive = Field(1024, description="tokens of an output at most, EOS included")
     data: Data = Data()
     policy: PolicySettings = PolicySettings()

@@ -116,7 +116,7 @@ def needs(config: Config) -> list[str]:
     disk = parameters * WEIGHT * checkpoints
     return [
         f"parameters    {parameters:,}",
-        f"memory        {memory}{each}: weights and optimizer state, activations beside them",
+        f"memory        {memory}{each}: weights and optimizer state; activations and cache beside",
         f"disk          about {size(disk)} for {checkpoints} checkpoints, samples beside it",
     ]
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from iterative_grpo import plugins, timing
 from iterative_grpo.protocols import Engine, Samplings
 from iterative_grpo.types import Completion, Prompt
-from pipelines import building
+from pipelines import building, engine_options
 from pipelines.artifacts import fingerprint_of, sha256
 from pipelines.config import Config, PolicySettings
+
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 class PolicyError(ValueError):
@@ -78,12 +81,16 @@ class Sampler:
     model: Any | None
 
 
-def check_engine(engine: str) -> None:
-    """Raise PolicyError for an engine that lacks something on this machine."""
+def check_engine(engine: str, options: Mapping[str, Any] = NO_OPTIONS) -> None:
+    """Raise PolicyError for an engine that lacks something on this machine.
+
+    Raises UnknownField or UnfitValue for options that it does not take.
+    """
     module = plugins.find("iterative_grpo.engines", engine, "engine")
     missing = module.lacking() if hasattr(module, "lacking") else None
     if missing is not None:
         raise PolicyError(f"engine {engine}: {missing}")
+    engine_options.arguments(engine, options)
 
 
 def to_sample(config: Config) -> PolicySettings:
@@ -102,8 +109,18 @@ def precision(config: Config) -> dict[str, str]:
     return {"sampled_in": "bfloat16"} if config.optimize.bf16 else {}
 
 
+def sampled_in(config: Config, path: str | Path) -> AbstractContextManager[Sampler]:
+    """Return `sampled` for a checkpoint of a run, in the run's engine and precision."""
+    return sampled(path, to_sample(config), config.engine, config.engine_options)
+
+
 @contextmanager
-def sampled(path: str | Path, settings: PolicySettings, engine: str) -> Iterator[Sampler]:
+def sampled(
+    path: str | Path,
+    settings: PolicySettings,
+    engine: str,
+    options: Mapping[str, Any] = NO_OPTIONS,
+) -> Iterator[Sampler]:
     """Yield a checkpoint's policy in an engine by name; what the engine took is given back behind.
 
     An engine that reads checkpoints itself gets the path, and starts when it is asked for the first
@@ -112,9 +129,10 @@ def sampled(path: str | Path, settings: PolicySettings, engine: str) -> Iterator
     Raises PolicyError as `load` does, also at the first question of an engine that does not start.
     """
     module = plugins.find("iterative_grpo.engines", engine, "engine")
+    more = engine_options.arguments(engine, options)
     if not building.reads_checkpoints(engine):
         model, tokenizer = load(path, settings)
-        yield Sampler(module.load(model, tokenizer), tokenizer, context_of(model), model)
+        yield Sampler(module.load(model, tokenizer, **more), tokenizer, context_of(model), model)
         return
     from transformers import AutoConfig
 
@@ -128,7 +146,9 @@ def sampled(path: str | Path, settings: PolicySettings, engine: str) -> Iterator
     def start() -> Any:
         try:
             with timing.part(timing.INPUT_OUTPUT):
-                return module.load(path, tokenizer, dtype=settings.dtype, trust_remote_code=trust)
+                return module.load(
+                    path, tokenizer, dtype=settings.dtype, trust_remote_code=trust, **more
+                )
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             raise PolicyError(f"policy {path} with engine {engine}: {error}") from None
 
@@ -157,11 +177,16 @@ class _Late:
             self._started.close()
 
 
-def load_live(model: Any, tokenizer: Any, engine: str) -> Engine:
-    """Return what samples a policy in training: `generate` for an engine of checkpoints."""
-    live = "generate" if building.reads_checkpoints(engine) else engine
-    made: Engine = plugins.find("iterative_grpo.engines", live).load(model, tokenizer)
-    return made
+def live_loader(config: Config) -> Callable[[Any, Any], Engine]:
+    """Return what makes a live policy's engine: `generate` for an engine of checkpoints.
+
+    That one is left as it is: the options are those of the engine that the run names.
+    """
+    name, options = config.engine, config.engine_options
+    if building.reads_checkpoints(name):
+        name, options = "generate", NO_OPTIONS
+    module = plugins.find("iterative_grpo.engines", name, "engine")
+    return partial(module.load, **engine_options.arguments(name, options))
 
 
 def load_tokenizer(path: str | Path, settings: PolicySettings) -> Any:

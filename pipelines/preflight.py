@@ -30,7 +30,7 @@ def check(config: Config, progress: Progress) -> None:
     trl_settings.check(config)
     trackers.check(config.report_to)
     unloaded.check(config)
-    policies.check_engine(config.engine)
+    policies.check_engine(config.engine, config.engine_options)
     resumable(config)
     room(config.run_dir)
     split = questions.training(config)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import typing
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines import building
+from pipelines import building, keywords
 from pipelines.config import Config
+from pipelines.keywords import UnfitValue as UnfitValue
+from pipelines.keywords import UnknownField as UnknownField
 
 DECIDED = {
     "steps_per_generation": "optimize.updates and optimize.micro_batch",
@@ -39,14 +40,6 @@ WHERE_IT_RUNS = {
     "torch_compile_mode",
 }
 """Fields that change the process that makes a `GRPOConfig` of them, or need the launched ones."""
-
-
-class UnknownField(ValueError):
-    """A key of `optimize.trl` that TRL does not have, or that another setting decides."""
-
-
-class UnfitValue(ValueError):
-    """A value of `optimize.trl` that TRL, or the sampling with it, refuses."""
 
 
 def arguments(config: Config, seed: int, iteration: int, checkpoints: Path) -> Any:
@@ -86,8 +79,7 @@ def check(config: Config) -> None:
                 f"{taken[name]!r}); set it there (docs/configuration.md)"
             )
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = keywords.hint(name, known)
             raise UnknownField(f"optimize.trl.{name}: trl.GRPOConfig has no such field.{hint}")
         if name in OF_GENERATE and optimize.vllm == "off" and building.samples_in_training(config):
             raise UnknownField(
@@ -108,27 +100,13 @@ def check(config: Config) -> None:
 def typed(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of `optimize.trl` as the types that TRL's fields are annotated with.
 
-    YAML reads `1e-8` as a text, where a field is a number it is one. Raises UnfitValue for others.
+    Raises UnfitValue for values of other types.
     """
     if not given:
         return {}
-    from pydantic import TypeAdapter, ValidationError
     from trl import GRPOConfig
 
-    types = typing.get_type_hints(GRPOConfig)
-    values = {}
-    for name, value in given.items():
-        adapter: TypeAdapter[Any] = TypeAdapter(types[name])
-        try:
-            values[name] = adapter.validate_python(value, strict=not isinstance(value, str))
-        except ValidationError as error:
-            alone = isinstance(types[name], type) and not typing.get_args(types[name])
-            expected = types[name].__name__ if alone else str(types[name]).replace("typing.", "")
-            raise UnfitValue(
-                f"optimize.trl.{name}: expected {expected}, found {value!r} "
-                f"({error.errors()[0]['msg']})"
-            ) from None
-    return values
+    return keywords.typed("optimize.trl", given, typing.get_type_hints(GRPOConfig))
 
 
 def _rehearsed(config: Config, taken: Mapping[str, Any], values: Mapping[str, Any]) -> Any:

@@ -25,8 +25,7 @@ class Engine:
     """Samples with `model.generate`, left-padded, in batches bounded by a token budget."""
 
     def __init__(self, model: Any, tokenizer: Any, batch_tokens: int = BATCH_TOKENS) -> None:
-        if batch_tokens < 1:
-            raise ValueError(f"batch_tokens is {batch_tokens}, must be at least 1")
+        check_options(batch_tokens=batch_tokens)
         self.model = model
         self.tokenizer = tokenizer
         self.batch_tokens = batch_tokens
@@ -55,6 +54,12 @@ class Engine:
             batch_tokens=self.batch_tokens,
         )
         return _endings.completions(prompts, rows, endings)
+
+
+def check_options(*, batch_tokens: int = BATCH_TOKENS) -> None:
+    """Raise ValueError for options of `load` that nothing could be sampled with."""
+    if batch_tokens < 1:
+        raise ValueError(f"batch_tokens is {batch_tokens}, must be at least 1")
 
 
 def load(model: Any, tokenizer: Any, *, batch_tokens: int = BATCH_TOKENS) -> Engine:

@@ -10,6 +10,7 @@ of the most common shape of layers take fewer operations (`_fused`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from iterative_grpo.engines._memory import Memory
 
-CACHE_GIB = 2.0
+CACHE_GIB = 8.0
+"""Not what is free: batches would follow what else runs, and with them the last bits of logits."""
 
 
 class Engine:
@@ -43,8 +45,7 @@ class Engine:
         share_branches: bool = True,
         graphs: bool = False,
     ) -> None:
-        if not cache_gib > 0:
-            raise ValueError(f"cache_gib is {cache_gib}, must be above 0")
+        check_options(cache_gib=cache_gib)
         _precision(dtype)
         self.model = model
         self.tokenizer = tokenizer
@@ -117,6 +118,12 @@ def check_model(model: Any) -> None:
     _decoding.check_model(model)
 
 
+def check_options(*, cache_gib: float = CACHE_GIB, **_switches: bool) -> None:
+    """Raise ValueError for options of `load` that nothing could be sampled with."""
+    if not 0 < cache_gib < math.inf:
+        raise ValueError(f"cache_gib is {cache_gib}, must be a finite number above 0")
+
+
 def load(
     model: Any,
     tokenizer: Any,
@@ -134,7 +141,9 @@ def load(
         model: a transformers decoder with full causal attention.
         tokenizer: decodes completions.
         dtype: precision to sample in, "bfloat16" for example; the model's own by default.
-        cache_gib: memory for keys and values; more prompts than fit are sampled in turns.
+        cache_gib: memory for keys and values at most; more prompts than fit are sampled in turns.
+            Nothing is taken in advance: a batch takes what its prompts need, and every few tokens
+            what the rows that are left do. One group is never split, however much it needs.
         share_prefixes: compute tokens that prompts of a call start with once for all of them; off,
             only a prompt inside a longer one is saved.
         fuse_layers: decode with the layers' weights joined, in fewer operations, where the model
@@ -179,7 +188,7 @@ def sample_ids(
             none by default. On a GPU it is asked every few tokens once rows have parted, so a row
             may run a little further.
         dtype: precision to sample in; the model's own by default.
-        cache_gib: memory for keys and values.
+        cache_gib: memory for keys and values at most, taken as batches need it.
         share_prefixes, fuse_layers, share_branches, graphs: as in `load`.
         memory: what earlier calls computed of prompts, to be used and added to.
     """

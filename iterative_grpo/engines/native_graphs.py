@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from iterative_grpo.engines import native
+from iterative_grpo.engines.native import CACHE_GIB
 from iterative_grpo.engines.native import check_model as check_model
+from iterative_grpo.engines.native import check_options as check_options
 
 
 def lacking() -> str | None:
@@ -18,11 +20,27 @@ def lacking() -> str | None:
 
 
 def load(
-    model: Any, tokenizer: Any, *, share_branches: bool = False, **options: Any
+    model: Any,
+    tokenizer: Any,
+    *,
+    dtype: str | None = None,
+    cache_gib: float = CACHE_GIB,
+    share_prefixes: bool = True,
+    fuse_layers: bool = True,
+    share_branches: bool = False,
 ) -> native.Engine:
-    """Return the native engine with graphs for a live model; `options` are those of `native.load`.
+    """Return the native engine with graphs for a live model; options are those of `native.load`.
 
     It samples what `native` samples. On a CPU its `generate` raises ValueError. Branches are not
     shared by default: they fork at nearly every token, and each fork ends a graph.
     """
-    return native.load(model, tokenizer, graphs=True, share_branches=share_branches, **options)
+    return native.load(
+        model,
+        tokenizer,
+        dtype=dtype,
+        cache_gib=cache_gib,
+        share_prefixes=share_prefixes,
+        fuse_layers=fuse_layers,
+        share_branches=share_branches,
+        graphs=True,
+    )

@@ -137,6 +137,18 @@ def lacking() -> str | None:
     )
 
 
+def check_options(
+    *, max_model_len: int | None = None, gpu_memory_utilization: float | None = None
+) -> None:
+    """Raise ValueError for options of `load` that vLLM would refuse when it starts."""
+    if max_model_len is not None and max_model_len < 1:
+        raise ValueError(f"max_model_len is {max_model_len}, must be at least 1")
+    if gpu_memory_utilization is not None and not 0 < gpu_memory_utilization <= 1:
+        raise ValueError(
+            f"gpu_memory_utilization is {gpu_memory_utilization}, must be above 0 and at most 1"
+        )
+
+
 def load(
     model: str | Path,
     tokenizer: Any,
@@ -168,6 +180,7 @@ def load(
             f"the vllm engine samples checkpoints and was given a live {type(model).__name__}; "
             "save it and pass the folder, or use the 'native' engine"
         )
+    check_options(max_model_len=max_model_len, gpu_memory_utilization=gpu_memory_utilization)
     # Its processes tell of every choice that they make; what was set by hand stays.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     missing = lacking()

@@ -51,7 +51,7 @@ def run(job: Job) -> None:
     place = world.current(config.launch.processes)
     policy = job.inputs["policy"] / "policy"
     scorer = scoring.load(config.evaluate)  # first: an engine may take the memory that is free
-    with policies.sampled(policy, policies.to_sample(config), config.engine) as sampler:
+    with policies.sampled_in(config, policy) as sampler:
         evaluate(
             rendered_tasks(config, sampler),
             sampler.engine,

@@ -156,7 +156,7 @@ def tools(job: Job, problems: list[Any]) -> Iterator[Tools]:
         yield made_of
         return
     policy = job.inputs["policy"]
-    with policies.sampled(policy / "policy", policies.to_sample(config), config.engine) as sampler:
+    with policies.sampled_in(config, policy / "policy") as sampler:
         rendered = sample.prompts_of(config, problems, sampler.tokenizer, sampler.context)
         continuing = Continuing(
             engine=sampler.engine,

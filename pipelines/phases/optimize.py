@@ -215,8 +215,7 @@ def live_engine(config: Config) -> Callable[[Any, Any], Any] | None:
     """Return what samples the policy between steps; None leaves it to TRL."""
     if config.optimize.vllm != "off" or not building.samples_in_training(config):
         return None
-    load: Callable[[Any, Any], Any] = plugins.find("iterative_grpo.engines", config.engine).load
-    return load
+    return policies.live_loader(config)
 
 
 def lora(config: Config) -> Any:

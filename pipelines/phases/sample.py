@@ -51,7 +51,7 @@ def run(job: Job) -> None:
     at_once = max(1, OUTPUTS_AT_ONCE // config.sample.group_size)
     policy = job.inputs["policy"] / "policy"
     with (
-        policies.sampled(policy, policies.to_sample(config), config.engine) as sampler,
+        policies.sampled_in(config, policy) as sampler,
         (job.output / world.shard("samples.jsonl", place.rank)).open("w", encoding="utf-8") as out,
         job.progress.bar("sample", len(mine) * config.sample.group_size, "completions") as bar,
     ):

@@ -163,7 +163,7 @@ def validator(config: Config, model: Any, tokenizer: Any) -> Callable[[], float]
     )
     context = policies.context_of(model)
     rendered = sample.prompts_of(config, split.problems, tokenizer, context)
-    engine = policies.load_live(model, tokenizer, config.engine)
+    engine = policies.live_loader(config)(model, tokenizer)
     verdicts = judging.judge(config)
 
     def accuracy() -> float:

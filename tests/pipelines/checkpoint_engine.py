@@ -41,14 +41,17 @@ def load(path, tokenizer, *, dtype, trust_remote_code):
 
 
 @contextmanager
-def added(folder: Path) -> Iterator[ModuleType]:
-    """Add the engine, from a file in a new folder; what it opened and closed is in its module."""
+def added(folder: Path, name: str = NAME, source: str = _SOURCE) -> Iterator[ModuleType]:
+    """Add the engine, from a file in a new folder; what it opened and closed is in its module.
+
+    Or another one by its name and source.
+    """
     folder.mkdir()
-    (folder / f"{NAME}.py").write_text(_SOURCE, encoding="utf-8")
+    (folder / f"{name}.py").write_text(source, encoding="utf-8")
     engines.__path__.append(str(folder))
     importlib.invalidate_caches()
     try:
-        yield importlib.import_module(f"iterative_grpo.engines.{NAME}")
+        yield importlib.import_module(f"iterative_grpo.engines.{name}")
     finally:
         engines.__path__.remove(str(folder))
-        sys.modules.pop(f"iterative_grpo.engines.{NAME}", None)
+        sys.modules.pop(f"iterative_grpo.engines.{name}", None)

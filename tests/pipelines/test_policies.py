@@ -9,12 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from iterative_grpo.engines import generate, native
 from pipelines import policies
 from pipelines.config import PolicySettings
-from pipelines.phases.optimize import check_step
+from pipelines.phases.optimize import check_step, live_engine
 from pipelines.policies import PolicyError
 from reward_models.model import RewardModel, UntrainedBackbone
-from tests.pipelines import toy
+from tests.pipelines import checkpoint_engine, toy
 
 Maker = Callable[[int, torch.dtype], Path]
 
@@ -104,3 +105,55 @@ def test_a_policy_trained_in_mixed_precision_is_sampled_in_it(
             assert sampler.model is not None
             assert sampler.model.dtype == dtype
         assert policies.load(path, config.policy)[0].dtype == torch.float32
+
+
+def test_options_reach_the_engine_of_checkpoints_and_of_live_policies(
+    tiny_policy: Maker, tmp_path: Path
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    given = "engine_options={cache_gib: 16, share_branches: false}"
+    config = toy.config(tmp_path, data, given)
+    with policies.sampled_in(config, tiny_policy(0, torch.float32)) as sampler:
+        sampled = sampler.engine
+    in_steps = live_engine(config)
+    assert in_steps is not None
+    for engine in (sampled, policies.live_loader(config)(None, None), in_steps(None, None)):
+        assert isinstance(engine, native.Engine)
+        assert (engine.cache_gib, engine.share_branches, engine.fuse_layers) == (16, False, True)
+
+
+def test_options_reach_an_engine_that_reads_checkpoints_itself(
+    tiny_policy: Maker, tmp_path: Path
+) -> None:
+    source = """
+READS_CHECKPOINTS = True
+
+
+class Engine:
+    def __init__(self, *given):
+        self.given = given
+
+    def generate(self, prompts, sampling):
+        return [self.given]
+
+    def close(self):
+        pass
+
+
+def load(path, tokenizer, *, dtype, trust_remote_code, share: float = 0.5):
+    return Engine(dtype, share)
+"""
+    data = toy.write_data(tmp_path / "data")
+    with checkpoint_engine.added(tmp_path / "engines", "server", source):
+        config = toy.config(tmp_path, data, "engine=server", "engine_options.share=1")
+        with policies.sampled_in(config, tiny_policy(0, torch.float32)) as sampler:
+            assert sampler.engine.generate([], []) == [("float32", 1.0)]
+
+
+def test_options_of_an_engine_of_checkpoints_are_not_for_live_policies(tmp_path: Path) -> None:
+    data = toy.write_data(tmp_path / "data")
+    config = toy.config(tmp_path, data, "engine=vllm", "engine_options.max_model_len=64")
+    assert live_engine(config) is None
+    live = policies.live_loader(config)(None, None)
+    assert isinstance(live, generate.Engine)
+    assert live.batch_tokens == generate.BATCH_TOKENS

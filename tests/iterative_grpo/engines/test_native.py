@@ -99,6 +99,15 @@ def test_results_do_not_depend_on_how_prompts_are_batched() -> None:
         ]
 
 
+def test_the_cache_takes_no_memory_in_advance() -> None:
+    prompts, sampling = tiny.prompts(4, 9), Sampling(2, 5, seed=3)
+    model = tiny.model("llama")
+    petabyte = native.load(model, tiny.NoEos(), cache_gib=2.0**20)
+    assert petabyte.generate(prompts, sampling) == native.load(model, tiny.NoEos()).generate(
+        prompts, sampling
+    )
+
+
 def test_keys_and_values_are_given_back_with_their_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -337,7 +346,9 @@ def test_an_encoder_decoder_is_refused() -> None:
         )
 
 
-@pytest.mark.parametrize(("option", "value"), [("dtype", "bf17"), ("cache_gib", 0)])
+@pytest.mark.parametrize(
+    ("option", "value"), [("dtype", "bf17"), ("cache_gib", 0), ("cache_gib", float("inf"))]
+)
 def test_wrong_options_are_named(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=option.split("_")[0]):
         native.load(tiny.model("llama"), tiny.NoEos(), **{option: value})

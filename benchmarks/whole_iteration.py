@@ -200,7 +200,8 @@ def stitched(
         evaluated=asked(tasks(config)[0].problems),
         group_size=optimize.group_size,
         max_tokens=config.max_tokens,
-        held_out=config.reward_model.held_out,
+        # Ours keeps further questions for tuning: both train on equally many rows.
+        held_out=config.reward_model.held_out + config.reward_model.validation,
         epochs=fit.epochs,
         batch=fit.batch,
         reward_learning_rate=fit.learning_rate,

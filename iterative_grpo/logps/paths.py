@@ -1,4 +1,4 @@
-"""The three paths to the same log-probabilities, and the choice between them."""
+"""The paths to the same log-probabilities, and the choice between them."""
 
 from __future__ import annotations
 

@@ -117,9 +117,9 @@ def server(config: Config) -> str:
 
 def asked(address: str, path: str, body: dict[str, Any] | None = None) -> Any:
     """Return a server's answer, or refuse it."""
-    parts = urlsplit(address)
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     try:
+        parts = urlsplit(address)
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         with closing(kind(parts.netloc, timeout=PATIENCE)) as connection:
             if body is None:
                 connection.request("GET", parts.path + path)

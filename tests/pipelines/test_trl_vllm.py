@@ -71,9 +71,11 @@ def serving(answers: dict[str, Any]) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def asked(config: Config, answers: dict[str, Any]) -> str:
@@ -167,6 +169,12 @@ def test_a_server_that_is_not_there_is_refused_at_once(made: Path, tmp_path: Pat
     config = configured(tmp_path, made, vllm="server", trl={"vllm_server_base_url": gone})
     with pytest.raises(trl_vllm.Unserved, match=f"{gone} cannot be reached .*; start it with: "):
         trl_vllm.check_server(config, questions.training(config).problems)
+
+
+@pytest.mark.parametrize("address", ["http://[", "localhost:8000", "http://localhost:gpu"])
+def test_no_address_is_refused(address: str) -> None:
+    with pytest.raises(trl_vllm.Unserved, match="cannot be reached"):
+        trl_vllm.asked(address, "/v1/models")
 
 
 def test_the_address_is_what_trl_would_ask(made: Path, tmp_path: Path) -> None:

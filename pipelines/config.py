@@ -17,6 +17,7 @@ from pipelines.conflicts import conflicts
 from pipelines.evaluate_settings import EvaluateSettings
 from pipelines.section import (
     Margin,
+    ModelName,
     NotNegative,
     Positive,
     Rate,
@@ -107,7 +108,7 @@ class Lora(Section):
 class PolicySettings(Section):
     """The policy to improve: a model by path or hub name, or one made on the spot."""
 
-    model: str | None = Field(None, description="path or hub name of a causal language model")
+    model: ModelName | None = Field(None, description="path or hub name of a causal language model")
     make: Shape | None = Field(None, description="instead of `model`: make a small one")
     warm_start: WarmStart | None = Field(None, description="supervised steps before iteration 1")
     prompt: str | None = Field(
@@ -187,7 +188,7 @@ class Gate(Section):
 class RewardModelSettings(Section):
     """The learned judge."""
 
-    start: Literal["scratch", "policy"] | str = Field(
+    start: Literal["scratch", "policy"] | ModelName = Field(
         "policy",
         description="weights before the first training: scratch (the policy's shape), policy (the "
         "initial policy's weights, as in the paper), or a path or hub name",
@@ -234,7 +235,7 @@ class Mixture(Section):
 class Published(Section):
     """What `reward: published` asks: a process reward model that others trained, kept as it is."""
 
-    model: str | None = Field(None, description="path or hub name; none of its code is run")
+    model: ModelName | None = Field(None, description="path or hub name; none of its code is run")
     convention: str | None = Field(
         None, description="how it is read, a file of reward_models/published"
     )

@@ -56,6 +56,12 @@ def _load(path: str | Path, settings: PolicySettings, at: str) -> tuple[Any, Any
             f"policy.model {path} cannot be loaded: {error}. Expected a folder with a transformers "
             "checkpoint, or the name of a causal language model on the hub"
         ) from None
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise PolicyError(
+            f"policy.model {path} is an adapter of {model.config.name_or_path}; merge it "
+            "(peft's merge_and_unload) and save the whole model, or name that model and train a "
+            "new adapter (policy.lora)"
+        )
     check_weights(model.config, info, str(path))
     check_tokenizer(tokenizer, str(path), settings)
     check_vocabulary(model, tokenizer, str(path))
@@ -281,11 +287,15 @@ def check_tokenizer(tokenizer: Any, name: str, settings: PolicySettings) -> None
             f"the tokenizer of {name} has no EOS token: an output could never end. Set one with "
             "tokenizer.eos_token = ... and save the tokenizer beside the model"
         )
-    if tokenizer.pad_token_id is None and settings.pad_token is not None:
+    if settings.pad_token is not None:
         tokenizer.pad_token = settings.pad_token
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.unk_token_id:
+        shared = tokenizer.pad_token_id is not None
+        found = (
+            f"pads with its unknown token {tokenizer.pad_token!r}" if shared else "has no pad token"
+        )
         raise PolicyError(
-            f"the tokenizer of {name} has no pad token; name one of its tokens with "
+            f"the tokenizer of {name} {found}; name one of its tokens with "
             "policy.pad_token (of a command: --pad-token; for base models often the EOS token "
             f"{tokenizer.eos_token!r} or a reserved one)"
         )

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from pipelines.yaml_words import as_written
 
@@ -16,6 +25,11 @@ def _no_boolean(value: Any) -> Any:
     return value
 
 
+def _at_home(path: str | Path) -> str | Path:
+    """Read `~` as a shell does: some libraries do so too, and others do not."""
+    return Path(path).expanduser() if str(path).startswith("~") else path
+
+
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Real = Annotated[float, BeforeValidator(_no_boolean)]
 Positive = Annotated[Whole, Field(gt=0)]
@@ -24,6 +38,7 @@ Rate = Annotated[Real, Field(gt=0)]
 Weight = Annotated[Real, Field(ge=0)]
 Share = Annotated[Real, Field(ge=0, le=1)]
 ShareBelowOne = Annotated[Real, Field(ge=0, lt=1)]
+ModelName = Annotated[str, AfterValidator(lambda name: str(_at_home(name)))]
 Margin = Annotated[Real, Field(ge=0, le=1)]
 
 
@@ -38,3 +53,8 @@ class Section(BaseModel):
     @classmethod
     def _as_written(cls, raw: Any) -> Any:
         return as_written(raw, cls.model_fields)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _paths_at_home(cls, value: Any) -> Any:
+        return _at_home(value) if isinstance(value, Path) else value

@@ -191,6 +191,8 @@ def ours(config: Config, seed: int, iteration: int, checkpoints: Path) -> dict[s
         "use_vllm": optimize.vllm != "off",
         **({} if optimize.vllm == "off" else {"vllm_mode": optimize.vllm}),
         "trust_remote_code": config.policy.trust_remote_code,
+        # Else policy and reference differ by noise before the first step, and ratios with them.
+        "disable_dropout": True,
         "logging_steps": 1,
         "logging_first_step": True,
         "report_to": list(config.report_to) or "none",

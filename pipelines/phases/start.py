@@ -39,6 +39,9 @@ def run(job: Job) -> None:
         model, tokenizer = policies.load(config.policy.model, config.policy)
     else:
         model, tokenizer = make(job)
+    # Every question that an iteration may draw: what is too long in a late one ends the run there.
+    problems = questions.training(config).problems
+    sample.prompts_of(config, problems, tokenizer, policies.context_of(model))
     policies.save(model, tokenizer, job.output / "policy")
 
 

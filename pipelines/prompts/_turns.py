@@ -48,4 +48,13 @@ def as_chat(
         for role, content in (("user", example.asked), ("assistant", example.answer))
     ]
     turns.append({"role": "user", "content": asked})
-    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    from jinja2 import TemplateError
+
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise Unrenderable(
+            f"the chat template of {tokenizer.name_or_path or 'this model'} refuses "
+            f"{len(turns)} turns: {error}; mend it, or choose policy.prompt={instead}"
+        ) from None
+    return str(text)

@@ -76,6 +76,28 @@ def test_tokens_without_an_embedding_are_refused(tiny_policy: Maker) -> None:
         policies.load(folder, PolicySettings())
 
 
+def test_an_adapter_is_no_policy(tiny_policy: Maker, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    model, tokenizer = policies.load(tiny_policy(), PolicySettings())
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"]))
+    policies.save(adapted, tokenizer, tmp_path / "adapter")
+    with pytest.raises(PolicyError, match=r"is an adapter of .*; merge it"):
+        policies.load(tmp_path / "adapter", PolicySettings())
+
+
+def test_a_tokenizer_that_pads_with_its_unknown_token_is_given_another(
+    tiny_policy: Maker,
+) -> None:
+    folder = tiny_policy()
+    _, tokenizer = policies.load(folder, PolicySettings())
+    tokenizer.unk_token = tokenizer.pad_token
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(PolicyError, match=r"pads with its unknown token .* policy\.pad_token"):
+        policies.load(folder, PolicySettings())
+    _, tokenizer = policies.load(folder, PolicySettings(pad_token=tokenizer.eos_token))
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id
+
+
 def test_a_reward_model_is_no_policy(tiny_policy: Maker, tmp_path: Path) -> None:
     policy = tiny_policy(0, torch.float32)
     RewardModel.from_backbone(policy).save(tmp_path / "judge")

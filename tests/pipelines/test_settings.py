@@ -70,6 +70,17 @@ def test_what_looks_like_a_date_or_number_is_a_name(name: str, tmp_path: Path) -
     assert settings.load(file, [f"run_dir={name}"]).run_dir == Path(name)
 
 
+def test_a_path_at_home_is_the_one_that_a_shell_would_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    raw = toy.raw(Path("~/runs"), tmp_path, policy={"model": "~/model"})
+    found = settings.load(raw, ["reward_model.start=~/judge"])
+    assert found.run_dir == tmp_path / "runs/run"
+    assert found.policy.model == str(tmp_path / "model")
+    assert found.reward_model.start == str(tmp_path / "judge")
+
+
 def test_a_key_may_take_the_place_of_a_merged_one(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     text = (

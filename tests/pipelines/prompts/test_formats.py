@@ -1,10 +1,12 @@
+import copy
+
 import pytest
 from transformers import PreTrainedTokenizerFast
 
 from iterative_grpo.plugins import UnknownName
 from iterative_grpo.types import Problem
 from pipelines.making import make_tokenizer
-from pipelines.prompts import PromptTooLong, make_prompts
+from pipelines.prompts import PromptTooLong, Unrenderable, make_prompts
 
 TEXT = "Ann has 2 pens. How many?\nUser Assistant: Please reason step by step, and put your final"
 PROBLEMS = [
@@ -52,6 +54,16 @@ def test_chat_uses_the_template_and_adds_no_second_bos(tokenizer: PreTrainedToke
 def test_chat_without_a_template_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ValueError, match="has no chat template; choose an instruct model"):
         make_prompts(PROBLEMS, tokenizer, "chat")
+
+
+@pytest.mark.parametrize("template", ["{{ raise_exception('no') }}", "{% if %}"])
+def test_a_template_that_fails_is_no_traceback(
+    template: str, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    broken = copy.deepcopy(tokenizer)
+    broken.chat_template = template
+    with pytest.raises(Unrenderable, match=r"chat template of .* refuses 1 turns: "):
+        make_prompts(PROBLEMS, broken, "chat")
 
 
 def test_a_prompt_that_leaves_no_room_is_named(tokenizer: PreTrainedTokenizerFast) -> None:

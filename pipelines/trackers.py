@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+from pipelines import keywords
 
 
 class NoTracker(ValueError):
@@ -19,8 +19,7 @@ def check(names: tuple[str, ...]) -> None:
     installed = trackers.get_available_reporting_integrations()
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = keywords.hint(name, known)
             raise NoTracker(
                 f"report_to: unknown tracker {name!r}.{hint} Known: {', '.join(sorted(known))}."
             )

@@ -11,8 +11,7 @@ from typing import Any
 
 from pipelines import building, keywords
 from pipelines.config import Config
-from pipelines.keywords import UnfitValue as UnfitValue
-from pipelines.keywords import UnknownField as UnknownField
+from pipelines.keywords import UnfitValue, UnknownField
 
 DECIDED = {
     "steps_per_generation": "optimize.updates and optimize.micro_batch",

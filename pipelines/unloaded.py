@@ -5,14 +5,13 @@ Their configurations are loaded, and their modules made without memory (on torch
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from iterative_grpo import plugins
-from pipelines import published
+from pipelines import keywords, published
 from pipelines.config import Config, Lora
 from reward_models import adapters
 from reward_models.encoding import UnfitTokenizer
@@ -97,10 +96,9 @@ def backbone_config(name: str) -> Any:
         found = AutoConfig.from_pretrained(name, trust_remote_code=False)
         AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        near = difflib.get_close_matches(name, STARTS, n=1)
-        hint = f"Did you mean {near[0]}? " if near else ""
+        hint = keywords.hint(name, STARTS)
         raise UnfitModel(
-            f"reward_model.start {name} cannot be loaded: {reason(name, error)}. {hint}Expected "
+            f"reward_model.start {name} cannot be loaded: {reason(name, error)}.{hint} Expected "
             "scratch, policy, a folder with a transformers checkpoint, or a model's name on the hub"
         ) from None
     folder = Path(name)

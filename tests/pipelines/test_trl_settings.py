@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import settings, trl_settings
-from pipelines.trl_settings import UnfitValue, UnknownField
+from pipelines.keywords import UnfitValue, UnknownField
 
 
 def configured(*overrides: str) -> settings.Config:
@@ -20,6 +20,11 @@ def test_other_fields_reach_trl(tmp_path: Path) -> None:
     made = trl_settings.arguments(config, 7, 3, tmp_path)
     assert (made.adam_beta2, made.beta, made.seed) == (0.95, 0.02, 7)
     assert made.run_name == "arithmetic-03"
+
+
+def test_policies_train_without_dropout(tmp_path: Path) -> None:
+    """Else the reference differs from the policy before the first step."""
+    assert trl_settings.arguments(configured(), 7, 3, tmp_path).disable_dropout
 
 
 def test_a_field_that_a_setting_decides_is_refused() -> None:

@@ -9,6 +9,8 @@ import contextlib
 import gc
 import logging
 import random
+import signal
+import threading
 from collections.abc import Iterator
 from functools import cache
 
@@ -54,8 +56,27 @@ def keep_imports() -> None:
     The trainer collects when it ends, and what torch, transformers and TRL hold takes a third of a
     second to walk.
     """
-    gc.collect()
+    with interrupts_later():
+        gc.collect()
     gc.freeze()
+
+
+@contextlib.contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Let a Ctrl-C wait for the end: in a destructor that collecting runs, it would be lost."""
+    # Only the main thread may set handlers, and one that is not Python's could not be put back.
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is None:
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _let_go_of_imports() -> None:

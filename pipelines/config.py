@@ -28,9 +28,7 @@ from pipelines.section import (
     Weight,
     Whole,
 )
-
-UNTRAINED = {"verifier": "the verifier", "published": "a published reward model"}
-"""Rewards for which a run trains no reward model, and who gives them."""
+from reward_models import sources
 
 Action = Literal["drop", "report", "refuse", "ignore"]
 
@@ -382,7 +380,7 @@ class Config(Section):
     @property
     def learns_reward(self) -> bool:
         """Whether a reward model is trained at all."""
-        return self.reward not in UNTRAINED
+        return sources.judged_by(self.reward) is None
 
     @property
     def micro_batch(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from iterative_grpo.types import Problem
 from pipelines.config import Config
@@ -34,6 +34,12 @@ def check(config: Config, problems: Sequence[Problem]) -> None:
         LeakedQuestion: one of them is an evaluation question.
         EmptyPart: none of them would be learned from, or measured on.
     """
+    check_leaks(config, problems)
+    check_parts(config, problems)
+
+
+def check_leaks(config: Config, problems: Iterable[Problem]) -> None:
+    """Refuse, by LeakedQuestion, problems of which one is an evaluation question."""
     evaluated = forbidden(config)
     for problem in problems:
         why = evaluated.why(problem.id, problem.question)
@@ -42,6 +48,10 @@ def check(config: Config, problems: Sequence[Problem]) -> None:
                 f"{problem.id} asks a question of {why}, on which this run is evaluated: "
                 f"{problem.question[:80]!r}; set data.decontaminate.exact=drop"
             )
+
+
+def check_parts(config: Config, problems: Iterable[Problem]) -> None:
+    """Refuse, by EmptyPart, problems of which none would be learned from, or measured on."""
     needed = [Part.LABELS, Part.HELD_OUT]
     if config.reward_model.calibrate != "none":
         needed.append(Part.VALIDATION)

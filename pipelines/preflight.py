@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipelines import (
     decontamination,
+    dividing,
     launch_file,
     policies,
     published,
@@ -17,8 +18,11 @@ from pipelines import (
     unloaded,
 )
 from pipelines.config import Config
+from pipelines.datasets import DataError
+from pipelines.phases import sample
 from pipelines.progress import Progress
 from pipelines.runs import RunError
+from reward_models.division import EmptyPart
 
 LEAST_DISK = 64 * 2**20
 
@@ -39,9 +43,15 @@ def check(config: Config, progress: Progress) -> None:
         f"sha256 {split.fingerprint[:12]} ({split.source})"
         f"{'; ' + split.note if split.note else ''}"
     )
+    if not split.problems:
+        raise DataError(
+            f"no training question is left of {split.source}: all have unreadable golds or are "
+            "asked in the evaluation too (data.decontaminate)"
+        )
     if split.rejected:
         shown = "; ".join(split.rejected[:3])
         progress.note(f"left out for unreadable golds: {len(split.rejected)} ({shown})")
+    unloaded.check_prompt(config, split.problems[0])
     sampler = trl_vllm.check(config, split.problems)
     if sampler is not None:
         progress.note(sampler)
@@ -64,6 +74,25 @@ def check(config: Config, progress: Progress) -> None:
         )
     for line in decontamination.lines(questions.contamination(config)):
         progress.note(line)
+    draws(config)
+
+
+def draws(config: Config) -> None:
+    """Refuse what an iteration would draw for its reward model, though it be the last.
+
+    Raises LeakedQuestion, and EmptyPart for an iteration without a question to measure on. With a
+    ledger, draws depend on what is yet to be disputed: each iteration checks its own.
+    """
+    if not config.learns_reward:
+        return
+    known = 1 if config.sample.from_ledger else config.iterations
+    drawn = [sample.drawn_in(config, iteration) for iteration in range(1, known + 1)]
+    dividing.check_leaks(config, {p.id: p for problems in drawn for p in problems}.values())
+    for iteration, problems in enumerate(drawn, start=1):
+        try:
+            dividing.check_parts(config, problems)
+        except EmptyPart as error:
+            raise EmptyPart(f"iteration {iteration}: {error}") from None
 
 
 def rounds_away(config: Config) -> bool:

@@ -42,6 +42,12 @@ class RunError(RuntimeError):
     """A run directory that cannot be used: in use, not writable, or of another kind."""
 
 
+def seed_of(config: Config, iteration: int, phase: str) -> int:
+    """Return the seed of a phase of an iteration: it depends on nothing but these."""
+    text = f"{config.seed}/{iteration}/{phase}"
+    return int(artifacts.fingerprint_of(text)[:8], 16) % 2**31
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One phase of one iteration: what it may read, and the folder it fills."""
@@ -56,8 +62,7 @@ class Job:
     @property
     def seed(self) -> int:
         """A seed of the phase's own, so that a resumed phase draws what an unbroken one draws."""
-        text = f"{self.config.seed}/{self.iteration}/{self.phase}"
-        return int(artifacts.fingerprint_of(text)[:8], 16) % 2**31
+        return seed_of(self.config, self.iteration, self.phase)
 
 
 @dataclass(frozen=True, slots=True)

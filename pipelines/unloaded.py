@@ -11,8 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from iterative_grpo import plugins
-from pipelines import keywords, published
+from iterative_grpo.types import Problem
+from pipelines import keywords, prompts, published
 from pipelines.config import Config, Lora
+from pipelines.phases import sample
 from reward_models import adapters
 from reward_models.encoding import UnfitTokenizer
 from reward_models.model import UntrainedHead, check_heads
@@ -61,6 +63,24 @@ def check_policy(config: Config, found: Any) -> None:
             raise UnfitModel(f"policy.model {config.policy.model}: {error}") from None
     if config.policy.lora is not None:
         check_policy_lora(config, config.policy.lora, model)
+
+
+def check_prompt(config: Config, problem: Problem) -> None:
+    """Refuse, by Unrenderable, a format that the named policy's tokenizer cannot render.
+
+    The start phase renders all questions. It reads the weights before.
+    """
+    from transformers import AutoTokenizer
+
+    if config.policy.model is None:
+        return
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            config.policy.model, trust_remote_code=config.policy.trust_remote_code
+        )
+    except (OSError, ValueError):
+        return  # the start phase says so
+    prompts.find(sample.prompt_name(config), config.data.path).render(problem, tokenizer)
 
 
 def policy_config(config: Config) -> Any:

@@ -98,6 +98,7 @@ def test_configuration_takes_them_by_name(tmp_path: Path) -> None:
         }
     )
     assert config.credit == "own-step"
+    assert not config.learns_reward
 
 
 def test_without_the_files_their_names_are_refused(tmp_path: Path) -> None:

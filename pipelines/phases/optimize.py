@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from pipelines import (
     trl_vllm,
     world,
 )
-from pipelines.artifacts import LOG, WORK, flush, write_json
+from pipelines.artifacts import LOG, WORK, ArtifactError, flush, write_json
 from pipelines.caller import keep_imports
 from pipelines.config import Config
 from pipelines.phases import sample
@@ -246,9 +247,12 @@ class StepLog:
         self._steps.parent.mkdir(exist_ok=True)
         self._rollouts = job.output / WORK / world.shard("rollouts.jsonl", place.rank)
         self._rollouts.parent.mkdir(exist_ok=True)
-        for file in (self._steps, self._rollouts):
-            if file is self._rollouts or place.first:
-                keep_until(file, resumed_at)
+        config = job.config
+        if place.first:
+            keep_until(self._steps, resumed_at, lines=resumed_at)
+        generations = -(-resumed_at // config.optimize.updates)
+        outputs = config.micro_batch * config.accumulation
+        keep_until(self._rollouts, resumed_at, lines=generations * outputs)
 
     def flush(self) -> None:
         """Have on disk what a checkpoint of now goes on behind."""
@@ -293,20 +297,36 @@ RENAMED = {
 }
 
 
-def keep_until(file: Path, step: int) -> None:
-    """Cut off the lines of steps after `step`, which come last, or a last line that is no whole.
+def keep_until(file: Path, step: int, lines: int) -> None:
+    """Cut off what follows the `lines` lines of steps up to `step`, which the checkpoint is behind.
 
-    In place: what is before them is not made again, and is not written again either.
+    In place: what is before is not made again, and is not written again either. Raises
+    ArtifactError, and cuts nothing, if the file does not begin with so many.
     """
-    if not file.exists():
-        return
-    with file.open("r+b") as lines:
-        kept = 0
-        for line in lines:
-            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
-                break
-            kept += len(line)
-        lines.truncate(kept)
+    found = kept = 0
+    if file.exists():
+        with file.open("rb") as log:
+            for line in log:
+                at = step_of(line)
+                if at is None or at > step:
+                    break
+                found, kept = found + 1, kept + len(line)
+    if found != lines:
+        raise ArtifactError(
+            f"{file}: {found} whole lines of steps 1 to {step} where {lines} were written before "
+            f"the checkpoint; the file was changed. Restore it, or move {file.parents[1]} away to "
+            "make the phase again"
+        )
+    if file.exists():
+        os.truncate(file, kept)
+
+
+def step_of(line: bytes) -> int | None:
+    """Return the step of a log's line, None if the line is no whole one."""
+    try:
+        return int(json.loads(line)["step"]) if line.endswith(b"\n") else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def callback(steps: StepLog, bar: Any, watching: Watching, place: world.World) -> Any:

@@ -3,7 +3,7 @@
 The first one starts from a backbone, later ones continue from the one before with an optimizer of
 their own. Old and new model score the same held-out solutions of today's policy, and of earlier
 ones, which neither was trained or tuned on. A new model that is worse is kept apart, and the old
-one goes on judging.
+one goes on judging; so it does where all fresh labels are alike, and nothing can be trained.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from reward_models import calibration, gate
 from reward_models.adapters import lora
 from reward_models.diagnostics import groups
 from reward_models.division import Part
+from reward_models.examples import OneClass
 from reward_models.measuring import Samples, Scored, paired, score
 from reward_models.model import RewardModel
 from reward_models.probes import NoGenuine, ProbeReport, run_probes
@@ -51,18 +52,26 @@ def run(job: Job) -> None:
     place = world.current(job.config.launch.processes)
     previous = job.inputs.get("reward_model")
     frozen = previous is not None and not job.config.reward_model.retrain
-    new = mixture = training = None
+    new = training = why_not = None
+    replayed: Mapping[str, Any] = {"frozen": True}
     if not frozen:
         mixture = mixture_of(job)
         new = start_of(job, previous)
-        training = fit(job, new, mixture.rows)
+        replayed = mixture.record.as_row()
+        try:
+            training = fit(job, new, mixture.rows)
+        except OneClass as error:
+            if previous is None:
+                raise
+            # A policy that answers all of them rightly is no reason to end a run.
+            new, why_not = None, str(error)
+            replayed = {"not_trained": why_not}
     if place.first:
         old = None if previous is None else load(previous)
-        write_json(job.output / "diagnostics.json", judge(job, old, new, training))
+        write_json(job.output / "diagnostics.json", judge(job, old, new, training, why_not))
         if previous is not None and not (job.output / "model").exists():
             link_or_copy(previous / "model", job.output / "model")
-        record = {"frozen": True} if mixture is None else mixture.record.as_row()
-        write_json(job.output / "replay.json", record)
+        write_json(job.output / "replay.json", replayed)
     place.wait()
 
 
@@ -143,11 +152,16 @@ def fit(job: Job, model: RewardModel, rows: Sequence[LabeledSolution]) -> Traini
 
 
 def judge(
-    job: Job, old: RewardModel | None, new: RewardModel | None, training: TrainingReport | None
+    job: Job,
+    old: RewardModel | None,
+    new: RewardModel | None,
+    training: TrainingReport | None,
+    why_not: str | None = None,
 ) -> dict[str, Any]:
     """Measure both models, keep the one that is to judge, and return the report.
 
-    Raises UnfitRewardModel if a first model is refused.
+    `why_not` says why no new one could be trained. Raises UnfitRewardModel if a first model is
+    refused.
     """
     samples = samples_of(job)
     before = None if old is None else samples.score(old)
@@ -158,6 +172,10 @@ def judge(
         "probes": probes.as_row() if isinstance(probes, ProbeReport) else {"not_run": probes},
     }
     promoted = new is not None
+    if why_not is not None:
+        kept = gate.Decision(False, (f"not trained: {why_not}",), ())
+        report["gate"] = {"enabled": job.config.reward_model.gate.enabled, **kept.as_row()}
+        job.progress.note(f"no new reward model, the old one stays: {why_not}")
     if after is not None and training is not None:
         failed = probes.failed if isinstance(probes, ProbeReport) else ()
         decision = decide(job, before, after, failed)

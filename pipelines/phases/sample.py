@@ -9,7 +9,7 @@ from iterative_grpo import completions
 from iterative_grpo.types import Problem, Prompt, Sampling
 from pipelines import datasets, dividing, policies, prompts, questions, world
 from pipelines.config import Config
-from pipelines.runs import Job, Phase
+from pipelines.runs import Job, Phase, seed_of
 from reward_models.ledger import disputed
 
 OUTPUTS_AT_ONCE = 2_048
@@ -79,17 +79,23 @@ def questions_of(job: Job) -> list[Problem]:
     The policy's artifact carries the ledger of the phase that made it; with `sample.from_ledger`
     the questions that model and verifier disagreed on come first.
     """
-    sample = job.config.sample
-    count = sample.first_problems if job.iteration == 1 else None
-    problems = questions.training(job.config).problems
+    ledger = job.inputs["policy"] / "ledger.jsonl"
+    found = disputed(ledger) if job.config.sample.from_ledger and ledger.exists() else []
+    return drawn_in(job.config, job.iteration, found)
+
+
+def drawn_in(config: Config, iteration: int, asked_first: Sequence[str] = ()) -> list[Problem]:
+    """Return an iteration's questions: those of a ledger, as far as wanted, and a draw by seed."""
+    sample = config.sample
+    count = sample.first_problems if iteration == 1 else None
+    problems = questions.training(config).problems
     count = min(count or sample.problems, len(problems))
     by_id = {problem.id: problem for problem in problems}
-    ledger = job.inputs["policy"] / "ledger.jsonl"
-    wanted = round(sample.from_ledger * count)
-    first = [by_id[i] for i in disputed(ledger)[:wanted]] if wanted and ledger.exists() else []
+    first = [by_id[i] for i in asked_first[: round(sample.from_ledger * count)]]
     taken = {problem.id for problem in first}
     rest = [problem for problem in problems if problem.id not in taken]
-    return first + questions.draw(rest, count - len(first), job.seed)
+    seed = seed_of(config, iteration, PHASE.name)
+    return first + questions.draw(rest, count - len(first), seed)
 
 
 def prompts_of(

@@ -37,12 +37,16 @@ def run(job: Job) -> None:
         return
     if config.policy.model is not None:
         model, tokenizer = policies.load(config.policy.model, config.policy)
+        check_prompts(config, model, tokenizer)
     else:
         model, tokenizer = make(job)
-    # Every question that an iteration may draw: what is too long in a late one ends the run there.
+    policies.save(model, tokenizer, job.output / "policy")
+
+
+def check_prompts(config: Config, model: Any, tokenizer: Any) -> None:
+    """Render every question that an iteration may draw: one too long would end the run there."""
     problems = questions.training(config).problems
     sample.prompts_of(config, problems, tokenizer, policies.context_of(model))
-    policies.save(model, tokenizer, job.output / "policy")
 
 
 def make(job: Job) -> tuple[Any, Any]:
@@ -79,6 +83,7 @@ def make(job: Job) -> tuple[Any, Any]:
         ),
         job.seed,
     )
+    check_prompts(config, model, tokenizer)
     model.to(policies.device())
     if warm is not None:
         form = prompts.find(sample.prompt_name(config), config.data.path)

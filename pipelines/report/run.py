@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from pipelines.config import UNTRAINED
 from pipelines.report.intervals import Estimate, wilson
+from reward_models import sources
 
 Row = Mapping[str, Any]
 """One line of JSON Lines; its keys are those of docs/run_directory.md, each of them optional."""
@@ -44,7 +44,7 @@ class Run:
     @property
     def rewarded_by(self) -> str | None:
         """Who rewards the policy where the run trains no reward model, None where it trains one."""
-        return UNTRAINED.get(str(self.setting("reward")))
+        return sources.judged_by(str(self.setting("reward")))
 
     def tasks(self) -> list[str]:
         """Return the names of the evaluated tasks in the order of their appearance."""

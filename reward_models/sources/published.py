@@ -16,6 +16,8 @@ from iterative_grpo.types import Completion, Problem, StepRewards
 from reward_models.protocols import Parts, Scorer
 from reward_models.sources._judged import judged
 
+JUDGED_BY = "a published reward model"
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

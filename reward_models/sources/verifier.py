@@ -11,6 +11,8 @@ from reward_models.labels import exact
 from reward_models.protocols import Labeler, Parts, Tools
 from reward_models.sources._cuts import cut
 
+JUDGED_BY = "the verifier"
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import random
+import signal
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 import torch
 from transformers.utils import logging as chatter
 
-from pipelines import run
+from pipelines import caller, run
 from pipelines.artifacts import read_manifest
 from tests.pipelines import toy
 
@@ -25,6 +27,30 @@ SMALL = (
     "optimize.steps=1",
     "optimize.prompts=2",
 )
+
+
+def test_ctrl_c_in_a_destructor_is_not_lost() -> None:
+    class Interrupted:
+        def __init__(self) -> None:
+            self.itself = self  # only the collector finds it
+
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    caller.keep_imports.cache_clear()
+    Interrupted()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            caller.keep_imports()
+    finally:
+        gc.unfreeze()
+    assert signal.getsignal(signal.SIGINT) is before
+    # Elsewhere than in the main thread, nobody may set a handler.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(caller.keep_imports).result()
+    gc.unfreeze()
+    caller.keep_imports.cache_clear()
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,11 @@ import torch
 import transformers
 
 from pipelines import preflight
+from pipelines.datasets import DataError
 from pipelines.progress import Progress
+from pipelines.prompts import Unrenderable
 from pipelines.runs import RunError
+from reward_models.division import EmptyPart
 from tests.pipelines import toy
 
 
@@ -57,6 +62,46 @@ def test_a_run_says_that_bfloat16_weights_round_small_steps_away(
     preflight.check(config, Progress())
     said = " ".join("".join(capsys.readouterr()).split())
     assert ("changes only weights below 0.0003, others are rounded back" in said) == told
+
+
+def test_an_iteration_that_would_hold_out_no_question_is_told_before_the_first(
+    tmp_path: Path,
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    few = ("sample.first_problems=24", "sample.problems=6", "iterations=30")
+    config = toy.config(tmp_path, data, *few)
+    with pytest.raises(EmptyPart, match=r"iteration \d+: none of 6 questions falls to") as told:
+        preflight.check(config, Progress(quiet=True))
+    found = int(str(told.value).split()[1].rstrip(":"))
+    assert found > 1
+    preflight.draws(toy.config(tmp_path, data, *few[:2], f"iterations={found - 1}"))
+    # What a ledger will dispute is not known, and the verifier needs no questions of its own.
+    preflight.draws(toy.config(tmp_path, data, *few, "sample.from_ledger=0.5"))
+    preflight.draws(toy.config(tmp_path, data, *few, "reward=verifier"))
+
+
+def test_no_question_left_is_told(tmp_path: Path) -> None:
+    data = toy.write_data(tmp_path / "data")
+    row = {"question": "How many?", "answer": "#### some"}
+    (data / "gsm8k" / "train.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    config = toy.config(tmp_path, data, "data.max_bad_golds=1")
+    with pytest.raises(DataError, match="no training question is left"):
+        preflight.check(config, Progress(quiet=True))
+
+
+def test_a_policy_without_a_chat_template_is_told_before_its_weights_are_read(
+    tmp_path: Path, tiny_policy: Callable[[int, torch.dtype], Path]
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    policy = tiny_policy(0, torch.float32)
+    for weights in policy.glob("*.safetensors"):
+        weights.unlink()
+    named = ("policy.make=null", f"policy.model={policy}")
+    preflight.check(toy.config(tmp_path, data, *named), Progress(quiet=True))
+    with pytest.raises(Unrenderable, match=f"{policy} has no chat template"):
+        preflight.check(
+            toy.config(tmp_path, data, *named, "policy.prompt=chat"), Progress(quiet=True)
+        )
 
 
 def test_checkpoints_that_could_not_be_resumed_are_refused(

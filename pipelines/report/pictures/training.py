@@ -58,8 +58,8 @@ def _drawer(measure: _Measure) -> Callable[[Run, style.Theme], Figure]:
         curves = [(line, curve(run.steps, line.key)) for line in measure.lines]
         curves = [(line, values) for line, values in curves if values.x]
         if not curves:
-            if measure.judged and run.setting("reward") == "verifier":
-                raise NothingToDraw("the policy is rewarded by the verifier")
+            if measure.judged and run.rewarded_by:
+                raise NothingToDraw(f"the policy is rewarded by {run.rewarded_by}")
             keys = " or ".join(line.key for line in measure.lines)
             raise NothingToDraw(f"no policy step has logged {keys}")
         if measure.trivial is not None and all(

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipelines import run
+from pipelines.artifacts import ArtifactError
 from pipelines.failures import PhaseFailed
 from pipelines.phases.optimize import keep_until
 from tests.pipelines import toy
@@ -31,16 +32,39 @@ def test_lines_after_the_step_and_a_broken_one_are_cut_off(tmp_path: Path, rest:
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     file.write_text("".join(lines) + rest, encoding="utf-8")
     inode = file.stat().st_ino
-    keep_until(file, 2)
+    keep_until(file, 2, lines=4)
     assert file.read_text(encoding="utf-8") == "".join(lines[:4])
-    keep_until(file, 0)
+    keep_until(file, 0, lines=0)
     assert not file.read_text(encoding="utf-8")
     assert file.stat().st_ino == inode
 
 
 def test_a_file_that_is_not_there_is_nothing_to_cut(tmp_path: Path) -> None:
-    keep_until(tmp_path / "rollouts.jsonl", 1)
+    keep_until(tmp_path / "rollouts.jsonl", 0, lines=0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["gone", "short", "no JSON", "no object", "no step", "twice"])
+def test_a_log_that_lost_lines_before_the_checkpoint_is_refused(
+    tmp_path: Path, damage: str
+) -> None:
+    file = tmp_path / "log" / "steps.jsonl"
+    file.parent.mkdir()
+    lines = [json.dumps({"step": step}) + "\n" for step in (1, 2, 3, 4)]
+    changed = {
+        "gone": [],
+        "short": lines[:2],
+        "no JSON": [lines[0], '{"st\n', *lines[2:]],
+        "no object": [lines[0], "[]\n", *lines[2:]],
+        "no step": [lines[0], "{}\n", *lines[2:]],
+        "twice": [lines[0], *lines],
+    }[damage]
+    if changed:
+        file.write_text("".join(changed), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"whole lines of steps 1 to 3 where 3 were written"):
+        keep_until(file, 3, lines=3)
+    if changed:
+        assert file.read_text(encoding="utf-8") == "".join(changed)
 
 
 @pytest.mark.slow

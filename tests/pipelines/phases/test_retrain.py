@@ -13,7 +13,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from transformers import AutoModelForTokenClassification, LlamaForCausalLM
 
-from pipelines import dividing
+from pipelines import dividing, metrics
 from pipelines.phases import evaluate, retrain
 from pipelines.phases.label import divide
 from pipelines.phases.retrain import UnfitRewardModel
@@ -346,14 +346,55 @@ def test_an_empty_history_replays_nothing(trained: Phases, tmp_path: Path) -> No
     assert json.loads((phases.models[-1] / "replay.json").read_text())["replayed"] == 0
 
 
+def one_class(right: bool) -> Callable[[LabeledSolution], LabeledSolution]:
+    return lambda row: dataclasses.replace(row, labels=(float(right),) * len(row.labels))
+
+
 @pytest.mark.parametrize("right", [True, False])
-def test_one_class_is_a_clear_error(right: bool, trained: Phases, tmp_path: Path) -> None:
+def test_labels_of_one_class_keep_the_old_model(
+    right: bool, trained: Phases, tmp_path: Path
+) -> None:
     phases = trained.fork(tmp_path, "reward_model.replay.kind=none")
-    phases.label(lambda row: dataclasses.replace(row, labels=(float(right),) * len(row.labels)))
+    phases.label(one_class(right), changed=tuple(Part))
+    found = phases.retrain()
+    assert kept_the_old(phases)
+    assert not (phases.models[-1] / "rejected").exists()
+    assert found["gate"]["promoted"] is False
+    (reason,) = found["gate"]["reasons"]
+    assert reason.startswith("not trained: ")
+    assert "needs right and wrong ones" in reason
+    assert found["after"] == found["before"]
+    assert "training" not in found
+    assert found["after"]["outcome_auroc"] is None
+    (tmp_path / "retrain").symlink_to(phases.models[-1])
+    row = metrics.reward_model(tmp_path)
+    assert (row["promoted"], row["train_rows"], row["replay_share"]) == (False, 0, 0.0)
+    # The run goes on: mixed labels train again.
+    phases.label()
+    assert phases.retrain()["gate"]["promoted"]
+
+
+def test_pairs_and_calibration_without_two_classes_keep_the_old_model(
+    trained: Phases, tmp_path: Path
+) -> None:
+    for name, part, option in (
+        ("pairs", Part.LABELS, "reward_model.loss=bradley_terry"),
+        ("calibration", Part.VALIDATION, "reward_model.calibrate=temperature"),
+    ):
+        (tmp_path / name).mkdir()
+        phases = trained.fork(tmp_path / name, "reward_model.replay.kind=none", option)
+        phases.label(one_class(True), changed=(part,))
+        assert phases.retrain()["gate"]["promoted"] is False
+        assert kept_the_old(phases)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_first_labels_of_one_class_are_a_clear_error(right: bool, tmp_path: Path) -> None:
+    phases = Phases(tmp_path)
+    phases.label(one_class(right))
     with pytest.raises(OneClass, match="needs right and wrong ones"):
         phases.retrain()
-    assert not (tmp_path / "retrain2" / "model").exists()
-    assert weights(phases.models[-1] / "model") == weights(trained.models[0] / "model")
+    assert not (tmp_path / "retrain1" / "model").exists()
 
 
 def test_a_changed_tokenizer_is_refused(trained: Phases, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def test_a_question_that_is_too_long_is_told_before_it_is_drawn(tmp_path: Path) 
     with (data / "gsm8k" / "train.jsonl").open("a", encoding="utf-8") as rows:
         rows.write(json.dumps({"question": "long " * 2000, "answer": "1\n#### 1"}) + "\n")
     untrained = {"make": {"tokenizer": "bpe", "vocabulary": 280, "width": 32, "layers": 1}}
-    config = toy.config(tmp_path, data, "sample.problems=1", policy=untrained)
+    config = toy.config(tmp_path, data, "reward=verifier", policy=untrained)
     with pytest.raises(PromptTooLong, match="gsm8k/train/96: its prompt has"):
         run(config, quiet=True)
     assert not (tmp_path / "run" / "start").exists()

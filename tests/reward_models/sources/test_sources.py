@@ -7,6 +7,7 @@ import pytest
 from iterative_grpo import plugins
 from iterative_grpo.splitters import lines, whole
 from iterative_grpo.types import Completion, Finish, Problem, StepRewards
+from reward_models import sources
 from reward_models.labels import verdict
 from reward_models.model import RewardModel
 from reward_models.protocols import Parts
@@ -35,6 +36,17 @@ def test_sources_are_found_by_name() -> None:
         "uncertain",
         "verifier",
     ]
+
+
+def test_sources_say_who_judges_where_no_reward_model_is_trained() -> None:
+    assert {name: sources.judged_by(name) for name in plugins.names("reward_models.sources")} == {
+        "mixture": None,
+        "model": None,
+        "published": "a published reward model",
+        "uncertain": None,
+        "verifier": "the verifier",
+    }
+    assert sources.judged_by("verifyer") is None
 
 
 def test_sources_are_built_from_parts() -> None:

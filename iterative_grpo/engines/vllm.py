@@ -32,6 +32,10 @@ READS_CHECKPOINTS = True
 _CPU_CACHE_GIB = 2
 
 
+class Ended(RuntimeError):
+    """VLLM's processes ended while they sampled; they have printed why."""
+
+
 class Engine:
     """Samples with a `vllm.LLM` that was made for one checkpoint."""
 
@@ -47,6 +51,7 @@ class Engine:
         Raises:
             ValueError: if several samplings are given, and not one for each prompt.
             PromptTooLong: before anything is sampled, if a prompt does not fit the context.
+            Ended: if vLLM cannot run the model on this machine, as it may find out only now.
         """
         samplings = per_prompt(prompts, sampling)
         context = self.llm.llm_engine.model_config.max_model_len
@@ -83,6 +88,8 @@ class Engine:
 
         The loop of `vllm.LLM.generate`, with a look at new tokens between its steps.
         """
+        from vllm.v1.engine.exceptions import EngineDeadError
+
         engine = self.llm.llm_engine
         try:
             for name, row in running.items():
@@ -99,6 +106,12 @@ class Engine:
                 engine.abort_request(stopped)
                 for name in stopped:
                     del running[name]
+        except EngineDeadError:
+            running.clear()  # nobody is left to take them back from
+            raise Ended(
+                "vLLM ended while it sampled, for the reason that its processes printed above; "
+                "mend that, or use the 'native' engine"
+            ) from None
         finally:
             engine.abort_request(list(running))
 

@@ -56,10 +56,14 @@ def test_each_process_shows_vllm_its_own_gpu(
 
 @pytest.fixture(scope="module")
 def model() -> PreTrainedModel:
+    return llama(128)
+
+
+def llama(width: int) -> PreTrainedModel:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=64,
-        hidden_size=128,
+        hidden_size=width,
         intermediate_size=256,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -204,6 +208,18 @@ def test_more_prompt_tokens_than_vllm_takes_in_a_step(
 
 
 @pytest.mark.slow
+def test_a_vllm_that_ends_while_sampling_says_so(tmp_path: Path) -> None:
+    if not INSTALLED or torch.cuda.is_available():
+        pytest.skip("needs vLLM on a CPU, which has no kernel for heads of 24 dimensions")
+    llama(96).save_pretrained(tmp_path)
+    unfit = vllm.load(tmp_path, tiny.NoEos(), gpu_memory_utilization=0.2)
+    try:
+        with pytest.raises(vllm.Ended, match="printed above; mend that, or use the 'native'"):
+            unfit.generate(tiny.prompts(3), Sampling(group_size=1, max_tokens=4))
+    finally:
+        unfit.close()
+
+
 def test_as_many_samplings_as_prompts(engine: vllm.Engine) -> None:
     with pytest.raises(ValueError, match=r"2 prompts.*1 samplings.*one for each"):
         engine.generate(tiny.prompts(4, 5), [Sampling(1, 4)])

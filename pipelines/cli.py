@@ -130,6 +130,13 @@ def parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--prompt", help="prompt format; default: each task's own")
     evaluate.add_argument("--engine", default="native", help="sampler")
+    evaluate.add_argument(
+        "--engine-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what it is loaded with, e.g. cache_gib=16; may be repeated",
+    )
     evaluate.add_argument("--limit", type=int, help="questions of each task at most")
     evaluate.add_argument(
         "--max-tokens", type=int, help="of an answer; default: 1024, or what fits the context"
@@ -224,6 +231,7 @@ def do_evaluate(options: argparse.Namespace) -> int:
         data=options.data,
         output=options.output,
         engine=options.engine,
+        engine_options=settings.given(options.engine_option),
         seed=options.seed,
         quiet=options.quiet,
     )

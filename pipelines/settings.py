@@ -60,6 +60,14 @@ def load(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Con
     return check(Config, raw)
 
 
+def given(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what `key.path=value` overrides set by themselves, unchecked."""
+    raw: dict[str, Any] = {}
+    for override in overrides:
+        _apply(raw, override)
+    return raw
+
+
 def check(section: type[Checked], raw: Mapping[str, Any]) -> Checked:
     """Return a section's settings from raw values; ConfigError names what does not fit."""
     try:

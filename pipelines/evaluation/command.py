@@ -44,6 +44,7 @@ def evaluate_model(
     data: Path | None = None,
     output: Path | None = None,
     engine: str = "native",
+    engine_options: Mapping[str, Any] = policies.NO_OPTIONS,
     seed: int = 0,
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
@@ -56,6 +57,7 @@ def evaluate_model(
         output: where everything goes. A folder of the same evaluation goes on or is shown again;
             any other that is not empty is refused. None takes evaluations/NAME.
         engine: the sampler's name.
+        engine_options: what it is loaded with, which decides how it samples and not what.
         seed: chooses the questions of limited tasks, and seeds the samples.
         quiet: no progress.
 
@@ -66,13 +68,13 @@ def evaluate_model(
     quiet_libraries()
     place = world.joined()
     started = time.perf_counter()
-    policies.check_engine(engine)
+    policies.check_engine(engine, engine_options)
     plugins.check("iterative_grpo.splitters", settings.splitter, "splitter")
     loaded = load_tasks(settings.tasks, data, settings.limit, seed, policy.prompt)
     model = str(policy.model)
     scorer = scoring.load(settings)  # first: an engine may take the memory that is free
     with contextlib.ExitStack() as stack:
-        sampler = stack.enter_context(policies.sampled(model, policy, engine))
+        sampler = stack.enter_context(policies.sampled(model, policy, engine, engine_options))
         context = sampler.context
         tasks = [render(it, sampler.tokenizer, context, settings.max_tokens) for it in loaded]
         made_with = identity(tasks, settings, policy, engine, seed)

@@ -66,6 +66,15 @@ def test_it_prints_and_keeps_figures_and_answers(
     assert not list(out.glob("*.parts"))
 
 
+def test_options_of_the_engine_change_no_answer(model: Path, data: Path, tmp_path: Path) -> None:
+    options = ("--engine-option", "cache_gib=1e-4", "--engine-option", "fuse_layers=false")
+    assert evaluate(model, data, tmp_path / "plain") == cli.DONE
+    assert evaluate(model, data, tmp_path / "options", *options) == cli.DONE
+    assert results(tmp_path / "options") == results(tmp_path / "plain")
+    # They may change while an evaluation goes on.
+    assert evaluate(model, data, tmp_path / "plain", *options) == cli.DONE
+
+
 def test_again_it_shows_what_is_there_and_another_evaluation_is_refused(
     model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +125,9 @@ def test_a_weight_that_changed_is_another_model(
         (["--prompt", "chat"], "has no chat template"),
         (["--samples", "1001"], "at most 1000"),
         (["--engine", "nativ"], "Did you mean 'native'?"),
+        (["--engine-option", "cache_gb=1"], "Did you mean cache_gib?"),
+        (["--engine-option", "cache_gib=much"], "engine_options.cache_gib"),
+        (["--engine-option", "cache_gib"], "an override is written key.path=value"),
         (["--prompt", "plane"], "Did you mean 'plain'?"),
         (["--data", "/nowhere"], "/nowhere"),
         (["--max-tokens", "1000"], "context of 256"),

@@ -55,10 +55,12 @@ class Asked:
     graphs: int = 0
     brought: int = 0
     """Bytes that came from the CPU."""
+    stored: int = 0
+    """Attention whose scores a GPU would all store: heads that share keys, masked or in float32."""
 
     def clear(self) -> None:
         """Start counting anew."""
-        self.launches = self.waits = self.replays = self.graphs = self.brought = 0
+        self.launches = self.waits = self.replays = self.graphs = self.brought = self.stored = 0
 
 
 @dataclass
@@ -255,6 +257,8 @@ def _attention(
         return _scaled_dot_product_attention(query, key, value, attn_mask, *more, **options)
     if not all(far):
         raise RuntimeError("attention: some of queries, keys, values and mask are on the CPU")
+    if query.shape[1] != key.shape[1] and (attn_mask is not None or query.dtype.itemsize > 2):
+        _state.asked.stored += 1
     call = functools.partial(_scaled_dot_product_attention, *more, **options)
     made: torch.Tensor = _Attention.apply(query, key, value, attn_mask, call)
     return made

@@ -177,6 +177,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--cache-gib", type=float, default=8.0, help="of `native`, as in runs")
     parser.add_argument("--vllm", metavar="PYTHON", help="interpreter of an environment with vLLM")
     parser.add_argument("--vllm-dtype", default="float32")
     parser.add_argument("--json", metavar="FILE")
@@ -240,13 +241,16 @@ def samplers(
     options: argparse.Namespace, model: Any, server: Vllm | None, case: Case
 ) -> dict[str, Callable[[int], int]]:
     """Return for each engine a function of the seed that samples the case and counts tokens."""
-    found = {name: engine(name, model, case, options.temperature) for name in options.engines}
+    chosen = options.temperature, options.cache_gib
+    found = {name: engine(name, model, case, *chosen) for name in options.engines}
     if server is not None:
         found["vllm"] = vllm_engine(server, case)
     return found
 
 
-def engine(name: str, model: Any, case: Case, temperature: float) -> Callable[[int], int]:
+def engine(
+    name: str, model: Any, case: Case, temperature: float, cache_gib: float = 8.0
+) -> Callable[[int], int]:
     """Return a function of the seed that samples the case and returns the tokens it made."""
     from iterative_grpo.engines import generate, native
     from iterative_grpo.types import Sampling
@@ -272,6 +276,7 @@ def engine(name: str, model: Any, case: Case, temperature: float) -> Callable[[i
                 eos_token_ids=case.eos,
                 stopped=stopped,
                 dtype=dtype,
+                cache_gib=cache_gib,
                 share_prefixes=name != "native-whole-prompts",
                 fuse_layers=name != "native-own-layers",
                 share_branches=name not in ("native-own-rows", "native-graphs"),

@@ -256,7 +256,13 @@ def trainer(
     )
     ours.logps_path = name
     ours.model.to(options.device)
+    logging.getLogger("iterative_grpo.logps.paths").addFilter(refuse)
     return ours
+
+
+def refuse(record: logging.LogRecord) -> bool:
+    """End a comparison in which an arm leaves the path that it is named for."""
+    raise SystemExit(record.getMessage())
 
 
 def no_reward(**_: Any) -> list[float]:

@@ -84,6 +84,28 @@ def attend(
         apply: Any = _Small.apply
         small: torch.Tensor = apply(query, key, value, visible, scaling)
         return small
+    return scaled_dot_product(query, key, value, visible, scaling)
+
+
+def scaled_dot_product(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    visible: torch.Tensor | None,
+    scaling: float | None = None,
+) -> torch.Tensor:
+    """Return what `attend` does, by torch's kernels.
+
+    A GPU's kernels share keys among heads in half precision and without a mask. Else torch would
+    take the one that stores all scores, for the gradient too: so keys and values are repeated.
+    """
+    shared_by = query.size(1) // key.size(1)
+    if shared_by > 1 and query.device.type != "cpu":
+        device = query.device.type
+        cast = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if cast else query.dtype
+        if visible is not None or dtype.itemsize > 2:
+            key, value = (x.repeat_interleave(shared_by, dim=1) for x in (key, value))
     return functional.scaled_dot_product_attention(
         query,
         key,

@@ -8,12 +8,18 @@ remove any global bound, so the distance to the *initial* policy is measured bes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from iterative_grpo import timing
 from iterative_grpo.types import Completion, Prompt
+
+ROWS = 32
+"""Rows of a forward pass at most, which suits small models."""
+
+LOGITS = 2**28
+"""Logits of a forward pass at most, of which three copies in float32 exist at once (3 GiB)."""
 
 
 def kl(
@@ -103,26 +109,46 @@ def moved(
     return Moved(float(estimates[real].sum()), int(real.sum()))
 
 
-def token_logps(model: Any, rows: Rows, batch: int = 32) -> Any:
+def token_logps(model: Any, rows: Rows) -> Any:
     """Return the log-probabilities (N,) of all completion tokens, row after row, in float32."""
     import torch
 
     found = []
     with torch.inference_mode(), timing.part("reference") as spent:
         spent.tokens += sum(len(prompt) + len(completion) for prompt, completion in rows)
-        for begin in range(0, len(rows), batch):
-            chunk = rows[begin : begin + batch]
-            longest = max(len(prompt) + len(completion) for prompt, completion in chunk)
-            ids = torch.zeros(len(chunk), longest, dtype=torch.long)
-            mask = torch.zeros_like(ids)
-            for row, (prompt, completion) in enumerate(chunk):
-                size = len(prompt) + len(completion)
-                ids[row, :size] = torch.tensor([*prompt, *completion])
-                mask[row, :size] = 1
-            ids, mask = ids.to(model.device), mask.to(model.device)
-            logps = model(input_ids=ids, attention_mask=mask).logits.float().log_softmax(-1)
-            picked = logps[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
+        for chunk in _passes(rows, model.get_input_embeddings().num_embeddings):
+            picked = _next_logps(model, chunk)
             for row, (prompt, completion) in enumerate(chunk):
                 first = len(prompt) - 1
                 found.append(picked[row, first : first + len(completion)].cpu())
     return torch.cat(found)
+
+
+def _passes(rows: Rows, vocabulary: int) -> Iterator[Rows]:
+    """Yield rows in their order, as many together as keep to the bound (or one)."""
+    chunk: list[tuple[Sequence[int], Sequence[int]]] = []
+    longest = 0
+    for row in rows:
+        longest = max(longest, sum(map(len, row)))
+        if chunk and ((len(chunk) + 1) * longest * vocabulary > LOGITS or len(chunk) == ROWS):
+            yield chunk
+            chunk, longest = [], sum(map(len, row))
+        chunk.append(row)
+    if chunk:
+        yield chunk
+
+
+def _next_logps(model: Any, rows: Rows) -> Any:
+    """Return the log-probabilities (B, X - 1) of each token after the first, padding included."""
+    import torch
+
+    longest = max(len(prompt) + len(completion) for prompt, completion in rows)
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, (prompt, completion) in enumerate(rows):
+        size = len(prompt) + len(completion)
+        ids[row, :size] = torch.tensor([*prompt, *completion])
+        mask[row, :size] = 1
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    logps = model(input_ids=ids, attention_mask=mask).logits.float().log_softmax(-1)
+    return logps[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)

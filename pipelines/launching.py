@@ -34,7 +34,6 @@ def in_turn(job: Job) -> None:
         return
     import torch
 
-    gc.collect()
     torch.cuda.empty_cache()  # what earlier phases have left there is of no use to another process
     launched(job)
 
@@ -55,8 +54,20 @@ def inline(job: Job) -> None:
         # A phase draws the same numbers whether it follows others here or is resumed alone.
         set_seed(job.seed)
         phase.run(job)
+    let_go()
     if world.current(job.config.launch.processes).first:
         times.write(job.output, clock)
+
+
+def let_go() -> None:
+    """Free what a phase has left on a GPU: trainer and models hold each other.
+
+    Nothing else would: running out of a GPU's memory calls no garbage collector of Python's.
+    """
+    import torch
+
+    if torch.cuda.is_initialized():
+        gc.collect()
 
 
 def few_threads(config: Config) -> None:

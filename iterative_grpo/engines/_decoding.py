@@ -25,7 +25,7 @@ from iterative_grpo.engines._fused import FusedLayers, supports
 from iterative_grpo.engines._graphs import Replayed, Step
 from iterative_grpo.engines._memory import Memory
 from iterative_grpo.engines._requests import Request
-from iterative_grpo.engines._shared_cache import SharedCache, UnsupportedModel
+from iterative_grpo.engines._shared_cache import SharedCache, UnsupportedModel, block_on
 from iterative_grpo.transfer import bring
 
 # Looking at results makes a GPU wait, so it happens every few tokens there, once rows have parted.
@@ -63,8 +63,11 @@ def cache_tokens(model: Any, gib: float) -> int:
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     key_heads = getattr(config, "num_key_value_heads", None) or heads
-    # The cache keeps float32 on a CPU; two bytes less on a GPU only make turns smaller.
-    return int(gib * 2**30 / (config.num_hidden_layers * key_heads * size * 2 * 4))
+    device, bytes_each = model.device.type, 4  # on a CPU the cache keeps float32
+    if device != "cpu":
+        cast = torch.is_autocast_enabled(device)
+        bytes_each = (torch.get_autocast_dtype(device) if cast else model.dtype).itemsize
+    return int(gib * 2**30 / (config.num_hidden_layers * key_heads * size * 2 * bytes_each))
 
 
 def batches(requests: Sequence[Request], room: int) -> Iterator[list[int]]:
@@ -137,6 +140,7 @@ class Decoder:
             stems=len(plan.stems),
             longest=max(lengths_P),
             max_tokens=max(limits_P),
+            block=block_on(self.device),
         )
         groups_P = [request.sampling.group_size for request in requests]
         try:

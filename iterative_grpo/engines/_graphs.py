@@ -11,6 +11,7 @@ Dimensions: A rows, V vocabulary.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -35,8 +36,7 @@ class Replayed:
     def __init__(self, step: Step, cache: SharedCache, device: torch.device) -> None:
         self.step, self.cache, self.device = step, cache, device
         cache.place_1 = torch.zeros(1, dtype=torch.long, device=device)
-        # A stream of the model's own device, which need not be the current one.
-        self.stream = torch.cuda.Stream(device)
+        self.stream = _stream(device)
         # No graph is replayed after the next one is captured, so that they share memory.
         self.pool = torch.cuda.graph_pool_handle()
         self._layout: object = None
@@ -53,6 +53,13 @@ class Replayed:
             # The GPU may still be at the last one: it is let go once capturing has waited.
             self._captured = _Captured(self, token_A, position_A)
         return self._captured.replay(token_A, position_A)
+
+
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return where steps of a device are captured: cuBLAS keeps memory for each stream it met."""
+    # The device need not be the current one.
+    return torch.cuda.Stream(device)
 
 
 class _Captured:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
+from iterative_grpo.attention import scaled_dot_product
 from iterative_grpo.engines._prefixes import Edge
 
 # Padded tokens of a pass: enough to fill the products, few enough to bound activations.
@@ -135,20 +136,7 @@ class Pass:
                 prompt[self.stem_E, :, : self.seen].to(query.dtype)
                 for prompt in (prompt_keys, prompt_values)
             )
-            # With heads in groups and a mask, torch has a GPU kernel that stores all scores only.
-            shared_by = query.shape[1] // key.shape[1]
-            if shared_by > 1:
-                key, value = (x.repeat_interleave(shared_by, dim=1) for x in (key, value))
-        output = torch.nn.functional.scaled_dot_product_attention(
-            self.unpack(query),
-            key,
-            value,
-            attn_mask=self.visible,
-            is_causal=self.visible is None,
-            scale=scaling,
-            enable_gqa=key.shape[1] < query.shape[1],
-        )
-        return self.pack(output)
+        return self.pack(scaled_dot_product(self.unpack(query), key, value, self.visible, scaling))
 
 
 def _ragged(lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

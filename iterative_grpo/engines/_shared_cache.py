@@ -30,8 +30,14 @@ _HUGE = 2**24
 # Positions of a block. Rows are multiplied with whole blocks, the unused positions of the last one
 # included: a batched product of matrices with gaps between them takes two to three times as long on
 # a CPU (512 rows x 8 heads of 32 or 64, float32). Larger blocks waste more, smaller ones make more
-# products.
-_BLOCK = 32
+# products: on a GPU two launches a layer and step, and a graph more.
+BLOCK = 32
+_GPU_BLOCK = 128
+
+
+def block_on(device: torch.device) -> int:
+    """Return the positions of a block on a device."""
+    return BLOCK if device.type == "cpu" else _GPU_BLOCK
 
 
 class UnsupportedModel(ValueError):
@@ -170,10 +176,10 @@ class SharedLayer:
             self.fill(key_states, value_states, cache.prefilling.copies)
         else:
             rows = len(key_states)
-            block, place = divmod(cache.length, _BLOCK)
+            block, place = divmod(cache.length, cache.block)
             if block == len(self.own):
                 room = max(rows, cache.capacity)
-                self.own.append(_pair(key_states, value_states, room, _BLOCK))
+                self.own.append(_pair(key_states, value_states, room, cache.block))
             for own, states in zip(self.own[block], (key_states, value_states), strict=True):
                 if cache.place_1 is None:
                     own[:rows, :, place] = states[:, :, 0]
@@ -217,7 +223,8 @@ class SharedLayer:
 
         L = on_prompt.shape[-1]
         mixed = slots.empty(torch.bmm(slots.fill(weights[..., :L]), prompt_values), q)
-        for part, (_, values) in zip(weights[..., L:].split(_BLOCK, -1), own, strict=True):
+        on_blocks = weights[..., L:].split(self.cache.block, -1)
+        for part, (_, values) in zip(on_blocks, own, strict=True):
             mixed.baddbmm_(part, values)
         return mixed.view(B, 1, H, -1).to(query.dtype)
 
@@ -240,18 +247,22 @@ class SharedCache(Cache):
         layers: attention layers of the model.
         stems: stored prompts, N; `longest` is the longest one's tokens, L.
         max_tokens: tokens that a row adds at most.
+        block: positions of a block, W.
 
     Attributes:
         length: positions of rows that are behind; `reach` sets it.
         place_1: the position's place in its block, where a graph reads it; None without graphs.
     """
 
-    def __init__(self, layers: int, stems: int, longest: int, max_tokens: int) -> None:
+    def __init__(
+        self, layers: int, stems: int, longest: int, max_tokens: int, block: int = BLOCK
+    ) -> None:
         self.shared = [SharedLayer(self) for _ in range(layers)]
         super().__init__(layers=[])
         self.stems = stems
         self.longest = longest
         self.max_tokens = max_tokens
+        self.block = block
         self.length = 0
         self.place_1: torch.Tensor | None = None
         self.capacity = 0
@@ -265,13 +276,13 @@ class SharedCache(Cache):
     @property
     def layout(self) -> tuple[Rows | None, int]:
         """What a step's shapes and addresses hang on: the order of the rows, and the block."""
-        return self.rows, self.length // _BLOCK
+        return self.rows, self.length // self.block
 
     def reach(self, length: int) -> None:
         """Go on to this position behind the prompts."""
         self.length = length
         if self.place_1 is not None:
-            self.place_1.fill_(length % _BLOCK)
+            self.place_1.fill_(length % self.block)
 
     def close(self) -> None:
         """Let go of keys and values: layers hold the cache, which would outlive its use by far."""
@@ -306,9 +317,10 @@ class SharedCache(Cache):
     def unreached(self, like: torch.Tensor) -> list[torch.Tensor]:
         """Return for each block what hides its positions (W) that no row has reached, to add."""
         if self._unreached is None:
-            reached_WW = like.new_ones(_BLOCK, _BLOCK, dtype=torch.bool).tril()
-            self._unreached = like.new_zeros(_BLOCK, _BLOCK).masked_fill(~reached_WW, -float("inf"))
-        block, place = divmod(self.length, _BLOCK)
+            W = self.block
+            reached_WW = like.new_ones(W, W, dtype=torch.bool).tril()
+            self._unreached = like.new_zeros(W, W).masked_fill(~reached_WW, -float("inf"))
+        block, place = divmod(self.length, self.block)
         if self._unreached_now is None or self._unreached_now[0] != self.length:
             table_WW, row_1 = self._unreached, self.place_1
             now_W = table_WW[place] if row_1 is None else table_WW.index_select(0, row_1)[0]

@@ -6,7 +6,8 @@ import logging
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from iterative_grpo.logps.attention import packed
 from iterative_grpo.logps.head import score
 from iterative_grpo.logps.held import Held
 from iterative_grpo.logps.packing import Rows, budgeted, pack
-from iterative_grpo.transfer import bring
+from iterative_grpo.transfer import Indices, bring
 
 Path = Literal["shared", "prompts", "plain", "trl"]
 """Prompts and equal completions of a group once; prompts once; each row by itself; TRL's own."""
@@ -153,18 +154,21 @@ class Logps:
         columns = few.completions.shape[1]
         paths: list[Path] = [wanted] if held.in_shards or wanted == "plain" else [wanted, "plain"]
         training = [module for module in inner.modules() if module.training]
+        precision = self._precision(inner)
         try:
             # Dropout would make any two passes differ.
             inner.eval()
             with torch.no_grad():
-                self._check_head(held, few, stock)
+                self._check_head(held, few, stock, precision)
                 expected = stock(few_ids, few_mask, columns)
                 for path in paths:
                     reason = None if path == "plain" else models.not_shared(inner)
                     if reason is None:
                         try:
                             logps, _ = self._compute(held, few_ids, few, path, entropy=False)
-                            reason = _disagreement(logps, expected)
+                            reason = _disagreement(logps, expected, precision)
+                            if path != "plain":
+                                reason = self._leak(held, few_ids, few, path) or reason
                         except torch.OutOfMemoryError:
                             raise  # no refusal; of several processes the others would wait for it
                         except _REFUSALS as error:
@@ -179,7 +183,37 @@ class Logps:
                 module.training = True
         return "trl"
 
-    def _check_head(self, held: Held, rows: Rows, stock: Stock) -> None:
+    def _leak(self, held: Held, ids: torch.Tensor, rows: Rows, path: Path) -> str | None:
+        """Return how far a completion moves with the one packed before it, if it does.
+
+        It must not, in any precision, to the last bit where kernels allow it. A layer that mixes
+        neighbours moves a token or two, which the rounding of bfloat16 hides from the comparison of
+        means.
+        """
+        last = rows.completions[-1, : rows.completion_lengths[-1]]
+        moved = []
+        for token in _two_others(last, held.inner.get_input_embeddings().num_embeddings):
+            completions = rows.completions.copy()
+            completions[0, : rows.completion_lengths[0]] = token
+            logps, _ = self._compute(held, ids, replace(rows, completions=completions), path, False)
+            moved.append(logps[-1].float())
+        difference = float((moved[0] - moved[1]).abs().max())
+        if len(rows.completions) == 1:  # not sooner: of a model in shards, all take part
+            return None
+        if difference <= 0.02 * float(moved[0].std(correction=0)) + 1e-4:
+            return None
+        return f"it differs by {difference:.2g} with the completion packed before"
+
+    def _precision(self, inner: Any) -> torch.dtype:
+        """Return what the model computes in; log-probabilities are float32 whatever that is."""
+        weight = inner.get_output_embeddings().weight
+        device = weight.device.type
+        with self.autocast():
+            if torch.is_autocast_enabled(device):
+                return torch.get_autocast_dtype(device)
+        return cast(torch.dtype, weight.dtype)
+
+    def _check_head(self, held: Held, rows: Rows, stock: Stock, precision: torch.dtype) -> None:
         """Refuse a model that does something between its backbone and its head, or behind it.
 
         TRL's path and ours put the head on what the backbone returns, and would agree with each
@@ -192,12 +226,13 @@ class Logps:
         with self.autocast():
             logits_XV = held.whole(input_ids=ids_1X, use_cache=False).logits[0, :-1]
         logps_XV = (logits_XV.float() / self.temperature).log_softmax(-1)
-        # In the precision of the logits, which says how near these numbers can be.
-        own = logps_XV.gather(-1, ids_1X[0, 1:, None])[:, 0].to(logits_XV.dtype)
+        # In the model's precision, which says how near these numbers can be. Logits that autocast
+        # has made are handed out as float32.
+        own = logps_XV.gather(-1, ids_1X[0, 1:, None])[:, 0].to(precision)
         off = float((found[0].float() - own.float()).abs().max())
         # Picked numbers may lie closer together than they are exact: few tokens, or an even policy.
         rounding = 2 * torch.finfo(own.dtype).eps * float(own.float().abs().max())
-        is_off = off > rounding and _disagreement(found, own[None]) is not None
+        is_off = off > rounding and _disagreement(found, own[None], precision) is not None
         if held.most(is_off):
             raise UnscorableModel(
                 f"{type(held.inner).__name__}: log-probabilities of TRL, the head on the backbone, "
@@ -288,10 +323,19 @@ def _similar(rows: Rows, tokens: int) -> list[list[int]]:
     return chunks
 
 
-def _disagreement(logps: torch.Tensor, expected: torch.Tensor) -> str | None:
+def _two_others(ids: Indices, vocabulary: int) -> list[int]:
+    """Return two tokens that are not in `ids`, as far as there are any."""
+    others = sorted(set(range(min(vocabulary, len(ids) + 2))).difference(ids.tolist()))
+    return list(dict.fromkeys([*others, 0, 1]))[:2]
+
+
+def _disagreement(
+    logps: torch.Tensor, expected: torch.Tensor, precision: torch.dtype
+) -> str | None:
     """Return how far log-probabilities are off TRL's, if that is more than rounding."""
-    low = expected.dtype.itemsize < 4 or torch.is_autocast_enabled(logps.device.type)
-    allowed = (0.1 if low else 1e-3) * float(expected.float().std(correction=0)) + 1e-4
+    allowed = (0.1 if precision.itemsize < 4 else 1e-3) * float(
+        expected.float().std(correction=0)
+    ) + 1e-4
     difference = (logps.float() - expected.float()).abs()
     if float(difference.mean()) <= allowed:
         return None

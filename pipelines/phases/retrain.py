@@ -92,7 +92,9 @@ def mixture_of(job: Job) -> Mixture:
 
 
 def start_of(job: Job, previous: Path | None) -> RewardModel:
-    """Return the weights that training starts from."""
+    """Return the weights that training starts from, in float32: bfloat16 loses small steps."""
+    import torch
+
     start = job.config.reward_model.start
     if previous is not None:
         return load(previous)
@@ -102,8 +104,8 @@ def start_of(job: Job, previous: Path | None) -> RewardModel:
         model = RewardModel.from_shape(policy, seed=job.seed, heads=heads)
     else:
         backbone = policy if start == "policy" else start
-        model = RewardModel.from_backbone(backbone, seed=job.seed, heads=heads)
-    model.model.to(policies.device())
+        model = RewardModel.from_backbone(backbone, seed=job.seed, dtype="float32", heads=heads)
+    model.model.to(policies.device(), torch.float32)
     return model
 
 

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
+from benchmarks.pretend_gpu import DEVICE, attached
 from iterative_grpo import attention
 
 SHAPE = {
@@ -29,6 +30,24 @@ def visible_to(kind: str, B: int, T: int, S: int) -> torch.Tensor | None:
         seen = seen.expand(B, 1, T, S).clone()
         seen[1:, :, :, 1] = False
     return seen
+
+
+@pytest.mark.parametrize("kind", ["causal", "one", "rows"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_stores_no_scores_where_heads_share_keys(kind: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    B, T, S = 2, 5, 5 if kind == "causal" else 12
+    inputs = [torch.randn(B, n, x, 8).to(dtype) for n, x in ((4, T), (2, S), (2, S))]
+    visible = visible_to(kind, B, T, S)
+    expected = attention.scaled_dot_product(*inputs, visible)
+    with attached() as asked:
+        far = [x.to(DEVICE).requires_grad_() for x in inputs]
+        found = attention.attend(*far, None if visible is None else visible.to(DEVICE))
+        gradients = torch.autograd.grad(found.sum(), far)
+        assert asked.launches > 0
+        assert asked.stored == 0
+    assert [x.shape for x in gradients] == [x.shape for x in inputs]
+    torch.testing.assert_close(found.detach().near, expected, atol=2e-2, rtol=0)
 
 
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2), (3, 1)])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from iterative_grpo import divergence
 from iterative_grpo.divergence import kl
 from iterative_grpo.engines import generate
 from iterative_grpo.types import Prompt, Sampling
@@ -37,6 +38,24 @@ def test_it_is_the_formula_token_by_token(tiny_policy: PolicyMaker) -> None:
                 terms.append(torch.tensor(ratio).exp().item() - ratio - 1)
     assert kl(policy, other, prompts, groups) == pytest.approx(sum(terms) / len(terms), rel=1e-4)
     assert kl(policy, policy, prompts, groups) == 0.0
+
+
+def test_logits_of_a_pass_are_bounded(
+    tiny_policy: PolicyMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_policy(0, torch.float32))
+    vocabulary = model.config.vocab_size
+    rows = [((3, 4), (5,) * n) for n in (3, 9, 1, 1, 20, 2)]
+    whole = divergence.token_logps(model, rows)
+    sizes: list[int] = []
+    model.register_forward_hook(lambda *_: sizes.append(_[2].logits.numel() // vocabulary))
+    monkeypatch.setattr(divergence, "LOGITS", 22 * vocabulary)
+    found = divergence.token_logps(model, rows)
+    torch.testing.assert_close(found, whole)
+    # 5 and 11 tokens would be 22 positions; 22 are as many as may be, and alone.
+    assert sizes == [22, 6, 22, 4]
+    monkeypatch.setattr(divergence, "LOGITS", 1)
+    assert torch.equal(divergence.token_logps(model, rows[:1]), found[:3])
 
 
 def test_it_estimates_the_divergence_without_bias(tiny_policy: PolicyMaker) -> None:

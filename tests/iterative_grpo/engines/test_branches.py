@@ -10,7 +10,7 @@ import torch
 
 from iterative_grpo.engines import _branches, native
 from iterative_grpo.engines._branches import Branches
-from iterative_grpo.engines._shared_cache import _BLOCK, SharedCache
+from iterative_grpo.engines._shared_cache import BLOCK, SharedCache
 from iterative_grpo.types import Completion, Finish, Prompt, Sampling
 from tests.iterative_grpo.engines import tiny
 from tests.iterative_grpo.engines.test_native import ENDING, counted_tokens
@@ -129,7 +129,7 @@ def test_every_place_holds_what_its_rows_drew(
     monkeypatch.setattr(_branches, "_EMPTY_SHARE", draw.choice([0.0, 0.1, 0.5]))
     groups = [draw.randint(1, 9) for _ in range(draw.randint(1, 6))]
     stems = [draw.randrange(max(1, len(groups) - 1)) for _ in groups]
-    steps, choices = _BLOCK + 6, draw.choice([2, 3])
+    steps, choices = BLOCK + 6, draw.choice([2, 3])
     cache = SharedCache(layers=1, stems=len(groups), longest=4, max_tokens=steps)
     layer = cache.shared[0]
     own_stem = torch.arange(len(groups), dtype=torch.float32)[:, None, None, None]

@@ -12,14 +12,21 @@ from transformers import PreTrainedModel
 
 from benchmarks import pretend_gpu
 from benchmarks.pretend_gpu import Asked, attached
-from iterative_grpo.engines import _branches, _decoding, _graphs, native, native_graphs
-from iterative_grpo.engines._shared_cache import _BLOCK, Rows, SharedCache
+from iterative_grpo.engines import (
+    _branches,
+    _decoding,
+    _graphs,
+    _shared_cache,
+    native,
+    native_graphs,
+)
+from iterative_grpo.engines._shared_cache import BLOCK, Rows, SharedCache
 from iterative_grpo.types import Sampling
 from tests.iterative_grpo.engines import tiny
 
 SAMPLINGS = [
-    Sampling(64, 2 * _BLOCK + 6, temperature=1.2, seed=1),
-    Sampling(4, _BLOCK + 1, temperature=0.3, top_k=5, seed=2),
+    Sampling(64, 2 * BLOCK + 6, temperature=1.2, seed=1),
+    Sampling(4, BLOCK + 1, temperature=0.3, top_k=5, seed=2),
     Sampling(2, 30, temperature=0, seed=3),
 ]
 
@@ -36,6 +43,7 @@ def sample_on_gpu(
     # Parameters of a GPU that is not there have a class of their own.
     supported = _decoding.supports(model)
     monkeypatch.setattr(_decoding, "supports", lambda _: supported)
+    monkeypatch.setattr(_shared_cache, "_GPU_BLOCK", BLOCK)  # short rows go on from block to block
     with attached() as asked:
         far = pretend_gpu.on_gpu(model)
         asked.clear()
@@ -53,7 +61,7 @@ def test_graphs_sample_the_same_tokens(
     expected = sample(model, **options)
     lengths = {len(row) for group in expected for row in group}
     assert len(lengths) > 4
-    assert max(lengths) > _BLOCK + 4
+    assert max(lengths) > BLOCK + 4
     plain, launched = sample_on_gpu(model, monkeypatch, **options)
     assert plain == expected
     replayed, asked = sample_on_gpu(model, monkeypatch, graphs=True, **options)
@@ -94,15 +102,15 @@ def test_a_graph_ends_with_the_order_of_its_rows_and_with_its_block() -> None:
         replayed = _graphs.Replayed(step, cache, pretend_gpu.DEVICE)
         stem_B = np.zeros(3, dtype=np.int64)
         given_B = torch.zeros(3, dtype=torch.long, device=pretend_gpu.DEVICE)
-        for length in range(_BLOCK + 4):
+        for length in range(BLOCK + 4):
             if length in (0, 5):  # as many rows, but others
                 cache.rows = Rows(stem_B, stem_B, 1, 1, pretend_gpu.DEVICE)
             cache.reach(length)
             assert replayed(given_B + length, given_B + 1).tolist() == [length + 1] * 3
     # Each layout is met, captured and replayed.
-    assert asked_for == [0, 1, 5, 6, _BLOCK, _BLOCK + 1]
+    assert asked_for == [0, 1, 5, 6, BLOCK, BLOCK + 1]
     assert asked.graphs == 3
-    assert asked.replays == _BLOCK + 4 - 3
+    assert asked.replays == BLOCK + 4 - 3
 
 
 def test_a_full_memory_is_told_as_such() -> None:

@@ -7,6 +7,7 @@ import itertools
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,8 +32,8 @@ from transformers import (
 )
 
 from iterative_grpo.engines import _shared_cache, generate, native
-from iterative_grpo.engines._decoding import NoDistribution
-from iterative_grpo.engines._shared_cache import _BLOCK, UnsupportedModel
+from iterative_grpo.engines._decoding import NoDistribution, cache_tokens
+from iterative_grpo.engines._shared_cache import BLOCK, UnsupportedModel
 from iterative_grpo.types import Completion, Finish, Prompt, Sampling
 from tests.iterative_grpo.engines import tiny
 
@@ -77,7 +78,7 @@ def test_rows_stay_themselves_while_others_finish_and_leave(family: str) -> None
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_rows_go_on_from_block_to_block_of_the_cache(family: str) -> None:
     model = tiny.model(family)
-    length = 2 * _BLOCK + 3
+    length = 2 * BLOCK + 3
     prompts = tiny.prompts(3, 20)
     groups = native.load(model, tiny.NoEos()).generate(prompts, Sampling(2, length, seed=5))
     for prompt, group in zip(prompts, groups, strict=True):
@@ -97,6 +98,15 @@ def test_results_do_not_depend_on_how_prompts_are_batched() -> None:
         assert [[c.token_ids for c in g] for g in other] == [
             [c.token_ids for c in g] for g in together
         ]
+
+
+def test_room_is_counted_in_the_precision_of_the_cache() -> None:
+    model = tiny.model("llama")
+    room = cache_tokens(model, 1.0)
+    assert cache_tokens(model.bfloat16(), 1.0) == room  # a CPU keeps float32
+    for dtype, times in ((torch.float32, 1), (torch.bfloat16, 2)):
+        far = SimpleNamespace(config=model.config, device=torch.device("cuda"), dtype=dtype)
+        assert cache_tokens(far, 1.0) == times * room
 
 
 def test_the_cache_takes_no_memory_in_advance() -> None:

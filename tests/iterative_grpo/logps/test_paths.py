@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Iterator
 from pathlib import Path as FilePath
@@ -259,21 +260,68 @@ def test_autocast_scores_in_its_precision() -> None:
     assert 1e-5 < difference < 0.1
 
 
+def in_bfloat16(way: str) -> tuple[Any, Logps]:
+    """A model that computes in bfloat16, and whose stock path returns float32 as TRL's does."""
+    if way == "weights":
+        return decoder("llama", torch.bfloat16), Logps(TEMPERATURE, contextlib.nullcontext)
+    autocast = functools.partial(torch.autocast, "cpu", torch.bfloat16)
+    return decoder("llama", torch.float32), Logps(TEMPERATURE, autocast)
+
+
+def scored(model: Any, logps: Logps, rows: Batch) -> None:
+    def stock(ids: torch.Tensor, mask: torch.Tensor, columns: int) -> torch.Tensor:
+        with logps.autocast():
+            return oracle(model, Batch(ids, mask, columns))[0].float()
+
+    logps(model, rows.ids, rows.mask, rows.columns, wanted="shared", entropy=False, stock=stock)
+
+
+@pytest.mark.parametrize("way", ["weights", "autocast"])
+def test_rounding_of_bfloat16_is_no_disagreement(
+    way: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, logps = in_bfloat16(way)
+    off = []
+    disagreement = paths._disagreement
+
+    def seen(found: torch.Tensor, expected: torch.Tensor, precision: torch.dtype) -> str | None:
+        off.append(disagreement(found, expected, torch.float32))
+        return disagreement(found, expected, precision)
+
+    monkeypatch.setattr(paths, "_disagreement", seen)
+    scored(model, logps, batch())
+    assert not caplog.records
+    assert off[-1] is not None  # by what float32 would have to reach, it is one
+
+
+@pytest.mark.parametrize("way", ["weights", "autocast"])
+def test_a_model_that_computes_otherwise_is_noticed_in_bfloat16(
+    way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, logps = in_bfloat16(way)
+    model.model.layers[0].mlp = Mixing(model.model.layers[0].mlp)
+    # One token of many: on average within what rounding makes of them all.
+    scored(model, logps, batch((9,), columns=100))
+    assert "not on the shared path: it differs by" in caplog.text
+    assert "with the completion packed before" in caplog.text
+
+
+class Mixing(nn.Module):
+    """A layer of its own that mixes neighbours, as convolutions and recurrences do."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mixed: torch.Tensor = self.inner(x + nn.functional.pad(x, (0, 0, 1, 0))[:, :-1])
+        return mixed
+
+
 def test_a_model_that_computes_otherwise_is_noticed_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A layer of its own that mixes neighbours, as convolutions and recurrences do."""
     model = decoder("llama")
-
-    class Mixing(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            mixed: torch.Tensor = self.inner(x + nn.functional.pad(x, (0, 0, 1, 0))[:, :-1])
-            return mixed
-
     model.model.layers[0].mlp = Mixing(model.model.layers[0].mlp)
     logps = Logps(TEMPERATURE, contextlib.nullcontext)
     with caplog.at_level(logging.WARNING):

@@ -10,8 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
-from transformers import AutoModelForTokenClassification, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    LlamaForCausalLM,
+)
 
 from pipelines import dividing, metrics
 from pipelines.phases import evaluate, retrain
@@ -344,6 +350,22 @@ def test_an_empty_history_replays_nothing(trained: Phases, tmp_path: Path) -> No
     phases.labels[0] = empty
     assert phases.retrain()["frozen"] == {"before": None, "after": None}
     assert json.loads((phases.models[-1] / "replay.json").read_text())["replayed"] == 0
+
+
+@pytest.mark.parametrize("start", ["scratch", "policy", "named"])
+def test_weights_are_trained_in_float32(start: str, trained: Phases, tmp_path: Path) -> None:
+    folder = tmp_path / "named"
+    for part in ("policy", "start/policy"):
+        policy = AutoModelForCausalLM.from_pretrained(trained.data / "start" / "policy")
+        policy.bfloat16().save_pretrained(folder / part)
+        AutoTokenizer.from_pretrained(trained.data / "start" / "policy").save_pretrained(
+            folder / part
+        )
+    name = str(folder / "policy") if start == "named" else start
+    job = trained.fork(tmp_path, f"reward_model.start={name}").job(tmp_path)
+    inputs = {**job.inputs, "policy": folder / "start"}
+    made = retrain.start_of(dataclasses.replace(job, inputs=inputs), None)
+    assert {parameter.dtype for parameter in made.model.parameters()} == {torch.float32}
 
 
 def one_class(right: bool) -> Callable[[LabeledSolution], LabeledSolution]:

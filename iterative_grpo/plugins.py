@@ -19,6 +19,10 @@ class UnknownName(ValueError):
     """A name that no plug-in of the folder has; the message lists the known ones."""
 
 
+class BrokenPlugin(ValueError):
+    """A plug-in's file that cannot be imported, or that lacks what its folder's files have."""
+
+
 def names(package: str) -> list[str]:
     """Return the names of the plug-ins in a package, without importing them."""
     spec = importlib.util.find_spec(package)
@@ -43,6 +47,20 @@ def check(package: str, name: str, kind: str) -> str:
     raise UnknownName(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
 
 
-def find(package: str, name: str, kind: str = "name") -> ModuleType:
-    """Import and return the plug-in module called `name`."""
-    return importlib.import_module(f"{package}.{check(package, name, kind)}")
+def find(package: str, name: str, kind: str = "name", needs: str | None = None) -> ModuleType:
+    """Import and return the plug-in module called `name`, which has the attribute `needs`.
+
+    Raises UnknownName, or BrokenPlugin with the file and what is wrong with it.
+    """
+    module = f"{package}.{check(package, name, kind)}"
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:
+        spec = importlib.util.find_spec(module)
+        raise BrokenPlugin(
+            f"{kind} {name}: {spec and spec.origin} cannot be imported: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if needs is not None and not hasattr(found, needs):
+        raise BrokenPlugin(f"{kind} {name}: {found.__file__} has no {needs} (CONTRIBUTING.md)")
+    return found

@@ -68,13 +68,14 @@ def finish(
     """
     unfinished = partial(path)
     _fresh(unfinished / MANIFEST).unlink(missing_ok=True)  # of a process that ended right here
-    files = {}
+    files, log = {}, {}
     for file in sorted(p for p in unfinished.rglob("*") if p.is_file()):
         name = file.relative_to(unfinished)
         if name.parts[0] in (WORK, BEGUN):
             continue
         flush(file)
         if name.parts[0] == LOG:
+            log[name.as_posix()] = file.stat().st_size
             continue
         files[name.as_posix()] = {
             "bytes": file.stat().st_size,
@@ -82,7 +83,7 @@ def finish(
         }
     identity = {"phase": phase, "settings": settings, "inputs": inputs, "files": files}
     fingerprint = fingerprint_of(identity)
-    manifest = {"fingerprint": fingerprint, **identity, "facts": facts()}
+    manifest = {"fingerprint": fingerprint, **identity, "log": log, "facts": facts()}
     write_json(unfinished / MANIFEST, manifest)
     _name(path)
     return Artifact(path, fingerprint)
@@ -122,6 +123,22 @@ def existing(
                 "size than when it was written. Move the folder away to make it again."
             )
     return Artifact(path, str(manifest["fingerprint"]))
+
+
+def changed(path: Path) -> list[str]:
+    """Return what of a finished artifact is missing, or has another size than when it was written.
+
+    ArtifactError if its manifest cannot be read.
+    """
+    manifest = read_manifest(path)
+    sizes = {name: facts["bytes"] for name, facts in manifest["files"].items()}
+    sizes |= manifest.get("log", {})  # not of artifacts that were made before it was kept
+    files = {name: path / name for name in sizes}
+    return [
+        name
+        for name, file in files.items()
+        if not file.is_file() or file.stat().st_size != sizes[name]
+    ]
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -115,7 +115,11 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run Algorithm 1, or go on with a run")
     run.add_argument("config", type=Path, help="YAML file, or the name of a shipped one")
     run.add_argument("overrides", nargs="*", metavar="key.path=value", help="settings to change")
-    run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    run.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the plan and stop; data, models and trackers are looked at by a run",
+    )
     run.add_argument("--quiet", action="store_true", help="no progress")
     run.set_defaults(action=do_run)
 
@@ -217,6 +221,10 @@ def do_evaluate(options: argparse.Namespace) -> int:
     from pipelines.evaluate_settings import EvaluateSettings
     from pipelines.evaluation.command import evaluate_model
 
+    if options.seed < 0:
+        raise settings.ConfigError(f"--seed is {options.seed}, must be 0 or more")
+    if options.data is not None and not options.data.is_dir():
+        raise settings.ConfigError(f"--data {options.data} is no folder; give one of JSON Lines")
     raw = {name: value for name, value in vars(options).items() if name in SHARED}
     raw |= {"tasks": options.tasks.split(","), "k": options.k and options.k.split(",")}
     world.settle(None)
@@ -242,7 +250,7 @@ def do_verify(options: argparse.Namespace) -> int:
     """Verify a file of responses."""
     from verifiers.report import verify_file
 
-    output = options.output or options.file.with_suffix(".verdicts.jsonl")
+    output = options.output or options.file.parent / f"{options.file.stem}.verdicts.jsonl"
     summary = verify_file(
         options.file,
         output,
@@ -258,9 +266,11 @@ def do_verify(options: argparse.Namespace) -> int:
 def do_report(options: argparse.Namespace) -> int:
     """Draw a run's pictures and write its page."""
     from pipelines import metrics, report
-    from pipelines.report.run import read
+    from pipelines.report.run import damage, read
 
     read(options.run)  # refuses a folder that is no run, before anything is written to it
+    for note in damage(options.run):
+        print(f"note: {note}")
     metrics.publish(options.run)
     files = report.write(options.run)
     print(report.summary(options.run))

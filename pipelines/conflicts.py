@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 def conflicts(config: Config) -> Iterator[str]:
     """Yield every way in which settings do not fit each other."""
-    for package, name, kind in (
-        ("pipelines.datasets", config.data.name, "data set"),
-        ("reward_models.sources", config.reward, "reward"),
-        ("reward_models.labels", config.label.labeler, "labeler"),
-        ("iterative_grpo.splitters", config.splitter, "splitter"),
-        ("iterative_grpo.advantages", config.credit, "credit rule"),
-        ("iterative_grpo.engines", config.engine, "engine"),
-        ("verifiers.conventions", config.verifier, "verifier"),
-        ("pipelines.prompts", config.policy.prompt, "prompt"),
-        ("iterative_grpo.splitters", config.evaluate.splitter, "splitter"),
-        ("reward_models.published", config.published.convention, "reward convention"),
-        ("reward_models.published", config.evaluate.reward_convention, "reward convention"),
+    for package, name, kind, needs in (
+        ("pipelines.datasets", config.data.name, "data set", "read"),
+        ("reward_models.sources", config.reward, "reward", "build"),
+        ("reward_models.labels", config.label.labeler, "labeler", "build"),
+        ("iterative_grpo.splitters", config.splitter, "splitter", "Splitter"),
+        ("iterative_grpo.advantages", config.credit, "credit rule", "Rule"),
+        ("iterative_grpo.engines", config.engine, "engine", "load"),
+        ("verifiers.conventions", config.verifier, "verifier", "extract"),
+        ("pipelines.prompts", config.policy.prompt, "prompt", "STOP"),
+        ("iterative_grpo.splitters", config.evaluate.splitter, "splitter", "Splitter"),
+        ("reward_models.published", config.published.convention, "reward convention", None),
+        ("reward_models.published", config.evaluate.reward_convention, "reward convention", None),
         *(
-            ("pipelines.datasets", datasets.parted(task)[0], "evaluation task")
+            ("pipelines.datasets", datasets.parted(task)[0], "evaluation task", "read")
             for task in config.evaluate.tasks
         ),
     ):
         try:
             if name is not None:
-                plugins.check(package, name, kind)
-        except plugins.UnknownName as error:
+                plugins.find(package, name, kind, needs)
+        except (plugins.UnknownName, plugins.BrokenPlugin) as error:
             yield str(error)
     policy, optimize = config.policy, config.optimize
     if (policy.model is None) == (policy.make is None):
@@ -127,7 +127,7 @@ def _stop_conflicts(config: Config) -> Iterator[str]:
         return
     try:
         stops = config.optimize.vllm == "off" and building.samples_in_training(config)
-    except plugins.UnknownName:
+    except (plugins.UnknownName, plugins.BrokenPlugin):
         return  # told already
     if not stops:
         yield (
@@ -186,7 +186,7 @@ def _scale_conflicts(config: Config) -> Iterator[str]:
         return  # with one step an output, every rule is normalised before it is used
     try:
         rule = plugins.find("iterative_grpo.advantages", config.credit, "credit rule")
-    except plugins.UnknownName:
+    except (plugins.UnknownName, plugins.BrokenPlugin):
         return  # told already
     mixture = config.mixture
     verified, others = mixture.verifier_weight + mixture.model_weight, mixture.model_weight

@@ -49,6 +49,20 @@ class EvaluateSettings(Section):
             raise ValueError("a reward model chooses among samples, found samples 0; raise samples")
         return self
 
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> EvaluateSettings:
+        for names, needed in (
+            (("temperature", "top_p"), "samples"),
+            (("reward_convention", "splitter"), "reward_model"),
+        ):
+            idle = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
+            if idle and not getattr(self, needed):
+                raise ValueError(
+                    f"{idle[0]} is {getattr(self, idle[0])} and decides nothing without {needed}; "
+                    f"set {needed}, or leave it out"
+                )
+        return self
+
     @property
     def sizes(self) -> tuple[int, ...]:
         """The k that are reported, ascending."""

@@ -40,31 +40,49 @@ def iterations(run: Path) -> Iterator[Row]:
         evaluated = folder / "evaluate"
         if not (evaluated / artifacts.MANIFEST).exists():
             continue
-        row: Row = {"iteration": int(folder.name), "evaluations": {}}
-        for file in sorted(evaluated.glob("*.*.json")):
-            figures = artifacts.read_json(file, AGAIN)
-            row["evaluations"][figures["task"]] = figures
-        divergence = evaluated / "divergence.json"
-        if divergence.exists():
-            row |= artifacts.read_json(divergence, AGAIN)
-        if (folder / "label" / artifacts.MANIFEST).exists():
-            row["labels"] = artifacts.read_json(folder / "label" / "summary.json", AGAIN)
-        if (folder / "retrain" / artifacts.MANIFEST).exists():
-            row["reward_model"] = reward_model(folder)
-        watch = folder / "optimize" / "watch.json"
-        if watch.exists():
-            row["watch"] = artifacts.read_json(watch, AGAIN)
-        moved = folder / "optimize" / "segmentation.json"
-        if moved.exists():
-            row["segmentation"] = artifacts.read_json(moved, AGAIN)
-        row["seconds"] = {
-            phase.name: artifacts.read_manifest(phase)["facts"]["seconds"]
-            for phase in phases_of(run, folder)
-        }
-        row["time"] = times.row(
-            (phase.name, phase, row["seconds"][phase.name]) for phase in phases_of(run, folder)
-        )
-        yield row
+        yield _row(run, folder)
+
+
+def _row(run: Path, folder: Path) -> Row:
+    """Return an iteration's row, or name the folder whose records are not as they were written."""
+    try:
+        return _gathered(run, folder)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise artifacts.ArtifactError(
+            f"{folder} is damaged: a value in its records is of another kind than was written "
+            f"({type(error).__name__}: {error}). Restore it, or move the folder of its phase away "
+            "to make the phase again"
+        ) from error
+
+
+def _gathered(run: Path, folder: Path) -> Row:
+    """Return an iteration's row from the artifacts of its phases."""
+    evaluated = folder / "evaluate"
+    row: Row = {"iteration": int(folder.name), "evaluations": {}}
+    for file in sorted(evaluated.glob("*.*.json")):
+        figures = artifacts.read_json(file, AGAIN)
+        row["evaluations"][figures["task"]] = figures
+    divergence = evaluated / "divergence.json"
+    if divergence.exists():
+        row |= artifacts.read_json(divergence, AGAIN)
+    if (folder / "label" / artifacts.MANIFEST).exists():
+        row["labels"] = artifacts.read_json(folder / "label" / "summary.json", AGAIN)
+    if (folder / "retrain" / artifacts.MANIFEST).exists():
+        row["reward_model"] = reward_model(folder)
+    watch = folder / "optimize" / "watch.json"
+    if watch.exists():
+        row["watch"] = artifacts.read_json(watch, AGAIN)
+    moved = folder / "optimize" / "segmentation.json"
+    if moved.exists():
+        row["segmentation"] = artifacts.read_json(moved, AGAIN)
+    row["seconds"] = {
+        phase.name: artifacts.read_manifest(phase)["facts"]["seconds"]
+        for phase in phases_of(run, folder)
+    }
+    row["time"] = times.row(
+        (phase.name, phase, row["seconds"][phase.name]) for phase in phases_of(run, folder)
+    )
+    return row
 
 
 FRESH = (

@@ -60,6 +60,12 @@ def check(config: Config, progress: Progress) -> None:
             progress.note(line)
     for task in tasks(config):
         progress.note(f"evaluate on {task.line}")
+    watch, steps = config.optimize.watch, config.optimize.steps
+    if steps < watch.retrain_when.window:
+        progress.note(
+            f"optimize.steps {steps} is below optimize.watch.retrain_when.window "
+            f"{watch.retrain_when.window}: the watch looks at means over that, and says nothing"
+        )
     if rounds_away(config):
         progress.note(
             f"policy.dtype is bfloat16: a step of optimize.learning_rate "

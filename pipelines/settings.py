@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar, get_args
 import yaml
 from pydantic import ValidationError
 
+from pipelines import keywords
 from pipelines.config import Config
 from pipelines.section import Section
 
@@ -80,8 +81,10 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
+        shipped = [file.stem for file in SHIPPED.glob("*.yaml")]
+        hint = keywords.hint(path.stem, shipped) if path.parent == Path() else ""
         raise ConfigError(
-            f"{path}: no such file; `iterative-grpo configs` lists the shipped ones"
+            f"{path}: no such file.{hint} `iterative-grpo configs` lists the shipped ones"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
@@ -90,7 +93,8 @@ def _read(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+        found = "nothing" if raw is None else type(raw).__name__
+        raise ConfigError(f"{path}: expected keys and values, found {found}")
     return raw
 
 
@@ -109,9 +113,18 @@ def _apply(raw: dict[str, Any], override: str) -> None:
             raise ConfigError(f"{override!r}: {parent} is a value, not a section")
         target = inner
     try:
-        target[last] = _Loader(value).get_single_data()
+        read = _Loader(value).get_single_data()
     except (yaml.YAMLError, ValueError):
-        target[last] = value
+        read = value
+    before = target.get(last)
+    if isinstance(read, dict) and isinstance(before, dict):
+        dropped = [f"{key}.{name}" for name in before if name not in read]
+        if dropped:
+            raise ConfigError(
+                f"{override!r} would drop {', '.join(dropped)}; set {key}.NAME=value one by one, "
+                f"or {key}=null before it to begin from the defaults"
+            )
+    target[last] = read
 
 
 def _section_of(annotation: Any) -> type[Section] | None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from iterative_grpo.credit import credit
 from iterative_grpo.protocols import CreditRule, Normalize, Splitter
 from iterative_grpo.types import StepRewards
 
@@ -128,8 +129,8 @@ class _Outcome:
         members: dict[str, list[int]] = {}
         for row, group in enumerate(groups):
             members.setdefault(group, []).append(row)
-        credited = rule.credit(
-            [[rewards[row].values for row in rows] for rows in members.values()], normalize
+        credited = credit(
+            rule, [[rewards[row].values for row in rows] for rows in members.values()], normalize
         )
         self.first = [0.0] * len(rewards)
         self.mean = [0.0] * len(rewards)

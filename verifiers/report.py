@@ -81,7 +81,10 @@ def verify_file(
     require(convention, timeout, workers)
     source, target = Path(path), Path(output)
     if not source.is_file():
-        raise VerifyFileError(f"{source}: no such file")
+        found = "a folder; give a file of JSON Lines" if source.is_dir() else "no such file"
+        raise VerifyFileError(f"{source}: {found}")
+    if not target.parent.is_dir():
+        raise VerifyFileError(f"{target}: there is no folder {target.parent}; make it first")
     if target.exists() and not overwrite:
         raise VerifyFileError(
             f"{target} exists and is not overwritten; give another name or ask to replace it"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from iterative_grpo import plugins
+from iterative_grpo.credit import credit
 from iterative_grpo.normalize import Normalizer
 from iterative_grpo.protocols import CreditRule
 from iterative_grpo.rollouts import Rollout
@@ -62,7 +63,7 @@ def compare(run: Run, iteration: int | None = None, limit: int = 0) -> Compariso
 def credited(generation: Generation, names: Sequence[str], normalize: Normalizer) -> list[Solution]:
     """Return a generation's solutions; its groups are credited together, as in training."""
     rewards = [[list(r.rewards.values) for r in group] for group in generation.groups]
-    by_rule = {name: _rule(name).credit(rewards, normalize) for name in names}
+    by_rule = {name: credit(_rule(name), rewards, normalize) for name in names}
     return [
         Solution(
             generation.step,
@@ -88,7 +89,7 @@ def normalizer(run: Run) -> Normalizer:
 
 
 def _rule(name: str) -> CreditRule:
-    return cast(CreditRule, plugins.find(RULES, name, "credit rule").Rule())
+    return cast(CreditRule, plugins.find(RULES, name, "credit rule", "Rule").Rule())
 
 
 def _remarks(solutions: Sequence[Solution], trained_with: str | None) -> list[str]:

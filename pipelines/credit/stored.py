@@ -85,7 +85,7 @@ def _rollouts(file: Path) -> Iterator[tuple[int, Rollout]]:
             step = int(row["step"])
         except KeyError as missing:
             raise CannotCompare(f"{place}: no {missing} in it") from missing
-        except (TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise CannotCompare(f"{place}: no rollout: {error}") from error
         if len(rollout.advantages) != len(rollout.rewards.ends):
             raise CannotCompare(

@@ -279,6 +279,8 @@ class StepLog:
             mixture = self._job.config.mixture
             row["weight/verifier"] = mixture.verifier_weight
             row["weight/model"] = mixture.model_weight
+            # The share of outputs that have a part is logged where some have it.
+            row.setdefault("share/verifier", float("reward/verifier" in row))
         return row
 
     def write(self, row: Mapping[str, Any]) -> None:

@@ -233,7 +233,8 @@ def _sample(sample: samples.Sample) -> str:
     verdict = {True: "correct", False: "incorrect", None: "not verified"}[sample.correct]
     kind = "right" if sample.correct else "wrong"
     where = "" if sample.policy_step is None else f", step {sample.policy_step}"
-    score = "" if sample.score is None else f", reward {sample.score:.2f}"
+    of = "mean step reward" if len(sample.steps) > 1 else "reward"
+    score = "" if sample.score is None else f", {of} {sample.score:.2f}"
     gold = f" <span class=faint>gold: {_text(sample.answer)}</span>" if sample.answer else ""
     question = f"<p>{_text(sample.question)}</p>" if sample.question else ""
     steps = "".join(map(_step, sample.steps, samples.faults(sample)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pipelines import artifacts
 from pipelines.report.intervals import Estimate, wilson
 from reward_models import sources
 
@@ -79,6 +80,22 @@ def read(path: Path) -> Run:
         iterations=_last_of_each(iterations, ("iteration",)),
         notes=tuple(notes),
     )
+
+
+def damage(run: Path) -> Iterator[str]:
+    """Yield what of a run's phases is not as it was written: figures may come from less."""
+    for phase in sorted([run / "start", *run.glob("iterations/*/*")]):
+        if not phase.is_dir() or phase.suffix == ".partial":
+            continue
+        where = phase.relative_to(run).as_posix()
+        try:
+            found = artifacts.changed(phase)
+        except (artifacts.ArtifactError, AttributeError, KeyError, TypeError):
+            yield f"{where}: its manifest.json is missing or damaged, and the phase may be left out"
+            continue
+        if found:
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            yield f"{where}: {', '.join(found[:3])}{more} not as written"
 
 
 def json_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:

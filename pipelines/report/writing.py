@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 from pipelines.report import ReportFiles, page, style
 from pipelines.report.pictures import ALL, NothingToDraw
-from pipelines.report.run import Run, read
+from pipelines.report.run import Run, damage, read
 
 
 def write(run_dir: Path) -> ReportFiles:
     """Write RUN/metrics/*.png and RUN/report.html; see `pipelines.report.write`."""
     run = read(run_dir)
+    run = dataclasses.replace(run, notes=(*run.notes, *damage(run_dir)))
     drawn, left_out = draw_all(run)
     pictures = []
     for it in drawn:

@@ -12,11 +12,11 @@ from iterative_grpo import plugins
 def judged_by(name: str) -> str | None:
     """Return who gives a source's rewards where the run trains no reward model.
 
-    None where it trains one, and for a name that no source has.
+    None where it trains one, and for a name that no source has: others refuse that.
     """
     try:
         source = plugins.find(__name__, name, "reward")
-    except plugins.UnknownName:
+    except (plugins.UnknownName, plugins.BrokenPlugin):
         return None
     found: str | None = getattr(source, "JUDGED_BY", None)
     return found

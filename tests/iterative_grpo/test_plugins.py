@@ -57,6 +57,24 @@ def test_a_file_that_is_added_is_found(package: str, tmp_path: Path) -> None:
     assert plugins.find(package, "added").VALUE == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = (", "cannot be imported: SyntaxError"),
+        ("import no_such_module", "cannot be imported: ModuleNotFoundError"),
+        ("x = 1", r"has no Rule \(CONTRIBUTING.md\)"),
+    ],
+)
+def test_a_file_that_is_no_plug_in_is_named(
+    text: str, said: str, package: str, tmp_path: Path
+) -> None:
+    file = tmp_path / package / "half.py"
+    file.write_text(text)
+    importlib.invalidate_caches()
+    with pytest.raises(plugins.BrokenPlugin, match=f"credit rule half: {file} {said}"):
+        plugins.find(package, "half", "credit rule", "Rule")
+
+
 def test_a_module_is_no_package(package: str) -> None:
     with pytest.raises(ValueError, match="is not a package of plug-ins"):
         plugins.names(f"{package}.other")

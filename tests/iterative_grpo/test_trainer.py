@@ -391,8 +391,8 @@ def test_the_reference_reads_a_rollout_once(
     reads: list[int] = []
     trainer.ref_model.base_model.register_forward_hook(lambda *_: reads.append(1))
     trainer.train()
-    # One generation for each `updates` steps; the first batch is read four times, to check.
-    checks = 4
+    # One generation for each `updates` steps; the first batch is read six times, to check.
+    checks = 6
     assert len(reads) == 2 // updates + checks
 
 

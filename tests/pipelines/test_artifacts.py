@@ -24,6 +24,15 @@ def test_the_fingerprint_is_of_content_and_not_of_time(tmp_path: Path) -> None:
     assert make(tmp_path / "3", text="other").fingerprint != first.fingerprint
 
 
+def test_what_is_not_as_it_was_written_is_listed(tmp_path: Path) -> None:
+    place = make(tmp_path / "phase").path
+    assert artifacts.changed(place) == []
+    (place / "log" / "seconds").write_text("", encoding="utf-8")
+    assert artifacts.changed(place) == ["log/seconds"]
+    (place / "file.txt").unlink()
+    assert artifacts.changed(place) == ["file.txt", "log/seconds"]
+
+
 def test_an_unfinished_artifact_is_no_artifact_and_is_started_anew(tmp_path: Path) -> None:
     place = tmp_path / "phase"
     (artifacts.start(place) / "half.txt").write_text("ha", encoding="utf-8")

@@ -240,6 +240,7 @@ def test_other_rewards_run(reward: str, tmp_path: Path, data: Path) -> None:
     run(toy.config(tmp_path, data, f"reward={reward}", "iterations=1"), quiet=True)
     steps = lines(tmp_path / "run/metrics/steps.jsonl")
     assert all("reward/verifier" in row for row in steps if reward == "verifier")
+    assert all(("share/verifier" in row) == (reward == "mixture") for row in steps)
     assert (tmp_path / "run/iterations/01/retrain").exists() == (reward == "mixture")
 
 
@@ -284,7 +285,7 @@ REFUSED = [
     (["reward=uncertain"], "set reward_model.heads to 4 or more"),
     (["reward_model.held_out=0"], "a reward model that nothing measures"),
     (["reward_model.held_out=0.6", "reward_model.validation=0.4"], "leave no question to learn"),
-    (["reward_model={calibrate: isotonic, validation: 0}"], "raise validation above 0"),
+    (["reward_model.calibrate=isotonic", "reward_model.validation=0"], "raise validation above 0"),
     (["launch.processes=2"], "launch.mode must be accelerate"),
     (["optimize"], "written key.path=value"),
     (["evaluate.tasks=[gsm8k/verification]"], "no split 'verification'"),

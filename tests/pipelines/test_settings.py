@@ -63,6 +63,23 @@ def test_overrides_reach_into_sections_and_are_read_as_yaml(tmp_path: Path) -> N
     assert config.policy.lora.rank == 4
 
 
+def test_a_section_that_would_drop_what_was_set_before_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("run_dir: r\npolicy: {model: m}\noptimize: {beta: 0.1}\n", encoding="utf-8")
+    dropping = ["optimize.steps=3", "optimize={prompts: 2, beta: 0.2}"]
+    with pytest.raises(ConfigError, match=r"would drop optimize\.steps; set optimize\.NAME=value"):
+        settings.load(file, dropping)
+    assert settings.load(file, dropping[1:]).optimize.beta == 0.2
+    begun_anew = settings.load(file, ["optimize=null", "optimize={prompts: 2}"])
+    assert begun_anew.optimize.prompts == 2
+    assert begun_anew.optimize.beta == 0.04
+
+
+def test_a_shipped_name_is_suggested() -> None:
+    with pytest.raises(ConfigError, match=r"no such file\. Did you mean arithmetic\?"):
+        settings.load(settings.locate(Path("arithmetik")))
+
+
 @pytest.mark.parametrize("name", ["2026-01-31", "2026-02-31", "2026-01-31 12:00:61", "._"])
 def test_what_looks_like_a_date_or_number_is_a_name(name: str, tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"

@@ -80,6 +80,15 @@ def test_broken_lines_are_named_and_leave_nothing_behind(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl"]
 
 
+def test_folders_are_told_from_files(tmp_path: Path) -> None:
+    with pytest.raises(VerifyFileError, match="a folder; give a file of JSON Lines"):
+        verify_file(tmp_path, tmp_path / "out.jsonl")
+    file = tmp_path / "in.jsonl"
+    file.touch()
+    with pytest.raises(VerifyFileError, match=r"there is no folder .*nowhere; make it first"):
+        verify_file(file, tmp_path / "nowhere" / "out.jsonl")
+
+
 def test_files_are_not_overwritten_unless_asked(tmp_path: Path) -> None:
     source = _write(tmp_path / "in.jsonl", ROWS)
     target = tmp_path / "out.jsonl"

@@ -15,6 +15,7 @@ from pipelines.datasets import Split
 from pipelines.decontamination import Contaminated, find
 from pipelines.phases import sample
 from pipelines.progress import Progress
+from reward_models.leaks import LeakedQuestion
 from tests.pipelines import toy
 from tests.pipelines.datasets.rows import write
 
@@ -108,8 +109,12 @@ def test_findings_are_printed_and_recorded_whole(tmp_path: Path, folder: Path) -
 
 def test_off_is_said(tmp_path: Path, folder: Path) -> None:
     stream = io.StringIO()
-    preflight.check(config(tmp_path, folder, "data.decontaminate=null"), Progress(stream))
+    off = config(tmp_path, folder, "data.decontaminate=null", "reward=verifier")
+    preflight.check(off, Progress(stream))
     assert "decontamination is off" in stream.getvalue()
+    # A reward model that learned from evaluation questions could not be measured on them.
+    with pytest.raises(LeakedQuestion, match=r"set data\.decontaminate\.exact=drop"):
+        preflight.check(config(tmp_path, folder, "data.decontaminate=null"), Progress(stream))
 
 
 def depends_on(settings: Config) -> object:

@@ -1,0 +1,42 @@
+"""Credit of groups: what a rule returns is checked before anybody counts on its shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from iterative_grpo.credit import Credit, OddCredit
+from iterative_grpo.normalize import Normalizer
+from iterative_grpo.types import StepRewards
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Returns less than it was given: groups, outputs or steps."""
+
+    groups: int | None = None
+    outputs: int | None = None
+    steps: int | None = None
+
+    def credit(
+        self, rewards_PGS: list[list[list[float]]], normalize: object
+    ) -> list[list[list[float]]]:
+        return [
+            [steps[: self.steps] for steps in group[: self.outputs]]
+            for group in rewards_PGS[: self.groups]
+        ]
+
+
+REWARDS = [StepRewards((1, 2), (0.0, 1.0)), StepRewards((3,), (1.0,))] * 2
+
+
+def test_outputs_come_back_in_their_order() -> None:
+    found = Credit(Cut(), Normalizer()).advantages(REWARDS, 2)
+    assert found == [[0.0, 1.0], [1.0]] * 2
+
+
+@pytest.mark.parametrize("rule", [Cut(groups=1), Cut(outputs=1), Cut(steps=1)])
+def test_a_rule_that_leaves_something_out_is_named(rule: Cut) -> None:
+    with pytest.raises(OddCredit, match=r"credit rule .*test_credit returned .* for 2 groups"):
+        Credit(rule, Normalizer()).advantages(REWARDS, 2)

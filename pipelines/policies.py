@@ -53,8 +53,9 @@ def _load(path: str | Path, settings: PolicySettings, at: str) -> tuple[Any, Any
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise PolicyError(
-            f"policy.model {path} cannot be loaded: {error}. Expected a folder with a transformers "
-            "checkpoint, or the name of a causal language model on the hub"
+            f"policy.model {path} cannot be loaded: {reason(str(path), error)}. "
+            "Expected a folder with a transformers checkpoint, or the name of a causal language "
+            "model on the hub"
         ) from None
     if getattr(model, "_hf_peft_config_loaded", False):
         raise PolicyError(
@@ -147,7 +148,9 @@ def sampled(
     try:
         config = AutoConfig.from_pretrained(str(path), trust_remote_code=trust)
     except (OSError, ValueError) as error:
-        raise PolicyError(f"policy {path}: its configuration cannot be loaded: {error}") from None
+        raise PolicyError(
+            f"policy {path}: its configuration cannot be loaded: {reason(str(path), error)}"
+        ) from None
 
     def start() -> Any:
         try:
@@ -193,6 +196,22 @@ def live_loader(config: Config) -> Callable[[Any, Any], Engine]:
         name, options = "generate", NO_OPTIONS
     module = plugins.find("iterative_grpo.engines", name, "engine")
     return partial(module.load, **engine_options.arguments(name, options))
+
+
+def reason(name: str, error: Exception) -> str:
+    """Return why a model is not to be had; the hub's rules for names do not help with a path."""
+    if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
+        return "there is no such folder"
+    if (Path(name) / "iterations").is_dir():
+        return f"it is a run's folder; a policy of it is {name}/iterations/NN/optimize/policy"
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        return "it has no config.json"
+    return first_line(error)
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says first, without the advice below it."""
+    return str(error).strip().partition("\n")[0].rstrip(". ")
 
 
 def load_tokenizer(path: str | Path, settings: PolicySettings) -> Any:

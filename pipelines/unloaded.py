@@ -15,6 +15,7 @@ from iterative_grpo.types import Problem
 from pipelines import keywords, prompts, published
 from pipelines.config import Config, Lora
 from pipelines.phases import sample
+from pipelines.policies import first_line, reason
 from reward_models import adapters
 from reward_models.encoding import UnfitTokenizer
 from reward_models.model import UntrainedHead, check_heads
@@ -211,15 +212,3 @@ def made(config: Any, kind: str) -> Any:
 
     with torch.device("meta"):
         return getattr(transformers, kind).from_config(config)
-
-
-def reason(name: str, error: Exception) -> str:
-    """Return why a model is not to be had; the hub's rules for names do not help with a path."""
-    if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
-        return "there is no such folder"
-    return first_line(error)
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error says first, without the advice below it."""
-    return str(error).strip().partition("\n")[0].rstrip(". ")

@@ -116,6 +116,22 @@ def test_a_weight_that_changed_is_another_model(
 
 
 @pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("nowhere", "there is no such folder"),
+        ("", "it is a run's folder; a policy of it is"),
+        ("iterations", "it has no config.json"),
+    ],
+)
+def test_what_is_no_model_is_told(
+    folder: str, message: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "iterations").mkdir()
+    assert evaluate(tmp_path / folder, data, tmp_path / "out") == cli.REFUSED
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--tasks", "gsm9k"], "Did you mean 'gsm8k'?"),

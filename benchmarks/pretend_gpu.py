@@ -31,6 +31,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils.weak import WeakIdKeyDictionary
 
+from iterative_grpo.engines import _graphs
+
 DEVICE = torch.device("cuda", 0)
 
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -398,4 +400,7 @@ def attached() -> Iterator[Asked]:
         torch._C._set_only_lift_cpu_tensors(True)
         stack.callback(torch._C._set_only_lift_cpu_tensors, False)
         stack.enter_context(_Dispatch())
+        # Streams of a GPU that is not there are not one's that is, and the other way round.
+        _graphs._stream.cache_clear()
+        stack.callback(_graphs._stream.cache_clear)
         yield _state.asked

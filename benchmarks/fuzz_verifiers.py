@@ -147,6 +147,6 @@ _TARGETS: dict[str, Callable[[], Target]] = {
 
 
 if __name__ == "__main__":
-    # This folder's verifiers.py would hide the package.
+    # The project in place of this folder.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     main()

@@ -266,6 +266,6 @@ def draw(measured: list[Measured], seconds: list[float], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    # This folder's verifiers.py would hide the package.
+    # The project in place of this folder, which is imported as a package.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     main()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def run() -> None:
-    """Start, with this folder off the path: its ``verifiers.py`` would hide the package."""
+    """Start, with the project in place of this folder on the path."""
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     from benchmarks.label_measures import main
 

@@ -61,6 +61,4 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    # This folder's verifiers.py would hide the package.
-    sys.path.append(sys.path.pop(0))
     main()

@@ -190,6 +190,6 @@ def figures(found: list[Measured]) -> dict[str, list[float]]:
 
 
 if __name__ == "__main__":
-    # This folder's `verifiers.py` would hide the package.
+    # The project in place of this folder, which is imported as a package.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     main()

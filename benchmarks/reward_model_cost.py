@@ -209,6 +209,6 @@ def table(early: list[dict[str, float]], late: list[dict[str, float]], iteration
 
 
 if __name__ == "__main__":
-    # This folder's `verifiers.py` would hide the package.
+    # The project in place of this folder, which is imported as a package.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     main()

@@ -127,7 +127,6 @@ def run(work: Callable[[], Any], way: str) -> tuple[float, Any]:
 
 
 if __name__ == "__main__":
-    # This folder's `verifiers.py` would hide the package.
-    sys.path.append(sys.path.pop(0))
+    # Behind the project, from which `benchmarks` is imported as a package.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     main()

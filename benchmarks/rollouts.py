@@ -349,6 +349,4 @@ def machine(options: argparse.Namespace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    # This folder's verifiers.py would hide the package.
-    sys.path.append(sys.path.pop(0))
     main()

@@ -1,4 +1,4 @@
-"""The measures of ``benchmarks/verifiers.py``: rows, agreement, time, and the table."""
+"""The measures of ``benchmarks/verifying.py``: rows, agreement, time, and the table."""
 
 import argparse
 import json

@@ -18,8 +18,8 @@ PAGE = Path(__file__).with_name("configuration.md")
 HEAD = """# Configuration
 
 A run is a YAML file with these keys, and `key.path=value` overrides behind it on the command line,
-where values are written as in YAML; a whole section, `optimize={...}`, is refused where it would drop keys that
-were set before:
+where values are written as in YAML; a whole section, `optimize={...}`, is refused where it would
+drop keys that were set before:
 
 ```
 iterative-grpo run arithmetic seed=1 optimize.steps=30 run_dir=runs/other

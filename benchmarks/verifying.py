@@ -1,7 +1,7 @@
 """The verifier beside Math-Verify: accuracy, speed and safety, in one run.
 
-    python benchmarks/verifiers.py --data ../shared/data
-    python benchmarks/verifiers.py --cases FILE.jsonl --json result.json
+    python benchmarks/verifying.py --data ../shared/data
+    python benchmarks/verifying.py --cases FILE.jsonl --json result.json
 
 Without ``--cases`` the development cases are measured; with it, that file alone (fields: gold,
 pred, expected; optional: convention, lenient, limit_s, kind or category). Math-Verify is part of
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def run() -> None:
-    """Start, with this folder off the path: its ``verifiers.py`` would hide the package."""
+    """Start, with the project in place of this folder on the path."""
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     from benchmarks.verifier_measures import main
 

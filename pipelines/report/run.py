@@ -95,7 +95,7 @@ def damage(run: Path) -> Iterator[str]:
             continue
         if found:
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-            yield f"{where}: {', '.join(found[:3])}{more} not as written"
+            yield f"{where}: missing or changed since it was written: {', '.join(found[:3])}{more}"
 
 
 def json_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.report.run import NoRun, accuracy, number, read
+from pipelines import artifacts
+from pipelines.report.run import NoRun, accuracy, damage, number, read
 from tests.pipelines.report.synthetic_run import write_lines, write_run
 
 
@@ -89,3 +90,23 @@ def test_accuracy_uses_stated_interval_or_wilsons() -> None:
     assert counted.low == pytest.approx(0.2366, abs=1e-4)  # Newcombe 1998, method 3
     assert accuracy({"evaluations": {"t": {"correct": 5, "n": 0}}}, "t") is None
     assert accuracy({}, "t") is None
+
+
+def test_what_has_changed_since_it_was_written_is_told(tmp_path: Path) -> None:
+    for name in ("start", "iterations/01/label", "iterations/01/evaluate"):
+        folder = artifacts.start(tmp_path / name)
+        (folder / "rows.jsonl").write_text("{}\n", encoding="utf-8")
+        (folder / artifacts.LOG).mkdir()
+        (folder / artifacts.LOG / "time.json").write_text("{}", encoding="utf-8")
+        artifacts.finish(tmp_path / name, "phase", {}, {}, dict)
+    (tmp_path / "iterations" / "01" / "optimize.partial").mkdir()
+    assert list(damage(tmp_path)) == []
+    (tmp_path / "start" / "rows.jsonl").unlink()
+    (tmp_path / "iterations/01/label/log/time.json").write_text("", encoding="utf-8")
+    (tmp_path / "iterations/01/evaluate/manifest.json").unlink()
+    assert list(damage(tmp_path)) == [
+        "iterations/01/evaluate: its manifest.json is missing or damaged, and the phase may be "
+        "left out",
+        "iterations/01/label: missing or changed since it was written: log/time.json",
+        "start: missing or changed since it was written: rows.jsonl",
+    ]

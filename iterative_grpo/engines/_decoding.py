@@ -28,6 +28,8 @@ from iterative_grpo.engines._requests import Request
 from iterative_grpo.engines._shared_cache import SharedCache, UnsupportedModel, block_on
 from iterative_grpo.transfer import bring
 
+# Logits that are drawn from at once, 2 GiB of float32.
+_LOGITS = 2**29
 # Looking at results makes a GPU wait, so it happens every few tokens there, once rows have parted.
 _GPU_LOOK = 8
 
@@ -70,21 +72,28 @@ def cache_tokens(model: Any, gib: float) -> int:
     return int(gib * 2**30 / (config.num_hidden_layers * key_heads * size * 2 * bytes_each))
 
 
-def batches(requests: Sequence[Request], room: int) -> Iterator[list[int]]:
+def most_rows(model: Any) -> int:
+    """Return how many rows of logits, of which drawing keeps a few copies, take 2 GiB."""
+    return max(1, _LOGITS // int(model.get_input_embeddings().num_embeddings))
+
+
+def batches(requests: Sequence[Request], room: int, most_rows: int) -> Iterator[list[int]]:
     """Yield indices of requests whose cache has room for so many tokens; no group is split.
 
     Similar lengths waste least, and what shares tokens stays together.
     """
     batch: list[int] = []
-    longest = rows_tokens = 0
+    longest = rows_tokens = rows = 0
     for index in _prefixes.families([request.token_ids for request in requests]):
         request = requests[index]
         own = request.sampling.group_size * request.sampling.max_tokens
         grown = max(longest, len(request.token_ids))
-        if batch and (len(batch) + 1) * grown + rows_tokens + own > room:
+        full = (len(batch) + 1) * grown + rows_tokens + own > room
+        if batch and (full or rows + request.sampling.group_size > most_rows):
             yield batch
-            batch, grown, rows_tokens = [], len(request.token_ids), 0
+            batch, grown, rows_tokens, rows = [], len(request.token_ids), 0, 0
         batch.append(index)
+        rows += request.sampling.group_size
         longest = grown
         rows_tokens += own
     if batch:

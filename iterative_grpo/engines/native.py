@@ -205,7 +205,7 @@ def sample_ids(
             f"CUDA graphs need a model on an NVIDIA GPU, and this one is on {model.device}: "
             "leave graphs out, or use the 'native' engine"
         )
-    room = _decoding.cache_tokens(model, cache_gib)
+    room, most_rows = _decoding.cache_tokens(model, cache_gib), _decoding.most_rows(model)
     if memory is not None:
         memory.check(model)
     samplings = per_prompt(prompts, sampling)
@@ -221,7 +221,7 @@ def sample_ids(
         model, eos_token_ids, share_prefixes, memory, fuse_layers, share_branches, graphs
     )
     with decoder.registered() as attention, borrowed(model, attention, precision):
-        for batch in _decoding.batches(requests, room):
+        for batch in _decoding.batches(requests, room, most_rows):
             groups = decoder.sample([requests[i] for i in batch])
             for index, group in zip(batch, groups, strict=True):
                 rows[index] = group

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from iterative_grpo.engines import _shared_cache, generate, native
+from iterative_grpo.engines import _decoding, _shared_cache, generate, native
 from iterative_grpo.engines._decoding import NoDistribution, cache_tokens
 from iterative_grpo.engines._shared_cache import BLOCK, UnsupportedModel
 from iterative_grpo.types import Completion, Finish, Prompt, Sampling
@@ -98,6 +99,25 @@ def test_results_do_not_depend_on_how_prompts_are_batched() -> None:
         assert [[c.token_ids for c in g] for g in other] == [
             [c.token_ids for c in g] for g in together
         ]
+
+
+def test_rows_of_a_batch_are_bounded_by_their_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, prompts, sampling = tiny.model("llama"), tiny.prompts(4, 9, 3), Sampling(2, 5, seed=3)
+    together = native.load(model, tiny.NoEos()).generate(prompts, sampling)
+    rows: list[int] = []
+    sample = _decoding.Decoder.sample
+
+    def counted(decoder: Any, requests: Any) -> Any:
+        rows.append(sum(request.sampling.group_size for request in requests))
+        return sample(decoder, requests)
+
+    monkeypatch.setattr(_decoding.Decoder, "sample", counted)
+    monkeypatch.setattr(_decoding, "_LOGITS", 5 * model.config.vocab_size)
+    bounded = native.load(model, tiny.NoEos()).generate(prompts, sampling)
+    assert rows == [4, 2]
+    assert [[c.token_ids for c in group] for group in bounded] == [
+        [c.token_ids for c in group] for group in together
+    ]
 
 
 def test_room_is_counted_in_the_precision_of_the_cache() -> None:

@@ -52,7 +52,8 @@ def test_they_run_with_a_policy_of_any_size(
         "optimize.checkpoint_every": 2,
         "evaluate.tasks": "[gsm8k/test]",
     }
-    config = load_config(name, [f"{key}={value}" for key, value in smaller.items()])
+    overrides = ["policy=null", *(f"{key}={value}" for key, value in smaller.items())]
+    config = load_config(name, overrides)
     run(config, quiet=True)
     (rollouts,) = tmp_path.glob("run/iterations/01/optimize/rollouts.jsonl")
     assert len(lines(rollouts)) == 3 * 16

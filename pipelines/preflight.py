@@ -60,11 +60,12 @@ def check(config: Config, progress: Progress) -> None:
             progress.note(line)
     for task in tasks(config):
         progress.note(f"evaluate on {task.line}")
-    watch, steps = config.optimize.watch, config.optimize.steps
-    if steps < watch.retrain_when.window:
+    rules, steps = config.optimize.watch.retrain_when, config.optimize.steps
+    watched = config.learns_reward or config.reward == "published" or rules.kl is not None
+    if watched and steps < rules.window:
         progress.note(
-            f"optimize.steps {steps} is below optimize.watch.retrain_when.window "
-            f"{watch.retrain_when.window}: the watch looks at means over that, and says nothing"
+            f"optimize.steps {steps} is below optimize.watch.retrain_when.window {rules.window}: "
+            "the watch looks at means over that, and will say nothing"
         )
     if rounds_away(config):
         progress.note(

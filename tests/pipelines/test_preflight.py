@@ -80,6 +80,24 @@ def test_an_iteration_that_would_hold_out_no_question_is_told_before_the_first(
     preflight.draws(toy.config(tmp_path, data, *few, "reward=verifier"))
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ((), True),
+        (("optimize.steps=5",), False),
+        (("reward=verifier",), False),
+        (("reward=verifier", "optimize.watch.retrain_when.kl=1"), True),
+    ],
+)
+def test_a_watch_that_cannot_speak_is_told(
+    more: tuple[str, ...], told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    preflight.check(toy.config(tmp_path, data, *more), Progress())
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert ("optimize.steps 4 is below optimize.watch.retrain_when.window 5" in said) == told
+
+
 def test_no_question_left_is_told(tmp_path: Path) -> None:
     data = toy.write_data(tmp_path / "data")
     row = {"question": "How many?", "answer": "#### some"}

@@ -39,6 +39,8 @@ from typing import Any
 from random_llama import random_llama
 from rollouts_vllm import Vllm
 
+from iterative_grpo.engines.native import CACHE_GIB
+
 # Llama shapes: width, feed-forward, layers, heads, vocabulary.
 SHAPES = {
     "0.4m": (96, 256, 3, 4, 61),
@@ -177,7 +179,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--cache-gib", type=float, default=8.0, help="of `native`, as in runs")
+    parser.add_argument("--cache-gib", type=float, default=CACHE_GIB, help="of `native`")
     parser.add_argument("--vllm", metavar="PYTHON", help="interpreter of an environment with vLLM")
     parser.add_argument("--vllm-dtype", default="float32")
     parser.add_argument("--json", metavar="FILE")
@@ -249,7 +251,7 @@ def samplers(
 
 
 def engine(
-    name: str, model: Any, case: Case, temperature: float, cache_gib: float = 8.0
+    name: str, model: Any, case: Case, temperature: float, cache_gib: float = CACHE_GIB
 ) -> Callable[[int], int]:
     """Return a function of the seed that samples the case and returns the tokens it made."""
     from iterative_grpo.engines import generate, native

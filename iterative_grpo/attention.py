@@ -20,6 +20,7 @@ from torch.nn import functional
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from iterative_grpo.forwards import replacing
+from iterative_grpo.precision import computed_in
 
 PLAIN = ("Llama", "Mistral", "Qwen2", "Qwen3")
 """Families of transformers that are known by their classes: layers of one shape, plain causal
@@ -100,12 +101,12 @@ def scaled_dot_product(
     take the one that stores all scores, for the gradient too: so keys and values are repeated.
     """
     shared_by = query.size(1) // key.size(1)
-    if shared_by > 1 and query.device.type != "cpu":
-        device = query.device.type
-        cast = torch.is_autocast_enabled(device)
-        dtype = torch.get_autocast_dtype(device) if cast else query.dtype
-        if visible is not None or dtype.itemsize > 2:
-            key, value = (x.repeat_interleave(shared_by, dim=1) for x in (key, value))
+    if (
+        shared_by > 1
+        and query.device.type != "cpu"
+        and (visible is not None or computed_in(query.device, query.dtype).itemsize > 2)
+    ):
+        key, value = (x.repeat_interleave(shared_by, dim=1) for x in (key, value))
     return functional.scaled_dot_product_attention(
         query,
         key,

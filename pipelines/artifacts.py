@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,13 +115,11 @@ def existing(
             f"the finished phase {phase} ({path}) is damaged: its manifest was changed. Move the "
             "folder away to make it again."
         )
-    for name, facts in manifest["files"].items():
-        file = path / name
-        if not file.is_file() or file.stat().st_size != facts["bytes"]:
-            raise ArtifactError(
-                f"the finished phase {phase} ({path}) is damaged: {name} is missing or has another "
-                "size than when it was written. Move the folder away to make it again."
-            )
+    for name in _resized(path, _sizes(manifest)):
+        raise ArtifactError(
+            f"the finished phase {phase} ({path}) is damaged: {name} is missing or has another "
+            "size than when it was written. Move the folder away to make it again."
+        )
     return Artifact(path, str(manifest["fingerprint"]))
 
 
@@ -131,14 +129,20 @@ def changed(path: Path) -> list[str]:
     ArtifactError if its manifest cannot be read.
     """
     manifest = read_manifest(path)
-    sizes = {name: facts["bytes"] for name, facts in manifest["files"].items()}
-    sizes |= manifest.get("log", {})  # not of artifacts that were made before it was kept
-    files = {name: path / name for name in sizes}
-    return [
-        name
-        for name, file in files.items()
-        if not file.is_file() or file.stat().st_size != sizes[name]
-    ]
+    logs = manifest.get("log", {})  # none of artifacts that were made before it was kept
+    return list(_resized(path, {**_sizes(manifest), **logs}))
+
+
+def _sizes(manifest: Mapping[str, Any]) -> dict[str, int]:
+    return {name: facts["bytes"] for name, facts in manifest["files"].items()}
+
+
+def _resized(path: Path, sizes: Mapping[str, int]) -> Iterator[str]:
+    """Yield the files that are missing, or have another size."""
+    for name, size in sizes.items():
+        file = path / name
+        if not file.is_file() or file.stat().st_size != size:
+            yield name
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

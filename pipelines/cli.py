@@ -218,13 +218,14 @@ def do_evaluate(options: argparse.Namespace) -> int:
     """Evaluate a model on tasks, or go on with it."""
     from pipelines import settings, world
     from pipelines.config import PolicySettings
+    from pipelines.conflicts import no_folder
     from pipelines.evaluate_settings import EvaluateSettings
     from pipelines.evaluation.command import evaluate_model
 
     if options.seed < 0:
         raise settings.ConfigError(f"--seed is {options.seed}, must be 0 or more")
-    if options.data is not None and not options.data.is_dir():
-        raise settings.ConfigError(f"--data {options.data} is no folder; give one of JSON Lines")
+    for wrong in no_folder("--data", options.data):
+        raise settings.ConfigError(wrong)
     raw = {name: value for name, value in vars(options).items() if name in SHARED}
     raw |= {"tasks": options.tasks.split(","), "k": options.k and options.k.split(",")}
     world.settle(None)

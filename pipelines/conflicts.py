@@ -68,11 +68,7 @@ def conflicts(config: Config) -> Iterator[str]:
     if processes > 1 and config.launch.mode == "inline":
         yield f"launch.processes is {processes}: launch.mode must be accelerate"
     yield from launch_file.conflicts(config)
-    if config.data.path is not None and not config.data.path.is_dir():
-        yield (
-            f"data.path {config.data.path} is no folder (seen from {Path.cwd()}); give one with "
-            "JSON Lines, or leave it out to read from the hub"
-        )
+    yield from no_folder("data.path", config.data.path)
     yield from _published_conflicts(config)
     yield from _watch_conflicts(config)
     yield from _scale_conflicts(config)
@@ -92,6 +88,15 @@ def conflicts(config: Config) -> Iterator[str]:
         )
     if config.reward_model.start not in ("scratch", "policy") and policy.trust_remote_code:
         yield "reward_model.start: a named reward model is never loaded with remote code"
+
+
+def no_folder(key: str, path: Path | None) -> Iterator[str]:
+    """Yield what is wrong with the folder that data sets are to be read from."""
+    if path is not None and not path.is_dir():
+        yield (
+            f"{key} {path} is no folder (seen from {Path.cwd()}); give one with JSON Lines, or "
+            "leave it out to read from the hub"
+        )
 
 
 def _shape_conflicts(config: Config) -> Iterator[str]:

@@ -26,6 +26,7 @@ from iterative_grpo.engines._graphs import Replayed, Step
 from iterative_grpo.engines._memory import Memory
 from iterative_grpo.engines._requests import Request
 from iterative_grpo.engines._shared_cache import SharedCache, UnsupportedModel, block_on
+from iterative_grpo.precision import computed_in
 from iterative_grpo.transfer import bring
 
 # Logits that are drawn from at once, 2 GiB of float32.
@@ -65,10 +66,9 @@ def cache_tokens(model: Any, gib: float) -> int:
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     key_heads = getattr(config, "num_key_value_heads", None) or heads
-    device, bytes_each = model.device.type, 4  # on a CPU the cache keeps float32
-    if device != "cpu":
-        cast = torch.is_autocast_enabled(device)
-        bytes_each = (torch.get_autocast_dtype(device) if cast else model.dtype).itemsize
+    bytes_each = 4  # on a CPU the cache keeps float32
+    if model.device.type != "cpu":
+        bytes_each = computed_in(model.device, model.dtype).itemsize
     return int(gib * 2**30 / (config.num_hidden_layers * key_heads * size * 2 * bytes_each))
 
 

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from iterative_grpo.logps.attention import packed
 from iterative_grpo.logps.head import score
 from iterative_grpo.logps.held import Held
 from iterative_grpo.logps.packing import Rows, budgeted, pack
+from iterative_grpo.precision import computed_in
 from iterative_grpo.transfer import Indices, bring
 
 Path = Literal["shared", "prompts", "plain", "trl"]
@@ -207,11 +208,8 @@ class Logps:
     def _precision(self, inner: Any) -> torch.dtype:
         """Return what the model computes in; log-probabilities are float32 whatever that is."""
         weight = inner.get_output_embeddings().weight
-        device = weight.device.type
         with self.autocast():
-            if torch.is_autocast_enabled(device):
-                return torch.get_autocast_dtype(device)
-        return cast(torch.dtype, weight.dtype)
+            return computed_in(weight.device, weight.dtype)
 
     def _check_head(self, held: Held, rows: Rows, stock: Stock, precision: torch.dtype) -> None:
         """Refuse a model that does something between its backbone and its head, or behind it.

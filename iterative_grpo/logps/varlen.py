@@ -23,6 +23,7 @@ import torch
 
 from iterative_grpo.logps import rectangles
 from iterative_grpo.logps.rectangles import Span
+from iterative_grpo.precision import computed_in
 from iterative_grpo.transfer import bring
 
 DTYPES: tuple[torch.dtype, ...] = (torch.bfloat16, torch.float16)
@@ -133,8 +134,7 @@ def fits(model: Any, device: torch.device) -> bool:
     """
     if device.type not in DEVICES or kernel() is None:
         return False
-    autocast = torch.is_autocast_enabled(device.type)
-    dtype = torch.get_autocast_dtype(device.type) if autocast else model.dtype
+    dtype = computed_in(device, model.dtype)
     config = model.config.get_text_config()
     # Of latent attention (DeepSeek's) the heads' sizes are none of these, and differ from values'.
     if dtype not in DTYPES or any(hasattr(config, name) for name in ("kv_lora_rank", "v_head_dim")):

@@ -173,17 +173,17 @@ def judge(
         "heldout_rows": len(samples.fresh),
         "probes": probes.as_row() if isinstance(probes, ProbeReport) else {"not_run": probes},
     }
-    promoted = new is not None
+    decision = None
     if why_not is not None:
-        kept = gate.Decision(False, (f"not trained: {why_not}",), ())
-        report["gate"] = {"enabled": job.config.reward_model.gate.enabled, **kept.as_row()}
+        decision = gate.Decision(False, (f"not trained: {why_not}",), ())
         job.progress.note(f"no new reward model, the old one stays: {why_not}")
     if after is not None and training is not None:
         failed = probes.failed if isinstance(probes, ProbeReport) else ()
         decision = decide(job, before, after, failed)
-        promoted = decision.promoted
-        report["gate"] = {"enabled": job.config.reward_model.gate.enabled, **decision.as_row()}
         report["training"] = write_training(job, training)
+    if decision is not None:
+        report["gate"] = {"enabled": job.config.reward_model.gate.enabled, **decision.as_row()}
+    promoted = decision is not None and decision.promoted
     if new is not None:
         new.save(job.output / ("model" if promoted else "rejected"))
     report |= figures(before, after, promoted, job.seed)

@@ -36,7 +36,7 @@ Action = Literal["drop", "report", "refuse", "ignore"]
 class Decontaminate(Section):
     """What is done about training questions that resemble the evaluation's; null compares none."""
 
-    exact: Action = Field("drop", description="equal up to spacing and case")
+    exact: Action = Field("drop", description="equal up to spacing, case and sentence marks")
     near: Action = Field("drop", description="similar texts with the same numbers in order")
     template: Action = Field("report", description="similar texts with other numbers")
     ngram: Action = Field("report", description="none of these, but `words` words in a row")

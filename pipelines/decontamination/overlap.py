@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from reward_models.questions import question_digest
+
 Kind = Literal["exact", "near", "template", "ngram"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """The strongest first."""
@@ -44,17 +46,15 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    folded: str
-    """Without spacing and case."""
     masked: str
-    """Without numbers too."""
+    """Without spacing, case and numbers."""
     numbers: tuple[str, ...]
 
 
 def _read(question: str) -> _Text:
     folded = "".join(unicodedata.normalize("NFKC", question).casefold().split())
     plain = _THOUSANDS.sub("", folded)
-    return _Text(folded, _NUMBER.sub("0", plain), tuple(_NUMBER.findall(plain)))
+    return _Text(_NUMBER.sub("0", plain), tuple(_NUMBER.findall(plain)))
 
 
 class Index:
@@ -63,7 +63,10 @@ class Index:
     def __init__(self, questions: Sequence[str], similarity: float, words: int) -> None:
         """Index questions for matches of at least `similarity`, and runs of `words` words."""
         texts = [_read(question) for question in questions]
-        self._exact = {text.folded: place for place, text in reversed([*enumerate(texts)])}
+        # What tells questions apart where the reward model's are divided: both must agree.
+        self._exact: dict[bytes, int] = {}
+        for place, question in enumerate(questions):
+            self._exact.setdefault(question_digest(question), place)
         # Questions of one template differ in numbers alone: their text is compared once.
         self._members: dict[str, dict[tuple[str, ...], int]] = {}
         for place, text in enumerate(texts):
@@ -81,9 +84,9 @@ class Index:
 
     def strongest(self, question: str) -> Match | None:
         """Return the strongest match of a question; of equal ones the most similar, the first."""
+        if (same := self._exact.get(question_digest(question))) is not None:
+            return Match("exact", same, 1.0)
         text = _read(question)
-        if text.folded in self._exact:
-            return Match("exact", self._exact[text.folded], 1.0)
         near: Match | None = None
         template: Match | None = None
         for masked, similarity in self._alike(text.masked):

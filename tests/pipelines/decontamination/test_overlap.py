@@ -7,6 +7,7 @@ import random
 import pytest
 
 from pipelines.decontamination.overlap import PIECE, Index, Match
+from reward_models.questions import question_digest
 
 MUG = "Ida buys 12 blue mugs for 3 dollars each and sells 5 of them. How many mugs does she keep?"
 
@@ -35,9 +36,23 @@ def test_kinds(train: str, kind: str | None) -> None:
     assert found is None or found.other == 1
 
 
+@pytest.mark.parametrize(
+    ("train", "asked"),
+    [
+        ("Is 1,250 times 3 odd or even?", "Is 1250 times 3 odd or even?"),
+        ("Find x. 3x = 9", "Find x: 3x=9"),
+    ],
+)
+def test_exact_is_what_the_reward_model_takes_for_one_question(train: str, asked: str) -> None:
+    assert strongest(train, asked) == Match("exact", 0, 1.0)
+    assert question_digest(train) == question_digest(asked)
+
+
 def test_a_number_reads_the_same_with_thousands_separators() -> None:
-    found = strongest("Is 1,250 times 3 odd or even?", "Is 1250 times 3 odd or even?")
-    assert found == Match("near", 0, 1.0)
+    train = MUG.replace("12", "1,250")
+    found = strongest(train, train.replace("1,250", "1250").replace("keep?", "keep now?"))
+    assert found is not None
+    assert found.kind == "near"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.label_report import NAMES, Figures, table
 from iterative_grpo import plugins
+from iterative_grpo.context import positions
 from iterative_grpo.engines import native
 from iterative_grpo.protocols import Samplings, Splitter
 from iterative_grpo.types import Completion, Problem, Prompt, Sampling, StepRewards
@@ -36,7 +37,7 @@ def main() -> None:
     options = parse()
     import torch
 
-    from pipelines.phases.optimize import quiet
+    from pipelines.quiet import quiet
 
     quiet()
     torch.set_num_threads(1)
@@ -134,11 +135,10 @@ class Place:
 
     def prompts(self, problems: Sequence[Problem]) -> dict[str, Prompt]:
         """Return the rendered prompt of each problem."""
-        from pipelines import policies
         from pipelines.phases import sample
 
         rendered = sample.prompts_of(
-            self.config, problems, self.tokenizer, policies.context_of(self.model)
+            self.config, problems, self.tokenizer, positions(self.model.config)
         )
         return {prompt.problem_id: prompt for prompt in rendered}
 

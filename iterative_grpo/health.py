@@ -129,12 +129,13 @@ def by_verdict(rollouts: Sequence[Rollout], repeated: Sequence[float]) -> Figure
 def belief(groups: Sequence[Sequence[Rollout]]) -> Figures:
     """Return what the reward model says of whole outputs, against the verdicts on the same ones.
 
-    `score`: its mean. `gap`: score minus accuracy. `pair_accuracy`: the share of the pairs of a
-    right and a wrong output of one group that it orders rightly, ties half. `liked_wrong`,
-    `disliked_right`: shares of outputs on which the two disagree.
+    `score`: its mean. `gap`: score minus the share of right ones (`Rollout.right`: an output that
+    the limit cut off is not, since its score is the lowest whatever the model says).
+    `pair_accuracy`: the share of the pairs of a right and a wrong output of one group that it
+    orders rightly, ties half. `liked_wrong`, `disliked_right`: shares of outputs on which the two
+    disagree.
     """
-    judged = [[(r.score, bool(r.correct)) for r in group if r.correct is not None]
-              for group in groups]  # fmt: skip
+    judged = [[(r.score, r.right) for r in group if r.right is not None] for group in groups]
     known = [[(s, right) for s, right in group if s is not None] for group in judged]
     flat = [pair for group in known for pair in group]
     if not flat:

@@ -29,6 +29,14 @@ class Rollout:
     correct: bool | None = None
 
     @property
+    def right(self) -> bool | None:
+        """Whether rewards should take it for right: by its verdict, and not cut off by the limit.
+
+        The end that the limit cut off gets the lowest reward even if an answer stands in it.
+        """
+        return None if self.correct is None else self.correct and self.finish is not Finish.LENGTH
+
+    @property
     def score(self) -> float | None:
         """What the reward model says of the whole: its score at the last end, if it was asked."""
         scores = self.rewards.components.get("model")

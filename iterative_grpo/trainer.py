@@ -80,7 +80,6 @@ class IterativeGRPOTrainer(GRPOTrainer):
         kl_control: KLControl | None = None,
         callbacks: list[TrainerCallback] | None = None,
         peft_config: Any = None,
-        optimizers: tuple[Any, Any] = (None, None),
     ) -> None:
         """Set up one phase.
 
@@ -100,7 +99,6 @@ class IterativeGRPOTrainer(GRPOTrainer):
             kl_control: moves the KL coefficient after each step; None keeps `args.beta`.
             callbacks: as in transformers.
             peft_config: as in TRL; the reference is then the policy without the new adapter.
-            optimizers: as in transformers.
         """
         task.check_stop(engine=engine is not None, masked=args.mask_truncated_completions)
         rows = task.rows()
@@ -131,7 +129,6 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 processing_class=tokenizer,
                 callbacks=[self._times, *(callbacks or ())],
                 peft_config=peft_config,
-                optimizers=optimizers,
             )
         # TRL wants a Dataset, and it is read as often as there are micro-batches: a list is faster.
         self.train_dataset, self.data_collator = rows, Batch

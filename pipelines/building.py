@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from iterative_grpo import plugins
 from iterative_grpo.normalize import Normalizer
@@ -54,6 +54,23 @@ def credit_rule(config: Config) -> CreditRule:
 def normalizer(config: Config) -> Normalizer:
     """Return the group normalisation of the policy phase."""
     return Normalizer(scale=config.optimize.scale, std_floor=config.optimize.std_floor)
+
+
+def lora(config: Config) -> Any:
+    """Return PEFT's settings for a new adapter, or None."""
+    if config.policy.lora is None:
+        return None
+    from peft import LoraConfig
+
+    adapter = config.policy.lora
+    targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        target_modules=targets,
+    )
 
 
 def training(config: RewardModelSettings, fit: Fit, seed: int) -> TrainingSettings:

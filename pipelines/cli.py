@@ -133,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
         "--output", type=Path, help="folder for figures and answers; default: evaluations/NAME"
     )
     evaluate.add_argument("--prompt", help="prompt format; default: each task's own")
+    evaluate.add_argument("--verifier", help="convention of answers; default: each task's own")
     evaluate.add_argument("--engine", default="native", help="sampler")
     evaluate.add_argument(
         "--engine-option",
@@ -242,6 +243,7 @@ def do_evaluate(options: argparse.Namespace) -> int:
         engine=options.engine,
         engine_options=settings.given(options.engine_option),
         seed=options.seed,
+        verifier=options.verifier,
         quiet=options.quiet,
     )
     return DONE

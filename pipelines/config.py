@@ -348,7 +348,9 @@ class Config(Section):
     splitter: str = Field("lines", description="what a step is: a file of iterative_grpo/splitters")
     credit: str = Field("sum", description="step rewards to advantages: iterative_grpo/advantages")
     verifier: str | None = Field(
-        None, description="answer conventions, a file of verifiers/conventions; none: the data's"
+        None,
+        description="how answers are read in training and in the run's evaluation, a file of "
+        "verifiers/conventions; none: as each data set's are",
     )
     engine: str = Field("native", description="sampler, a file of iterative_grpo/engines")
     engine_options: Mapping[str, Any] = Field(

@@ -31,6 +31,7 @@ def iterate(run: Run) -> Artifact:
     for iteration in range(1, run.config.iterations + 1):  # for iteration = 1, ..., I
         if run.config.learns_reward:
             # The reward model learns from the policy that it will judge, and from 10 % of history.
+            # It begins as the last one, the first one at the tokenizer of the initial policy.
             samples = run.do(SAMPLE, iteration, policy=policy)
             labels = run.do(LABEL, iteration, samples=samples, policy=policy)
             reward_model = run.do(
@@ -39,7 +40,8 @@ def iterate(run: Run) -> Artifact:
             )  # fmt: skip
             history[f"{HISTORY}{iteration:02d}"] = labels
         # pi_ref <- pi_theta, then GRPO steps: groups of G outputs, rewards at step ends,
-        # group-relative advantages, the clipped objective with the KL penalty to pi_ref.
+        # group-relative advantages, the clipped objective with the KL penalty to pi_ref. The
+        # samples tell whether its completions are cut into steps as the labels were.
         policy = run.do(
             OPTIMIZE, iteration, policy=policy, initial=initial, reward_model=reward_model,
             samples=samples,

@@ -15,6 +15,7 @@ from iterative_grpo import plugins, timing
 from pipelines import failures, lifeline, questions, times, world
 from pipelines.config import Config, Launch
 from pipelines.progress import Progress
+from pipelines.quiet import quiet
 from pipelines.runs import Job
 
 
@@ -43,8 +44,6 @@ def inline(job: Job) -> None:
     with timing.clock() as clock:
         with timing.part(timing.INPUT_OUTPUT):
             from transformers import set_seed
-
-            from pipelines.phases.optimize import quiet
 
             phase = plugins.find("pipelines.phases", job.phase, "phase")
         quiet()

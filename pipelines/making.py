@@ -32,21 +32,20 @@ class UnfitShape(ValueError):
 class ModelShape:
     """The size of a policy. The default has 0.37 M parameters: enough for the arithmetic task.
 
-    `width` is the hidden size, `inner` the feed-forward size (3 x width by default), `context`
-    the positions. The base of the rotary positions is the context's length, at least 100: the
-    usual 10,000 would leave most dimensions without any turn within 128 positions.
+    `width` is the hidden size (the feed-forward one is three times that), `context` the positions.
+    The base of the rotary positions is the context's length, at least 100: the usual 10,000 would
+    leave most dimensions without any turn within 128 positions.
     """
 
     width: int = 96
     layers: int = 3
     heads: int = 4
-    inner: int | None = None
     context: int = 128
 
     def __post_init__(self) -> None:
-        for name in ("width", "layers", "heads", "inner", "context"):
+        for name in ("width", "layers", "heads", "context"):
             size = getattr(self, name)
-            if size is not None and size < 1:
+            if size < 1:
                 raise UnfitShape(f"shape: {name} is {size}, must be at least 1")
         if self.width % self.heads or self.width // self.heads % 2:
             raise UnfitShape(
@@ -102,7 +101,7 @@ def make_policy(
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.width,
-        intermediate_size=shape.inner or 3 * shape.width,
+        intermediate_size=3 * shape.width,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.heads,

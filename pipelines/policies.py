@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from iterative_grpo import plugins, timing
+from iterative_grpo.context import positions
 from iterative_grpo.protocols import Engine, Samplings
 from iterative_grpo.types import Completion, Prompt
 from pipelines import building, engine_options
@@ -139,7 +140,9 @@ def sampled(
     more = engine_options.arguments(engine, options)
     if not building.reads_checkpoints(engine):
         model, tokenizer = load(path, settings)
-        yield Sampler(module.load(model, tokenizer, **more), tokenizer, context_of(model), model)
+        yield Sampler(
+            module.load(model, tokenizer, **more), tokenizer, positions(model.config), model
+        )
         return
     from transformers import AutoConfig
 
@@ -333,14 +336,3 @@ def check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
             f"{rows}; give the tokenizer that the model was trained with, or save the model after "
             "model.resize_token_embeddings(len(tokenizer))"
         )
-
-
-def context_of(model: Any) -> int | None:
-    """Return how many positions a model has, None if its configuration does not say."""
-    return positions(model.config)
-
-
-def positions(config: Any) -> int | None:
-    """Return how many positions a model of this configuration has, None if it does not say."""
-    found = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return found if isinstance(found, int) and found > 0 else None

@@ -14,7 +14,7 @@ from iterative_grpo import completions
 from pipelines import building
 from pipelines.artifacts import write_json
 from pipelines.config import Segmentation
-from pipelines.phases import label, sample
+from pipelines.phases import sample
 from pipelines.runs import Job
 from pipelines.world import World
 from reward_models.protocols import Parts
@@ -49,7 +49,7 @@ def check(job: Job, parts: Parts, place: World) -> None:
 def shifts_of(job: Job, parts: Parts) -> list[Shift]:
     """Measure on the first stored samples, whole groups of them."""
     config = job.config
-    problems = {problem.id: problem for problem in sample.questions_of(label.job_of_samples(job))}
+    problems = {problem.id: problem for problem in sample.questions_of(job)}
     size = config.sample.group_size
     count = max(1, config.segmentation.outputs // size) * size
     rows = list(itertools.islice(completions.read(job.inputs["samples"] / "samples.jsonl"), count))

@@ -12,7 +12,7 @@ from typing import Any
 
 from iterative_grpo import plugins
 from iterative_grpo.types import Problem
-from pipelines import keywords, prompts, published
+from pipelines import building, keywords, prompts, published
 from pipelines.config import Config, Lora
 from pipelines.phases import sample
 from pipelines.policies import first_line, reason
@@ -154,8 +154,6 @@ def check_judge(config: Config, found: Any) -> None:
 
 def check_policy_lora(config: Config, adapter: Lora, model: Any) -> None:
     """Refuse LoRA targets that the policy does not have, or a LoRA without the package for it."""
-    from pipelines.phases.optimize import lora
-
     try:
         from peft import get_peft_model
     except ImportError:
@@ -163,7 +161,7 @@ def check_policy_lora(config: Config, adapter: Lora, model: Any) -> None:
             "policy.lora needs the package peft: pip install 'iterative-grpo[peft]'"
         ) from None
     try:
-        get_peft_model(model, lora(config))
+        get_peft_model(model, building.lora(config))
     except ValueError as error:
         raise unfit_targets("policy.lora", adapter, model, error) from None
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iterative_grpo import timing
+from iterative_grpo.context import positions
 
 if TYPE_CHECKING:
     import torch
@@ -244,7 +245,7 @@ def _tokenize(
         raise ValueError("warm start: no pairs of prompt and completion to learn from")
     prompts = tokenizer([prompt for prompt, _ in pairs])["input_ids"]
     completions = tokenizer([text for _, text in pairs], add_special_tokens=False)["input_ids"]
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    context = positions(model.config)
     rows = []
     for number, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         row = _Row((*prompt, *completion, tokenizer.eos_token_id), len(prompt))

@@ -31,12 +31,11 @@ class Watching:
 
         Steps without a reward model's score, or without verdicts, say nothing about it.
         """
-        if "score" not in row or "verifier_accuracy" not in row:
+        if "gap" not in row:
             return False
         reason = self._watch.see(
             Observation(
-                score_mean=row["score"],
-                accuracy=row["verifier_accuracy"],
+                gap=row["gap"],
                 pair_accuracy=row.get("pair_accuracy"),
                 kl_initial=row.get("kl_initial"),
             )
@@ -65,8 +64,8 @@ def ledger(file: Path, seed: int) -> Ledger | None:
     """
     made = Ledger(seed=seed)
     made.add(
-        Judgement(rollout.problem_id, rollout.text, rollout.score, rollout.correct, step)
+        Judgement(rollout.problem_id, rollout.text, rollout.score, rollout.right, step)
         for step, rollout in rollouts.read(file)
-        if rollout.score is not None and rollout.correct is not None
+        if rollout.score is not None and rollout.right is not None
     )
     return made if sum(made.counts.values()) else None

@@ -14,11 +14,12 @@ from reward_models.types import LabeledSolution
 
 @dataclass(frozen=True, slots=True)
 class Bias:
-    """Means of right and of wrong solutions, by the verifier, and what length does to the score.
+    """Means of right and of wrong solutions, and what length does to the score.
 
-    `length_*` are mean characters. `score_by_length` is Spearman's rank correlation of score and
-    length among solutions of one class, averaged over the classes by their rows: a judge that
-    looks at length beyond what it says of correctness is away from 0. None where undefined.
+    Right is `LabeledSolution.right`. `length_*` are mean characters. `score_by_length` is
+    Spearman's rank correlation of score and length among solutions of one class, averaged over the
+    classes by their rows: a judge that looks at length beyond what it says of correctness is away
+    from 0. None where undefined.
     """
 
     score_right: float | None
@@ -38,7 +39,7 @@ def bias(scores: Sequence[Sequence[float]], rows: Sequence[LabeledSolution]) -> 
         raise ValueError(f"{len(scores)} rows of scores for {len(rows)} solutions")
     last = np.array([row[-1] for row in scores], dtype=np.float64)
     length = np.array([len(row.text) for row in rows], dtype=np.float64)
-    right = np.array([row.correct for row in rows], dtype=bool)
+    right = np.array([row.right for row in rows], dtype=bool)
     found = [
         (int(chosen.sum()), rho)
         for chosen in (right, ~right)

@@ -86,10 +86,12 @@ def _temperature(scores: Array, labels: Array) -> tuple[Array, Array]:
         np.repeat([1, 0], len(labels)),
         sample_weight=np.concatenate([labels, 1 - labels]),
     )
-    # A negative slope would turn the order: such a model is no judge, calibration leaves it flat.
-    slope = max(float(model.coef_[0, 0]), 0.0)
+    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+    if slope <= 0:
+        # It would turn the order: such a model is no judge, calibration leaves it flat at the mean.
+        slope, intercept = 0.0, float(_logit(labels.mean()))
     grid = np.concatenate([[0.0], _sigmoid(np.linspace(-9, 9, 361)), [1.0]])
-    return grid, _sigmoid(slope * _logit(grid) + float(model.intercept_[0]))
+    return grid, _sigmoid(slope * _logit(grid) + intercept)
 
 
 def _isotonic(scores: Array, labels: Array) -> tuple[Array, Array]:

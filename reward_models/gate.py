@@ -26,15 +26,17 @@ class Margins:
     """How much worse a figure may be: fresh and frozen samples have margins of their own.
 
     `brier` and `ece` are errors (more is worse), the others successes. `floor` is the pair accuracy
-    on fresh samples that a new model needs in any case; 0 asks for none.
+    on fresh samples that a new model needs in any case; 0 asks for none. Without `probabilities`
+    scores are compared by their order alone.
     """
 
-    auroc: float = 0.01
-    pair_accuracy: float = 0.02
+    auroc: float = 0.02
+    pair_accuracy: float = 0.03
     brier: float = 0.02
     ece: float = 0.05
-    frozen_auroc: float = 0.03
+    frozen_auroc: float = 0.05
     floor: float = 0.0
+    probabilities: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +141,10 @@ def constant(scores: Rows) -> bool:
 def _wanted(samples: SampleSet, margins: Margins) -> Mapping[str, float]:
     if samples.frozen:
         return {"auroc": margins.frozen_auroc}
-    return {
-        "auroc": margins.auroc,
-        "pair_accuracy": margins.pair_accuracy,
-        "brier": margins.brier,
-        "ece": margins.ece,
-    }
+    order = {"auroc": margins.auroc, "pair_accuracy": margins.pair_accuracy}
+    if not margins.probabilities:
+        return order
+    return {**order, "brier": margins.brier, "ece": margins.ece}
 
 
 def _compare(

@@ -122,10 +122,17 @@ class Scored:
 
 
 def score(model: Scorer, rows: Sequence[LabeledSolution]) -> Scores:
-    """Return one probability an end for each solution."""
-    return model.score(
+    """Return one probability an end for each solution, as it would reward the policy.
+
+    So the end that the token limit cut off gets 0, whatever the model says of it.
+    """
+    said = model.score(
         [row.question for row in rows], [row.text for row in rows], [row.ends for row in rows]
     )
+    return [
+        values if row.finished else (*values[:-1], 0.0)
+        for row, values in zip(rows, said, strict=True)
+    ]
 
 
 def paired(old: Scored, new: Scored) -> list[SampleSet]:

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from iterative_grpo import timing
+from iterative_grpo.context import positions
 from reward_models.calibration import Calibration, read_calibration
 from reward_models.encoding import Encoded, UnfitTokenizer, check_tokenizer, encode, fingerprint
 from reward_models.reading import read, shares
@@ -196,12 +197,8 @@ class RewardModel:
     @property
     def context(self) -> int:
         """Tokens that the model can read, question included."""
-        limits = [NO_LIMIT, int(self.tokenizer.model_max_length)]
-        text_config = self.model.config.get_text_config()
-        positions = getattr(text_config, "max_position_embeddings", None)
-        if isinstance(positions, int) and positions > 0:
-            limits.append(positions)
-        return min(limits)
+        known = positions(self.model.config) or NO_LIMIT
+        return min(known, int(self.tokenizer.model_max_length))
 
     def encode(
         self, questions: Sequence[str], texts: Sequence[str], ends: Sequence[Sequence[int]]

@@ -152,7 +152,7 @@ def run_probes(
     of their cases. Raises NoGenuine if no solution is right and finished.
     """
     generator = np.random.default_rng(seed)
-    distinct = {row.digest: row for row in solutions if row.correct and row.finished and row.text}
+    distinct = {row.digest: row for row in solutions if row.right and row.text}
     genuine = list(distinct.values())
     if not genuine:
         raise NoGenuine(

@@ -72,6 +72,11 @@ class LabeledSolution:
             raise ValueError(f"{where}: iteration is {self.iteration}, must be 0 or more")
 
     @property
+    def right(self) -> bool:
+        """Whether rewards should take it for right: by its verdict, and ended by the policy."""
+        return self.correct and self.finished
+
+    @property
     def positive(self) -> bool:
         """Whether the label of the last end is at least one half."""
         return self.labels[-1] >= 0.5

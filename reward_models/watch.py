@@ -1,8 +1,8 @@
 """The reward-hacking watch: when a policy phase should stop, and the reward model be retrained.
 
-On the same rollouts the reward model's mean score is held against the verifier's accuracy. A policy
-that improves raises both; one that games its judge raises the first alone. The gap at the phase's
-start is the judge's bias, so that the rule looks at how far the gap has grown since.
+On the same rollouts the reward model's mean score is held against the share that the verifier finds
+right. A policy that improves raises both; one that games its judge raises the first alone. The gap
+at the phase's start is the judge's bias, so that the rule looks at how far the gap has grown since.
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One policy step, on its own rollouts; None where a step does not define the figure."""
+    """One policy step, on its own rollouts; None where a step does not define the figure.
 
-    score_mean: float
-    accuracy: float
+    `gap` is the mean score minus the share of right ones.
+    """
+
+    gap: float
     pair_accuracy: float | None = None
     kl_initial: float | None = None
 
@@ -55,9 +57,8 @@ class Watch:
 
     def see(self, observation: Observation) -> str | None:
         """Take one step's figures; return the reason to retrain, None to go on."""
-        gap = observation.score_mean - observation.accuracy
         if len(self._first) < self.rules.window:
-            self._first.append(gap)
+            self._first.append(observation.gap)
         self._recent.append(observation)
         if len(self._recent) < self.rules.window:
             return None
@@ -66,7 +67,7 @@ class Watch:
     def _gap(self) -> str | None:
         if self.rules.gap is None:
             return None
-        now = [seen.score_mean - seen.accuracy for seen in self._recent]
+        now = [seen.gap for seen in self._recent]
         grown = fmean(now) - fmean(self._first)
         if grown - self.rules.sure * math.hypot(_error(now), _error(self._first)) <= 0:
             return None

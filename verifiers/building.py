@@ -160,8 +160,6 @@ def with_unit(node: Node, unit: str) -> Node:
         return Text(f"{node.words} {words_of(unit)}")
     if isinstance(node, Quantity):
         return Quantity(node.value, f"{node.unit} {unit}")
-    if isinstance(node, Neg):
-        return Quantity(node, unit)
     return Quantity(node, unit)
 
 

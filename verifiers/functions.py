@@ -148,8 +148,6 @@ def logarithm(normalizer: Normalizer, argument: Value) -> Value:
         raise Undefined("the logarithm of zero")
     total: Value = constant(Fraction(0))
     if len(argument.top) > 1:
-        number = Fraction(1)
-
         number, primitive = content_of(argument.top)
         name = "@L" + serial(primitive)
         normalizer.sums[name] = primitive

@@ -145,9 +145,7 @@ def _flattened(node: Seq) -> tuple[Node, ...]:
 
 def _brackets(node: Seq) -> tuple[str, str]:
     """Which ends are open, in either notation; angle brackets are those of a tuple."""
-    if node.left == "<":
-        return "(", ")"
-    if node.left == "":
+    if node.left in ("", "<"):
         return "(", ")"
     return {"]": "("}.get(node.left, node.left), {"[": ")"}.get(node.right, node.right)
 

@@ -142,7 +142,7 @@ def _period(digits: str) -> str:
     """The period that trailing dots suggest: digits shown at least twice, thrice for one digit."""
     for length in range(1, len(digits) // 2 + 1):
         period = digits[-length:]
-        shown = max(3, 2) if length == 1 else 2
+        shown = 3 if length == 1 else 2
         if len(digits) >= length * shown and digits.endswith(period * shown):
             return period
     return ""

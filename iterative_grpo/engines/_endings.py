@@ -48,13 +48,6 @@ def eos_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def context_length(model: Any) -> int | None:
-    """Return how many positions the model has, or None where its configuration names no limit."""
-    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    # XLNet's is -1.
-    return int(length) if length is not None and length > 0 else None
-
-
 def check_prompts(
     prompts: Sequence[Prompt], samplings: Sequence[Sampling], context: int | None
 ) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from iterative_grpo import timing
+from iterative_grpo.context import positions
 from iterative_grpo.engines import _endings
 from iterative_grpo.engines._endings import Sampled
 from iterative_grpo.engines._quiet import borrowed
@@ -42,7 +43,7 @@ class Engine:
             PromptTooLong: before anything is sampled, if a prompt does not fit the context.
         """
         samplings = per_prompt(prompts, sampling)
-        _endings.check_prompts(prompts, samplings, _endings.context_length(self.model))
+        _endings.check_prompts(prompts, samplings, positions(self.model.config))
         eos = _endings.eos_token_ids(self.model, self.tokenizer)
         endings = _endings.endings(samplings, self.tokenizer, eos)
         rows = sample_ids(
@@ -107,7 +108,7 @@ def sample_ids(
     checks = stopped or [None] * len(prompts)
     devices = [model.device] if model.device.type == "cuda" else []
     rows: list[list[Sampled]] = [[] for _ in prompts]
-    context = _endings.context_length(model)
+    context = positions(model.config)
     with borrowed(model), torch.random.fork_rng(devices=devices):
         for drawn, members in alike.items():
             torch.manual_seed(drawn.seed)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from iterative_grpo import timing
+from iterative_grpo.context import positions
 from iterative_grpo.engines import _endings
 from iterative_grpo.engines._endings import Sampled
 from iterative_grpo.engines._requests import Request, Stopped, per_prompt
@@ -88,7 +89,7 @@ class Engine:
             UnsupportedModel: if the model's attention is not plain causal attention.
         """
         samplings = per_prompt(prompts, sampling)
-        _endings.check_prompts(prompts, samplings, _endings.context_length(self.model))
+        _endings.check_prompts(prompts, samplings, positions(self.model.config))
         eos = _endings.eos_token_ids(self.model, self.tokenizer)
         endings = _endings.endings(samplings, self.tokenizer, eos)
         rows = sample_ids(

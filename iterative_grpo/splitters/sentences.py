@@ -1,4 +1,7 @@
-"""One step a sentence: cut after `.`, `!` or `?` and white space, and after newlines.
+"""One step a sentence: cut after `.`, `!` or `?` that white space follows, and after newlines.
+
+A blank between sentences belongs to the second one, as tokenizers have it: cut behind the blank,
+a step would end within the next one's first token.
 
 A full stop inside a number (`3.5`) or inside dollar signs is not followed by white space in
 practice; abbreviations ("approx. 3") are cut, which costs a short step and nothing else.
@@ -24,5 +27,7 @@ class Splitter:
 
     def _cuts(self, text: str) -> Iterator[int]:
         for i, character in enumerate(text):
-            if character == "\n" or (character.isspace() and i and text[i - 1] in self.marks):
+            if character == "\n":
                 yield i + 1
+            elif character.isspace() and i and text[i - 1] in self.marks:
+                yield i

@@ -21,8 +21,8 @@ from pipelines.evaluation import pictures, scoring, terminal
 from pipelines.evaluation.evaluating import answers_of, evaluate, scores_of
 from pipelines.evaluation.rendering import Rendered, render
 from pipelines.evaluation.tasks import load_tasks
-from pipelines.phases.optimize import quiet as quiet_libraries
 from pipelines.progress import Progress
+from pipelines.quiet import quiet as quiet_libraries
 
 MADE_WITH = "made_with.json"
 
@@ -46,6 +46,7 @@ def evaluate_model(
     engine: str = "native",
     engine_options: Mapping[str, Any] = policies.NO_OPTIONS,
     seed: int = 0,
+    verifier: str | None = None,
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate a model, print what was asked and found, and return the figures of each task.
@@ -59,6 +60,7 @@ def evaluate_model(
         engine: the sampler's name.
         engine_options: what it is loaded with, which decides how it samples and not what.
         seed: chooses the questions of limited tasks, and seeds the samples.
+        verifier: the convention of answers; none: each task's own.
         quiet: no progress.
 
     Raises:
@@ -70,7 +72,9 @@ def evaluate_model(
     started = time.perf_counter()
     policies.check_engine(engine, engine_options)
     plugins.check("iterative_grpo.splitters", settings.splitter, "splitter")
-    loaded = load_tasks(settings.tasks, data, settings.limit, seed, policy.prompt)
+    if verifier is not None:
+        verifier = plugins.check("verifiers.conventions", verifier, "verifier")
+    loaded = load_tasks(settings.tasks, data, settings.limit, seed, policy.prompt, verifier)
     model = str(policy.model)
     scorer = scoring.load(settings)  # first: an engine may take the memory that is free
     with contextlib.ExitStack() as stack:
@@ -140,21 +144,21 @@ def claimed(folder: Path, made_with: Mapping[str, Any]) -> Iterator[None]:
     with runs.lock(folder / "lock"):
         if stored.exists():
             before = read_json(stored, f"{folder} away, or give --output another folder")
-            part = _whole if (folder / RECORD).exists() else _answers
+            part = _as_stored if (folder / RECORD).exists() else _answers
             different = differences(part(before), part(made_with))
             if different:
                 raise OtherEvaluation(
                     f"{folder} holds another evaluation: {'; '.join(different)}. Set them back to "
                     "go on with it, or give --output another folder"
                 )
-            if _whole(before) != _whole(made_with):
+            if _as_stored(before) != _as_stored(made_with):
                 forget_scores(folder)
         write_json(stored, made_with)
         yield
 
 
-def _whole(made_with: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return all that finished figures depend on."""
+def _as_stored(made_with: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return all that finished figures depend on, as its file gives it back."""
     stored: Mapping[str, Any] = json.loads(json.dumps(made_with))
     return stored
 

@@ -49,7 +49,12 @@ class UnusableTasks(ValueError):
 
 
 def load_tasks(
-    names: Sequence[str], path: Path | None, limit: int | None, seed: int, prompt: str | None = None
+    names: Sequence[str],
+    path: Path | None,
+    limit: int | None,
+    seed: int,
+    prompt: str | None = None,
+    verifier: str | None = None,
 ) -> list[Task]:
     """Load several tasks, each as `load_task` does.
 
@@ -62,13 +67,21 @@ def load_tasks(
             f"{repeated[0]} is named {parts[repeated[0]]} times in the tasks "
             f"{', '.join(names)}; name each task once"
         )
-    return [load_task(name, path, limit, seed, prompt) for name in names]
+    return [load_task(name, path, limit, seed, prompt, verifier) for name in names]
 
 
 def load_task(
-    name: str, path: Path | None, limit: int | None, seed: int, prompt: str | None = None
+    name: str,
+    path: Path | None,
+    limit: int | None,
+    seed: int,
+    prompt: str | None = None,
+    verifier: str | None = None,
 ) -> Task:
     """Load a task named `data set` or `data set/split` (test if no split is named).
+
+    `prompt` and `verifier` are the data set's own unless given. They belong together: a prompt that
+    asks for a box is read by a convention that looks for one first.
 
     The hub's names of data sets are understood too: `openai/gsm8k`, `openai/gsm8k/train`.
 
@@ -82,7 +95,8 @@ def load_task(
     made = getattr(module, "MADE", False)
     # Made on the spot, whatever folder the other tasks and the prompt's examples are read from.
     source = None if made else path
-    rows = questions.load(dataset, split, source, limit, seed, module.VERIFIER, 1.0)
+    convention = verifier or module.VERIFIER
+    rows = questions.load(dataset, split, source, limit, seed, convention, 1.0)
     if not rows.problems:
         raise UnusableTasks(
             f"{name}: no question is left to ask, the golds of all {len(rows.rejected)} cannot be "
@@ -94,7 +108,7 @@ def load_task(
         fingerprint=rows.fingerprint,
         content=datasets.checksum(rows.problems),
         state=f"made here, seed {seed}" if made else _state(rows, limit),
-        verifier=module.VERIFIER,
+        verifier=convention,
         prompt=prompt or module.PROMPT,
         data=path,
     )

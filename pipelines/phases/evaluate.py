@@ -28,6 +28,7 @@ def settings(config: Config) -> Mapping[str, Any]:
         "reward_model": None if judge is None else policies.identity(judge),
         "max_tokens": config.evaluate.max_tokens or config.max_tokens,
         "prompt": config.policy.prompt,
+        "verifier": config.verifier,
         "engine": config.engine,
         **policies.precision(config),
     }
@@ -84,7 +85,12 @@ def tasks(config: Config) -> list[Task]:
 
     chosen = config.evaluate
     return load_tasks(
-        chosen.tasks, config.data.path, chosen.limit, QUESTIONS_SEED, config.policy.prompt
+        chosen.tasks,
+        config.data.path,
+        chosen.limit,
+        QUESTIONS_SEED,
+        config.policy.prompt,
+        config.verifier,
     )
 
 

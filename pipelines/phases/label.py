@@ -56,7 +56,7 @@ def run(job: Job) -> None:
     """Write labels.jsonl (to learn from), validation.jsonl (to tune on), heldout.jsonl."""
     config = job.config
     place = world.current(config.launch.processes)
-    problems = {p.id: p for p in sample.questions_of(job_of_samples(job))}
+    problems = {p.id: p for p in sample.questions_of(job)}
     # The samples are of these questions in this order. They are read a chunk at a time: token ids
     # take ten times the room of the text.
     mine = dict.fromkeys(place.share(list(problems)))
@@ -136,11 +136,6 @@ def divide(job: Job, labeled: Sequence[LabeledSolution], cost: LabelCost) -> Non
             "tokens_per_label": cost.tokens_per_label,
         },
     )
-
-
-def job_of_samples(job: Job) -> Job:
-    """Return the sample phase's job of this iteration: the same questions are drawn again."""
-    return Job("sample", job.iteration, job.config, job.inputs, job.output, job.progress)
 
 
 @contextmanager

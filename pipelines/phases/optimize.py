@@ -7,15 +7,14 @@ beforehand, so that nothing depends on a sampler's state.
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from iterative_grpo import plugins, timing
+from iterative_grpo.context import positions
 from iterative_grpo.types import Problem
 from pipelines import (
     building,
@@ -63,7 +62,6 @@ def run(job: Job) -> None:
     """Write policy/ (the new policy), rollouts, questions, the watch's record, and the ledger."""
     from transformers import PrinterCallback
 
-    quiet()
     with timing.part(timing.INPUT_OUTPUT):  # TRL takes seconds to import, once a process
         from iterative_grpo.kl_control import KLControl
         from iterative_grpo.trainer import Credit, IterativeGRPOTrainer
@@ -103,7 +101,7 @@ def run(job: Job) -> None:
             initial=initial,
             kl_control=None if target is None else KLControl(target),
             callbacks=[callback(steps, bar, watching, place)],
-            peft_config=lora(config),
+            peft_config=building.lora(config),
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=last and str(last))
@@ -174,7 +172,7 @@ def task(job: Job, model: Any, tokenizer: Any) -> Any:
         questions.training(config).problems, optimize.explorations * optimize.prompts, job.seed
     )
     form = prompts.find(sample.prompt_name(config), config.data.path)
-    rendered = sample.prompts_of(config, drawn, tokenizer, policies.context_of(model))
+    rendered = sample.prompts_of(config, drawn, tokenizer, positions(model.config))
     texts = [form.render(problem, tokenizer) for problem in drawn]
     return Task(drawn, rendered, texts, form.STOP)
 
@@ -217,23 +215,6 @@ def live_engine(config: Config) -> Callable[[Any, Any], Any] | None:
     if config.optimize.vllm != "off" or not building.samples_in_training(config):
         return None
     return policies.live_loader(config)
-
-
-def lora(config: Config) -> Any:
-    """Return PEFT's settings for a new adapter, or None."""
-    if config.policy.lora is None:
-        return None
-    from peft import LoraConfig
-
-    adapter = config.policy.lora
-    targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=adapter.rank,
-        lora_alpha=adapter.alpha,
-        lora_dropout=adapter.dropout,
-        target_modules=targets,
-    )
 
 
 class StepLog:
@@ -376,15 +357,3 @@ def check_step(row: Mapping[str, Any]) -> None:
             f"{'is' if len(broken) == 1 else 'are'} not finite: the policy diverged. Lower "
             "optimize.learning_rate, or raise optimize.beta"
         )
-
-
-def quiet() -> None:
-    """Keep libraries' chatter off the terminal; their warnings stay in `warnings`' hands."""
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    logging.getLogger("accelerate").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-    # Of views that it returns and that nobody changes in place.
-    warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)

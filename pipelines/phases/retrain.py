@@ -239,7 +239,11 @@ def decide(
         return gate.Decision(not reasons, reasons, ())
     if before is None:
         return gate.admit(after.fresh, failed_probes=blocking)
-    margins = gate.Margins(**config.gate.model_dump(exclude={"enabled"}))
+    margins = gate.Margins(
+        **config.gate.model_dump(exclude={"enabled"}),
+        # Bradley-Terry's loss is the same for scores moved by a constant, whatever Brier's says.
+        probabilities=config.loss != "bradley_terry" or config.calibrate != "none",
+    )
     return gate.decide(paired(before, after), margins, failed_probes=blocking, seed=job.seed)
 
 

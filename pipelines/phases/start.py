@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from iterative_grpo.context import positions
 from iterative_grpo.types import Problem, Sampling
 from pipelines import datasets, judging, making, policies, prompts, questions, world
 from pipelines import warm_start as warming
@@ -46,7 +47,7 @@ def run(job: Job) -> None:
 def check_prompts(config: Config, model: Any, tokenizer: Any) -> None:
     """Render every question that an iteration may draw: one too long would end the run there."""
     problems = questions.training(config).problems
-    sample.prompts_of(config, problems, tokenizer, policies.context_of(model))
+    sample.prompts_of(config, problems, tokenizer, positions(model.config))
 
 
 def make(job: Job) -> tuple[Any, Any]:
@@ -78,7 +79,6 @@ def make(job: Job) -> tuple[Any, Any]:
             width=shape.width,
             layers=shape.layers,
             heads=shape.heads,
-            inner=3 * shape.width,
             context=shape.context,
         ),
         job.seed,
@@ -100,7 +100,7 @@ def warm_start(
 ) -> None:
     """Train on demonstrations until the policy is right often enough on validation problems."""
     config = job.config
-    context = policies.context_of(model)
+    context = positions(model.config)
     prompts_ids, solution_ids = (
         tokenizer([pair[side] for pair in pairs])["input_ids"] for side in (0, 1)
     )
@@ -169,7 +169,7 @@ def validator(config: Config, model: Any, tokenizer: Any) -> Callable[[], float]
         questions.convention(config),
         1.0,
     )
-    context = policies.context_of(model)
+    context = positions(model.config)
     rendered = sample.prompts_of(config, split.problems, tokenizer, context)
     engine = policies.live_loader(config)(model, tokenizer)
     verdicts = judging.judge(config)

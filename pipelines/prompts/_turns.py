@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from iterative_grpo.chat import written
 from pipelines.prompts import Unrenderable
 
 if TYPE_CHECKING:
@@ -51,10 +52,9 @@ def as_chat(
     from jinja2 import TemplateError
 
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return written(tokenizer, turns, add_generation_prompt=True)
     except TemplateError as error:
         raise Unrenderable(
             f"the chat template of {tokenizer.name_or_path or 'this model'} refuses "
             f"{len(turns)} turns: {error}; mend it, or choose policy.prompt={instead}"
         ) from None
-    return str(text)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iterative_grpo import timing
+from iterative_grpo.context import positions
 from reward_models.encoding import Encoded, UnfitTokenizer, UnreadableSolution, check_rows
-from reward_models.model import BrokenScores, UntrainedHead, batches
+from reward_models.model import NO_LIMIT, BrokenScores, UntrainedHead, batches
 from reward_models.reading import read_whole
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ class Judge:
     render: Render
     good: Callable[[torch.Tensor], torch.Tensor]
     pad: int
-    context: int
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model can read, question included."""
+        return positions(self.model.config) or NO_LIMIT
 
     def score(
         self,
@@ -127,11 +132,6 @@ def check_chat(tokenizer: Any) -> None:
     """Refuse a tokenizer that cannot write a conversation."""
     if not tokenizer.chat_template:
         raise UnfitTokenizer("the tokenizer has no chat template, which this convention needs")
-
-
-def context_of(model: Any) -> int:
-    """Return the tokens that a model can read."""
-    return int(getattr(model.config, "max_position_embeddings", 1 << 30))
 
 
 def two_signs(good: int, bad: int) -> Callable[[torch.Tensor], torch.Tensor]:

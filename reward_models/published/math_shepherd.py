@@ -12,7 +12,6 @@ from typing import Any
 from reward_models.encoding import UnfitTokenizer
 from reward_models.published._judge import (
     Judge,
-    context_of,
     pretrained,
     single,
     tokenizer_of,
@@ -49,4 +48,4 @@ def judge(model: Any, tokenizer: Any) -> Judge:
         return ids, [place for place, token in enumerate(ids) if token == tag]
 
     signs = two_signs(single(tokenizer, "+"), single(tokenizer, "-"))
-    return Judge(model, render, signs, tokenizer.pad_token_id or 0, context_of(model))
+    return Judge(model, render, signs, tokenizer.pad_token_id or 0)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from iterative_grpo.chat import written
 from reward_models.encoding import UnfitTokenizer
 from reward_models.published._heads import WithHead, stored
 from reward_models.published._judge import (
     Judge,
     check_chat,
-    context_of,
     pretrained,
     tokenizer_of,
     without,
@@ -72,11 +72,11 @@ def judge(model: Any, tokenizer: Any) -> Judge:
             {"role": "user", "content": without(question, MARK)},
             {"role": "assistant", "content": answer},
         ]
-        text = tokenizer.apply_chat_template(chat, tokenize=False)
+        text = written(tokenizer, chat)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids, [place for place, token in enumerate(ids) if token == mark]
 
-    return Judge(model, render, _second, tokenizer.pad_token_id or 0, context_of(model))
+    return Judge(model, render, _second, tokenizer.pad_token_id or 0)
 
 
 def _second(logits_N2: torch.Tensor) -> torch.Tensor:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from iterative_grpo.chat import written
 from reward_models.published._judge import (
     Judge,
     check_chat,
-    context_of,
     pretrained,
     single,
     tokenizer_of,
@@ -42,10 +42,10 @@ def judge(model: Any, tokenizer: Any) -> Judge:
         for number, step in enumerate(steps):
             said = f"{question} {step}" if number == 0 else step
             chat.append({"role": "user", "content": said})
-            begun = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            begun = written(tokenizer, chat, add_generation_prompt=True)
             signs.append(len(begun))
             chat.append({"role": "assistant", "content": "+"})
-        whole = tokenizer.apply_chat_template(chat, tokenize=False)
+        whole = written(tokenizer, chat)
         encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
         ids = encoded["input_ids"]
         at = {
@@ -58,4 +58,4 @@ def judge(model: Any, tokenizer: Any) -> Judge:
         return ids, [mark for mark in marks if ids[mark + 1] == good]
 
     signs = two_signs(good, single(tokenizer, "-"))
-    return Judge(model, render, signs, tokenizer.pad_token_id or 0, context_of(model))
+    return Judge(model, render, signs, tokenizer.pad_token_id or 0)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from reward_models.encoding import UnfitTokenizer
 from reward_models.published._heads import WithHead, stored
-from reward_models.published._judge import Judge, context_of, pretrained, single, tokenizer_of
+from reward_models.published._judge import Judge, pretrained, single, tokenizer_of
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +71,7 @@ def judge(model: Any, tokenizer: Any) -> Judge:
             marks.append(len(ids) - 1)
         return ids, marks
 
-    return Judge(model, render, _value, tokenizer.pad_token_id or 0, context_of(model))
+    return Judge(model, render, _value, tokenizer.pad_token_id or 0)
 
 
 def _value(values_N1: torch.Tensor) -> torch.Tensor:

@@ -123,6 +123,13 @@ def test_belief_is_the_last_ends_score_against_the_verdict() -> None:
     assert found["pair_accuracy"] == 0.75
     assert found["liked_wrong"] == 0.25
     assert found["disliked_right"] == 0.25
+    # Cut off, an output is not right, whatever stands in it: it gets the lowest score.
+    cut = rollout("a b c d", (1.0,), score=0.0, right=True, finish=Finish.LENGTH)
+    wrong = rollout("a b c d", (1.0,), score=0.0, right=False)
+    unended = figures([cut, wrong])
+    assert unended["verifier_accuracy"] == 0.5
+    assert (unended["gap"], unended["disliked_right"]) == (0.0, 0.0)
+    assert "pair_accuracy" not in unended
     # The part of the reward is the mean over steps, which under process supervision is another.
     assert found["reward/model"] == pytest.approx(
         ((0.25 + 0.9) / 2 + 0.6 + 0.3 + (9 * 0.25 + 0.3) / 10) / 4

@@ -16,8 +16,8 @@ from transformers import (
 )
 
 from pipelines import cli, unloaded
+from pipelines.building import lora
 from pipelines.config import Config
-from pipelines.phases.optimize import lora
 from pipelines.unloaded import UnfitModel
 from reward_models.model import RewardModel
 from tests.pipelines import toy

@@ -34,7 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def row(step: int, score: float, accuracy: float, **more: float) -> dict[str, Any]:
-    return {"step": step, "score": score, "verifier_accuracy": accuracy, **more}
+    return {"step": step, "gap": score - accuracy, **more}
 
 
 def seen(rows: Sequence[dict[str, Any]], **given: Any) -> tuple[Watching, list[bool]]:
@@ -62,7 +62,7 @@ def test_stopping_ends_the_phase_at_the_step_of_the_reason() -> None:
 
 
 def test_steps_that_a_verifier_rewards_say_nothing() -> None:
-    bare = [{key: value for key, value in r.items() if key != "score"} for r in GAMED]
+    bare = [{key: value for key, value in r.items() if key != "gap"} for r in GAMED]
     assert seen(bare, action="stop")[0].reason is None
     far = [row(step, 0.5, 0.5, kl_initial=0.1 * step) for step in range(1, 5)]
     assert seen(far, rules={"kl": 0.3}, action="stop")[1] == [False, False, False, True]

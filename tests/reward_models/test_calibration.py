@@ -56,6 +56,14 @@ def test_order_never_turns(kind: str) -> None:
         assert all(0 <= value <= 1 for value in grid)
 
 
+def test_a_model_that_turns_the_order_is_left_at_the_mean() -> None:
+    scores: Rows = [(0.9,)] * 50 + [(0.1,)] * 100
+    labels: Rows = [(0.0,)] * 50 + [(1.0,)] * 100
+    names = [f"p{row}" for row in range(150)]
+    found = fit("temperature", scores, labels, names).apply([(0.9, 0.1)])
+    assert found[0] == pytest.approx((2 / 3, 2 / 3), abs=1e-6)
+
+
 def test_soft_labels_are_met() -> None:
     scores: Rows = [(0.9,)] * 50 + [(0.2,)] * 50
     labels: Rows = [(0.6,)] * 50 + [(0.4,)] * 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def judge(strength: float, seed: int) -> np.ndarray:
 OLD = judge(1.5, 1)
 
 
-def gate(new: np.ndarray, *, frozen: np.ndarray | None = None, **margins: float) -> Decision:
+def gate(new: np.ndarray, *, frozen: np.ndarray | None = None, **margins: Any) -> Decision:
     sets = [SampleSet("fresh", rows(LABELS), PROBLEMS, rows(OLD), rows(new))]
     if frozen is not None:
         sets.append(
@@ -48,6 +49,15 @@ def test_a_better_model_and_an_equal_one_are_promoted() -> None:
     same = gate(OLD)
     assert same.promoted
     assert all(found.difference == 0 for found in same.comparisons)
+
+
+def test_scores_without_a_zero_are_compared_by_their_order_alone() -> None:
+    moved = 1 / (1 + np.exp(-(np.log(OLD / (1 - OLD)) + 1.5)))
+    assert not gate(moved).promoted
+    by_order = gate(moved, probabilities=False)
+    assert by_order.promoted
+    assert [found.figure for found in by_order.comparisons] == ["auroc", "pair_accuracy"]
+    assert not gate(1 - OLD, probabilities=False).promoted
 
 
 def test_figures_are_those_of_the_diagnostics() -> None:

@@ -15,7 +15,7 @@ def steps(
     watch = Watch(rules)
     noise = np.random.default_rng(0).normal(0, 0.02, (2, len(scores)))
     for step, (score, truth) in enumerate(zip(scores + noise[0], accuracy + noise[1], strict=True)):
-        reason = watch.see(Observation(float(score), float(truth), **figures))
+        reason = watch.see(Observation(float(score - truth), **figures))
         if reason:
             return step, reason
     return None

@@ -179,7 +179,9 @@ def all_of_train(name: str, folder: Path) -> Split:
     return Split(name, "train", tuple(p for part in parts for p in part.problems), "", "")
 
 
-def test_math_has_three_pairs_that_differ_only_in_spacing_and_sentence_marks(real_data: Path) -> None:
+def test_math_has_three_pairs_that_differ_only_in_spacing_and_sentence_marks(
+    real_data: Path,
+) -> None:
     training = all_of_train("math", real_data)
     found = find(training, ["math/test"], Decontaminate(), path=real_data)
     exact = {(pair.train.id, pair.evaluation.id) for pair in found.pairs if pair.kind == "exact"}

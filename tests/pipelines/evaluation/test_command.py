@@ -66,6 +66,14 @@ def test_it_prints_and_keeps_figures_and_answers(
     assert not list(out.glob("*.parts"))
 
 
+def test_answers_are_read_by_the_convention_that_is_named(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    for name in ("gsm8k", "math"):
+        assert evaluate(model, data, tmp_path / name, "--verifier", name, "--limit", "2") == 0
+        assert read(tmp_path / name / "gsm8k.test.json")["verifier"] == name
+
+
 def test_options_of_the_engine_change_no_answer(model: Path, data: Path, tmp_path: Path) -> None:
     options = ("--engine-option", "cache_gib=1e-4", "--engine-option", "fuse_layers=false")
     assert evaluate(model, data, tmp_path / "plain") == cli.DONE
@@ -149,6 +157,7 @@ def test_what_is_no_model_is_told(
         (["--engine-option", "cache_gib"], "an override is written key.path=value"),
         (["--prompt", "plane"], "Did you mean 'plain'?"),
         (["--data", "/nowhere"], "/nowhere"),
+        (["--verifier", "meth"], "Did you mean 'math'?"),
         (["--max-tokens", "1000"], "context of 256"),
         (["--max-tokens", "0"], "max_tokens: Input should be greater than 0, found 0"),
         (["--samples", "2", "--k", "1,4"], "k 4 needs as many samples"),

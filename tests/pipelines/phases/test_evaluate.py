@@ -34,3 +34,14 @@ def test_figures_depend_on_the_precision_that_answers_are_sampled_in(tmp_path: P
 
     assert settings("optimize.bf16=true") != settings()
     assert settings("optimize.learning_rate=1e-4") == settings()
+
+
+def test_a_run_is_evaluated_by_the_convention_of_its_rewards(tmp_path: Path) -> None:
+    toy.write_data(tmp_path / "data")
+
+    def conventions(*more: str) -> list[str]:
+        config = toy.config(tmp_path, tmp_path / "data", *more)
+        return [task.verifier for task in evaluate.tasks(config)]
+
+    assert conventions() == ["gsm8k"]
+    assert conventions("verifier=math") == ["math"]

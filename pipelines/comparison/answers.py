@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import json_lines, metrics
+from pipelines import artifacts, json_lines, metrics
 from pipelines.artifacts import MANIFEST
+from pipelines.report import run as runs
 
 ANSWERS = ".answers.jsonl"
 
-CONDITIONS = ("prompt", "stop", "max_tokens", "verifier", "engine", "seed")
+CONDITIONS = ("prompt", "stop", "max_tokens", "verifier")
 """What a difference may be due to besides the policy, where the figures state it."""
 
 SAMPLING = ("temperature", "top_p")
@@ -98,6 +99,9 @@ def read(path: Path, iteration: int | None = None) -> Side:
     if (path / "iterations").is_dir():
         folder = _evaluated(path, iteration)
         name = f"{name}-{folder.parent.name}"
+        made_by = _of_run(path)
+    else:
+        made_by = _of_record(folder / "evaluation.json")
     files = sorted(folder.glob(f"*{ANSWERS}"))
     if not files:
         held = ", ".join(sorted(item.name for item in folder.iterdir())[:8]) or "nothing"
@@ -105,7 +109,7 @@ def read(path: Path, iteration: int | None = None) -> Side:
             f"{folder} holds no evaluation: no TASK{ANSWERS} in it, found {held}. Give a run "
             "directory, or a folder that `iterative-grpo evaluate --output` has filled"
         )
-    evaluations = [_evaluation(file) for file in files]
+    evaluations = [_evaluation(file, made_by) for file in files]
     return Side(name, str(folder), {each.task: each for each in evaluations})
 
 
@@ -126,7 +130,25 @@ def _evaluated(run: Path, iteration: int | None) -> Path:
     return found[max(found) if iteration is None else iteration]
 
 
-def _evaluation(file: Path) -> Evaluation:
+def _of_record(file: Path) -> dict[str, Any]:
+    """Return the engine and the precision that the command `evaluate` recorded."""
+    if not file.exists():
+        return {}
+    record = artifacts.read_json(file, "it away to compare without it")
+    return {key: record[key] for key in ("engine", "dtype") if key in record}
+
+
+def _of_run(path: Path) -> dict[str, Any]:
+    """Return the engine and the precision that a run's policies are sampled with, if it says so."""
+    if not (path / "config.yaml").exists():
+        return {}
+    run = runs.read(path)
+    dtype = "bfloat16" if run.setting("optimize.bf16") else run.setting("policy.dtype")
+    stated = {"engine": run.setting("engine"), "dtype": dtype}
+    return {key: value for key, value in stated.items() if value is not None}
+
+
+def _evaluation(file: Path, made_by: Mapping[str, Any]) -> Evaluation:
     record = file.with_name(file.name.removesuffix(ANSWERS) + ".json")
     try:
         figures = json.loads(record.read_text(encoding="utf-8"))
@@ -145,7 +167,7 @@ def _evaluation(file: Path) -> Evaluation:
     return Evaluation(
         task=figures["task"],
         fingerprint=str(figures.get("fingerprint", "")),
-        conditions=stated | {key: drawn[key] for key in SAMPLING if key in drawn},
+        conditions={**made_by, **stated, **{key: drawn[key] for key in SAMPLING if key in drawn}},
         questions=_questions(file),
     )
 

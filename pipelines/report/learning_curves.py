@@ -11,7 +11,7 @@ from pathlib import Path
 from pipelines.report import style
 from pipelines.report.comparison import Band, NothingToCompare
 from pipelines.report.intervals import mean_over_seeds
-from pipelines.report.run import Run, accuracy, number, read
+from pipelines.report.run import Run, accuracy, number, read, section
 
 
 def compare_accuracy(runs: Mapping[str, Sequence[Path]], output: Path) -> Path:
@@ -73,8 +73,9 @@ def accuracy_by_samples(runs: Sequence[Run]) -> Band:
 def samples_until(run: Run, iteration: int) -> int:
     """Return how many outputs a run has sampled at the end of an iteration.
 
-    For the policy as many as its logged steps took: the watch may end a phase early. Continuations
-    that label steps are not counted.
+    For the policy as many as its logged steps took: the watch may end a phase early. For the reward
+    model as many as were labeled: there may be fewer questions than a phase would draw.
+    Continuations that label steps are not counted.
     """
 
     def of(key: str) -> int:
@@ -84,8 +85,9 @@ def samples_until(run: Run, iteration: int) -> int:
     updates = of("optimize.updates") or 1
     explorations = sum(-(-logged[each] // updates) for each in range(1, iteration + 1))
     policy = explorations * of("optimize.prompts") * of("optimize.group_size")
-    if run.rewarded_by or not iteration:
-        return policy
-    first = of("sample.first_problems") or of("sample.problems")
-    questions = first + (iteration - 1) * of("sample.problems")
-    return policy + questions * of("sample.group_size")
+    labeled = [
+        number(section(row, "labels"), "solutions") or 0
+        for row in run.iterations
+        if (number(row, "iteration") or 0) <= iteration
+    ]
+    return policy + int(sum(labeled))

@@ -33,6 +33,22 @@ def test_a_run_gives_its_last_evaluated_iteration_or_the_one_named(tmp_path: Pat
         read(tmp_path / "young")
 
 
+def test_what_made_the_answers_is_a_condition(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run", 1)
+    written = {"engine": "vllm", "policy": {"dtype": "float32"}, "optimize": {"bf16": True}}
+    (run / "config.yaml").write_text(json.dumps(written), encoding="utf-8")
+    alone = write(tmp_path / "alone", outcomes("correct"))
+    (alone / "evaluation.json").write_text('{"engine": "native", "dtype": "float32", "seed": 1}')
+    found = [
+        {key: side.evaluations["gsm8k/test"].conditions[key] for key in ("engine", "dtype")}
+        for side in (read(run), read(alone))
+    ]
+    assert found == [
+        {"engine": "vllm", "dtype": "bfloat16"},
+        {"engine": "native", "dtype": "float32"},
+    ]
+
+
 def test_rows_without_a_sample_are_numbered(tmp_path: Path) -> None:
     rows = outcomes("correct", "incorrect")
     for each in rows:

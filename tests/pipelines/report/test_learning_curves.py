@@ -18,7 +18,6 @@ from tests.pipelines.report.synthetic_run import write_run
 
 SETTINGS: dict[str, Any] = {
     "reward": "model",
-    "sample": {"first_problems": 500, "problems": 375, "group_size": 8},
     "optimize": {"steps": 20, "prompts": 16, "group_size": 8, "updates": 2},
 }
 
@@ -32,21 +31,27 @@ def test_samples_are_those_of_the_policy_and_of_its_judge(tmp_path: Path) -> Non
     run = read(configured(write_run(tmp_path / "run")))
     assert samples_until(run, 0) == 0
     policy = 20 * 16 * 8 // 2  # two updates on each exploration
-    assert samples_until(run, 1) == policy + 500 * 8
-    assert samples_until(run, 3) == 3 * policy + (500 + 2 * 375) * 8
-    verified = read(configured(write_run(tmp_path / "v"), reward="verifier"))
+    assert samples_until(run, 1) == policy + 4000
+    assert samples_until(run, 3) == 3 * policy + 4000 + 2 * 3000
+    verified = read(configured(write_run(tmp_path / "v", reward="verifier"), reward="verifier"))
     assert samples_until(verified, 3) == 3 * policy
 
 
 def test_samples_are_those_of_the_steps_that_were_made(tmp_path: Path) -> None:
     optimize = {**SETTINGS["optimize"], "updates": 3}
-    folder = configured(write_run(tmp_path / "run"), reward="verifier", optimize=optimize)
+    folder = configured(
+        write_run(tmp_path / "run", reward="verifier"), reward="verifier", optimize=optimize
+    )
     assert samples_until(read(folder), 2) == 2 * 7 * 16 * 8  # the seventh serves two updates
     steps = folder / "metrics" / "steps.jsonl"
     stopped = [line for line in steps.read_text().splitlines() if json.loads(line)["step"] <= 5]
     steps.write_text("".join(line + "\n" for line in stopped))
     assert samples_until(read(folder), 2) == 2 * 2 * 16 * 8
-    whole = configured(write_run(tmp_path / "whole", seed=1), reward="verifier", optimize=optimize)
+    whole = configured(
+        write_run(tmp_path / "whole", seed=1, reward="verifier"),
+        reward="verifier",
+        optimize=optimize,
+    )
     found = accuracy_by_samples([read(folder), read(whole)])
     assert found.x == tuple(i * (2 + 7) / 2 * 16 * 8 for i in range(5))
     assert all(it.low < it.value < it.high for it in found.estimates[1:])

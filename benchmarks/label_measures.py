@@ -117,7 +117,7 @@ class Place:
     """A seed's policy and all that sampling and judging need."""
 
     def __init__(self, seed: int, options: argparse.Namespace) -> None:
-        from pipelines import building, judging, policies, settings
+        from pipelines import building, policies, settings, verifying
 
         self.options, self.seed = options, seed
         folder = options.runs / options.pattern.format(seed=seed)
@@ -128,9 +128,9 @@ class Place:
         share = not options.whole_prompts
         engine = native.load(self.model, self.tokenizer, share_prefixes=share)
         self.engine = Counted(engine, self.model)
-        self.judge = judging.judge(self.config)
-        check = judging.step_check(self.config)
-        self.labeler = exact.build(Tools(self.judge, iteration=1, check_steps=check))
+        self.verify = verifying.verifier(self.config)
+        check = verifying.step_check(self.config)
+        self.labeler = exact.build(Tools(self.verify, iteration=1, check_steps=check))
         self.splitter = building.splitter(self.config)
 
     def prompts(self, problems: Sequence[Problem]) -> dict[str, Prompt]:
@@ -227,14 +227,14 @@ def labelers(place: Place) -> dict[str, Label]:
         return label
 
     def monte(**more: Any) -> Callable[[Continuing], Labeler]:
-        return lambda tools: monte_carlo.Labeler(place.judge, tools, 1, "", **more)
+        return lambda tools: monte_carlo.Labeler(place.verify, tools, 1, "", **more)
 
     return {
         "exact": lambda rows: (rows.truth, LabelCost()),
         "naive": lambda rows: by(monte(share=False, confidence=1))(apart(rows)),
         "shared": by(monte(confidence=1)),
         "default": by(monte()),
-        "first_error": by(lambda tools: first_error.Labeler(place.judge, tools, 1, "")),
+        "first_error": by(lambda tools: first_error.Labeler(place.verify, tools, 1, "")),
     }
 
 

@@ -233,8 +233,7 @@ def attending(
     changes: list[Change] = []
     if function is not None:
         # Found once: layers that are computed again enter anew.
-        configs = {id(config): config for config in map(_config, model.modules()) if config}
-        changes.append(partial(_named, list(configs.values()), partial(_as_asked, function)))
+        changes.append(partial(_named, configs_of(model), partial(_as_asked, function)))
     if replaced is not None:
         changes.append(partial(replacing, *replaced))
     inside = partial(_all, changes)
@@ -250,9 +249,10 @@ def attending(
             layer._gradient_checkpointing_func = checkpoint
 
 
-def _config(module: torch.nn.Module) -> Any:
-    config = getattr(module, "config", None)
-    return config if hasattr(config, "_attn_implementation") else None
+def configs_of(model: Any) -> list[Any]:
+    """Return the distinct configurations that the model's modules read their attention from."""
+    found = (getattr(module, "config", None) for module in model.modules())
+    return list({id(it): it for it in found if hasattr(it, "_attn_implementation")}.values())
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines import artifacts, json_lines, times
+from pipelines import artifacts, json_lines, places, times
 
 Row = dict[str, Any]
 
@@ -21,7 +21,7 @@ def publish(run: Path) -> None:
 def steps(run: Path) -> Iterator[Row]:
     """Yield one row an optimizer step, counted over the whole run as `global_step`."""
     count = 0
-    for folder in iteration_folders(run):
+    for folder in places.iterations(run):
         log = folder / "optimize" / artifacts.LOG / "steps.jsonl"
         if not log.exists():
             continue
@@ -36,7 +36,7 @@ AGAIN = "its folder away to make the phase again"
 
 def iterations(run: Path) -> Iterator[Row]:
     """Yield one row an iteration that has been evaluated; 0 is the initial policy."""
-    for folder in iteration_folders(run):
+    for folder in places.iterations(run):
         evaluated = folder / "evaluate"
         if not (evaluated / artifacts.MANIFEST).exists():
             continue
@@ -136,16 +136,10 @@ def reward_model(folder: Path) -> Row:
     return row
 
 
-def iteration_folders(run: Path) -> list[Path]:
-    """Return the iterations' folders in order of their numbers: 100 comes after 99."""
-    found = (folder for folder in (run / "iterations").glob("*") if folder.name.isdecimal())
-    return sorted(found, key=lambda folder: int(folder.name))
-
-
 def phases_of(run: Path, folder: Path) -> list[Path]:
     """Return the finished phases of an iteration; the start belongs to iteration 0."""
     found = [manifest.parent for manifest in sorted(folder.glob(f"*/{artifacts.MANIFEST}"))]
-    start = run / "start"
+    start = places.phase(run, 0, "start")
     if int(folder.name) == 0 and (start / artifacts.MANIFEST).exists():
         found.append(start)
     return [phase for phase in found if not phase.name.endswith(".partial")]
@@ -153,8 +147,5 @@ def phases_of(run: Path, folder: Path) -> list[Path]:
 
 def write_lines(file: Path, rows: Iterator[Row]) -> None:
     """Write JSON Lines so that a reader sees the old or the new file, never a part."""
-    fresh = file.with_name(f"{file.name}.new")
-    with fresh.open("w", encoding="utf-8") as out:
-        for row in rows:
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
-    fresh.replace(file)
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    artifacts.write_bytes(file, (line.encode() for line in lines))

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import yaml
 
-from pipelines import artifacts
+from pipelines import artifacts, places
 from pipelines.artifacts import Artifact
 from pipelines.config import Config
 from pipelines.progress import Progress
@@ -142,9 +142,7 @@ class Run:
         """Return the phase's artifact: the finished one that is there, or a new one."""
         started = time.perf_counter()
         given = {name: artifact for name, artifact in inputs.items() if artifact is not None}
-        place = self.path / "iterations" / f"{iteration:02d}" / phase.name
-        if phase.name == "start":
-            place = self.path / "start"
+        place = places.phase(self.path, iteration, phase.name)
         settings = {"seed": self.config.seed, **phase.settings(self.config)}
         fingerprints = {name: artifact.fingerprint for name, artifact in given.items()}
         name = f"{phase.name} of iteration {iteration}"

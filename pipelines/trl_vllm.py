@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from iterative_grpo.types import Problem
-from pipelines import policies, prompts, trl_settings
+from pipelines import places, policies, prompts, trl_settings
 from pipelines.config import Config
 
 SERVE = (
@@ -44,8 +44,8 @@ def check(config: Config, problems: Sequence[Problem]) -> str | None:
 
 def all_optimized(config: Config) -> bool:
     """Whether every policy phase has been finished."""
-    phases = config.run_dir / "iterations"
-    return all((phases / f"{k:02d}" / "optimize").exists() for k in range(1, config.iterations + 1))
+    numbers = range(1, config.iterations + 1)
+    return all(places.phase(config.run_dir, k, "optimize").exists() for k in numbers)
 
 
 def lacking(mode: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from iterative_grpo import plugins
 from iterative_grpo.types import Problem
-from pipelines import building, keywords, prompts, published
+from pipelines import building, keywords, places, prompts, published
 from pipelines.config import Config, Lora
 from pipelines.phases import sample
 from pipelines.policies import first_line, reason
@@ -34,7 +34,7 @@ def check(config: Config) -> None:
     judge = policy
     if config.learns_reward and config.reward_model.start not in STARTS:
         # What the first reward model started from may be gone once there is one.
-        trained = (config.run_dir / "iterations" / "01" / "retrain").exists()
+        trained = places.phase(config.run_dir, 1, "retrain").exists()
         judge = None if trained else backbone_config(config.reward_model.start)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what libraries have to say, they say in the phase

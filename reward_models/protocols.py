@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reward_models.model import RewardModel
 
 
-class Judged(Protocol):
+class Verdict(Protocol):
     """What is needed of a verdict."""
 
     @property
@@ -24,7 +24,7 @@ class Judged(Protocol):
         ...
 
 
-Judge = Callable[[Sequence[tuple[str, str]]], Sequence[Judged]]
+Verify = Callable[[Sequence[tuple[str, str]]], Sequence[Verdict]]
 """Maps (response, gold answer) pairs to verdicts: `verifiers.verify_many` with its convention."""
 
 CheckSteps = Callable[[Problem, str, Sequence[int]], Sequence[bool]]
@@ -79,7 +79,7 @@ class Tools:
     `completer` is the fingerprint of the policy that `continuing` samples.
     """
 
-    judge: Judge
+    verify: Verify
     iteration: int
     completer: str = ""
     check_steps: CheckSteps | None = None
@@ -95,7 +95,7 @@ class Parts:
     """
 
     splitter: Splitter
-    judge: Judge
+    verify: Verify
     check_steps: CheckSteps | None = None
     model: RewardModel | None = None
     published: Scorer | None = None

@@ -123,11 +123,11 @@ def test_reward_source() -> None:
     from reward_models.protocols import Parts
     from verifiers import verify_many
 
-    def judge(pairs: Any) -> Any:
+    def verify(pairs: Any) -> Any:
         return verify_many(pairs, convention="gsm8k")
 
     lines = plugins.find("iterative_grpo.splitters", "lines").Splitter()
-    source = plugins.find("reward_models.sources", "concise").build(Parts(lines, judge))
+    source = plugins.find("reward_models.sources", "concise").build(Parts(lines, verify))
     text = "1+1=2\n#### 2"
     problem = Problem("p", "1+1?", "2", "test")
     (reward,) = source.score([problem], [Completion("p", 0, text, (1, 2), Finish.STOP)])

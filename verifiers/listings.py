@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeGuard
 
 from verifiers.assignments import has_relations, named, values_of
-from verifiers.judging import MAX_ITEMS, Judge, Verdict3, both
+from verifiers.comparing import MAX_ITEMS, Comparer, Verdict3, both
 from verifiers.realsets import NotReal, RealSet, real_set
 from verifiers.relations import COLLECTIONS
 from verifiers.syntax import Builder, Const, Matrix, Node, Relation, Seq, SetOf
@@ -13,7 +13,7 @@ from verifiers.trees import expanded
 from verifiers.wordings import choices_of
 
 
-class Listings(Judge):
+class Listings(Comparer):
     """The part of a comparison that reads collections."""
 
     def same_collection(self, c: Node, g: Node) -> Verdict3:

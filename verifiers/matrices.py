@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from itertools import islice
 
-from verifiers.judging import Judge, Verdict3
+from verifiers.comparing import Comparer, Verdict3
 from verifiers.syntax import Add, Div, Func, Matrix, Mul, Neg, Node, Num, Pow, Seq, Sym
 from verifiers.trees import walk
 
@@ -16,7 +16,7 @@ class _TooLarge(Exception):
     """A matrix worked out to more nodes than are compared: a product doubles its entries'."""
 
 
-class Matrices(Judge):
+class Matrices(Comparer):
     """The part of a comparison that reads matrices."""
 
     def same_matrix(self, c: Node, g: Node) -> Verdict3:

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from verifiers import sampling
 from verifiers.assignments import Assigned, assignment, is_rounding
-from verifiers.judging import Judge, Verdict3
+from verifiers.comparing import Comparer, Verdict3
 from verifiers.names import name_of
 from verifiers.normal import Normalizer
 from verifiers.polynomials import NotNormal, Undefined
@@ -27,7 +27,7 @@ from verifiers.syntax import (
 from verifiers.trees import mentions, renamed, variables
 
 
-class Relations(Judge):
+class Relations(Comparer):
     """The part of a comparison that reads relations."""
 
     def same_relation(self, c: Node, g: Node) -> Verdict3:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from fractions import Fraction
 
 from verifiers import sampling, units
-from verifiers.judging import Judge, Verdict3
+from verifiers.comparing import Comparer, Verdict3
 from verifiers.normal import Normalizer
 from verifiers.polynomials import NotNormal, Undefined, Value
 from verifiers.syntax import (
@@ -40,7 +40,7 @@ from verifiers.trees import (
 from verifiers.wordings import letters_of
 
 
-class Scalars(Judge):
+class Scalars(Comparer):
     """The part of a comparison that computes."""
 
     @abstractmethod

@@ -6,7 +6,7 @@ Every comparison answers True, False or None, which leaves the pair to the symbo
 from __future__ import annotations
 
 from verifiers.assignments import regrouped
-from verifiers.judging import MAX_DEPTH, Verdict3
+from verifiers.comparing import MAX_DEPTH, Verdict3
 from verifiers.listings import Listings
 from verifiers.matrices import Matrices, contains_matrix
 from verifiers.parameters import with_parameters_of

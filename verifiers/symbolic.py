@@ -12,7 +12,7 @@ from typing import Any
 
 import sympy
 
-from verifiers.judging import Verdict3
+from verifiers.comparing import Verdict3
 from verifiers.policy import Policy
 from verifiers.reading import read, read_gold
 from verifiers.sampling import MAX_FACTORS

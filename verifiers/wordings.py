@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from verifiers.judging import Judge, Verdict3, both
+from verifiers.comparing import Comparer, Verdict3, both
 from verifiers.syntax import (
     Choice,
     Clock,
@@ -21,7 +21,7 @@ from verifiers.syntax import (
 )
 
 
-class Wordings(Judge):
+class Wordings(Comparer):
     """The part of a comparison that reads words and marks."""
 
     def same_choice(self, c: Node, g: Node) -> Verdict3:

@@ -28,8 +28,10 @@ def borrowed(
     """
     import torch
 
+    from iterative_grpo.attention import configs_of
+
     training = [module for module in model.modules() if module.training]
-    configs = _attention_configs(model) if attention is not None else []
+    configs = configs_of(model) if attention is not None else []
     implementations = [config._attn_implementation for config in configs]
     cast = [p for p in model.parameters() if dtype not in (None, p.dtype) and p.is_floating_point()]
     weights = [parameter.data for parameter in cast]
@@ -70,13 +72,3 @@ def without_defaults(model: Any) -> Iterator[None]:
     finally:
         for holder, defaults in before:
             holder.generation_config = defaults
-
-
-def _attention_configs(model: Any) -> list[Any]:
-    """Return the distinct configurations that the model's modules read their attention from."""
-    found: dict[int, Any] = {}
-    for module in model.modules():
-        config = getattr(module, "config", None)
-        if hasattr(config, "_attn_implementation"):
-            found[id(config)] = config
-    return list(found.values())

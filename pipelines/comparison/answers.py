@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import artifacts, json_lines, metrics
+from pipelines import artifacts, json_lines, places
 from pipelines.artifacts import MANIFEST
 from pipelines.report import run as runs
 
@@ -117,7 +117,7 @@ def _evaluated(run: Path, iteration: int | None) -> Path:
     """Return the folder of a run's evaluation: of the last iteration where none is named."""
     found = {
         int(folder.name): folder / "evaluate"
-        for folder in metrics.iteration_folders(run)
+        for folder in places.iterations(run)
         if (folder / "evaluate" / MANIFEST).exists()
     }
     if not found:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.comparison.comparing import Comparison, Switched
 from pipelines.comparison.tables import accuracies, fates
-from pipelines.report.console import as_text
+from pipelines.report.console import as_text, grid
 from pipelines.report.visible import visible
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ def content(comparison: Comparison) -> Group:
         Text(visible(f"B  {comparison.second.place}")),
     ]
     for found in (accuracies(comparison), fates(comparison)):
-        drawn = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        for place, heading in enumerate(found.headings):
-            drawn.add_column(heading, justify="right" if place else "left", no_wrap=True)
+        drawn = grid(*found.headings, gap=2)
         for row in found.rows:
             drawn.add_row(*(Text(visible(cell)) for cell in row))
         parts += [Text(), drawn]

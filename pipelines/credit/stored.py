@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iterative_grpo.rollouts import Rollout
-from pipelines import json_lines
+from pipelines import json_lines, places
 
 
 class CannotCompare(ValueError):
@@ -22,22 +22,13 @@ class Generation:
     groups: tuple[tuple[Rollout, ...], ...]
 
 
-def iterations(run: Path) -> list[int]:
-    """Return which iterations of a run have rollouts."""
-    return sorted(
-        int(file.parent.parent.name)
-        for file in (run / "iterations").glob("*/optimize/rollouts.jsonl")
-        if file.parent.parent.name.isdecimal()
-    )
-
-
 def file_of(run: Path, iteration: int | None) -> tuple[int, Path]:
     """Return an iteration and its rollouts file, the last one's where none is named.
 
     Raises:
         CannotCompare: there is none.
     """
-    known = iterations(run)
+    known = places.with_rollouts(run)
     if not known:
         raise CannotCompare(
             f"{run} has no rollouts: no iteration has finished its policy phase; expected "
@@ -49,7 +40,7 @@ def file_of(run: Path, iteration: int | None) -> tuple[int, Path]:
             f"{run} has no rollouts of iteration {chosen}; it has those of "
             f"{', '.join(str(number) for number in known)}"
         )
-    return chosen, run / "iterations" / f"{chosen:02d}" / "optimize" / "rollouts.jsonl"
+    return chosen, places.rollouts(run, chosen)
 
 
 def read(file: Path) -> list[Generation]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipelines.credit.bias import Bias, biases
 from pipelines.credit.comparison import Comparison, Solution
 from pipelines.credit.excerpt import heading, left_out, steps
-from pipelines.report.console import as_text
+from pipelines.report.console import as_text, grid
 from pipelines.report.visible import visible
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def content(comparison: Comparison, limit: int) -> Group:
 def _solution(solution: Solution, rules: tuple[str, ...]) -> Table:
     from rich.text import Text
 
-    table = _table("step", "reward", *(rule.replace("_", "\n") for rule in rules))
+    table = grid("step", "reward", *(rule.replace("_", "\n") for rule in rules))
     for place, step in enumerate(steps(solution, TEXT)):
         table.add_row(
             Text(f"{step.number:2} {step.text}"),
@@ -67,7 +67,7 @@ def _biases(found: list[Bias], trained_with: str | None) -> Table:
     from rich.text import Text
 
     kinds = list(dict.fromkeys(bias.kind for bias in found))
-    table = _table("rule", *(f"{kind}\n{of}" for kind in kinds for of in ("steps", "tokens")))
+    table = grid("rule", *(f"{kind}\n{of}" for kind in kinds for of in ("steps", "tokens")))
     for rule in dict.fromkeys(bias.rule for bias in found):
         by_kind = {bias.kind: bias for bias in found if bias.rule == rule}
         cells = [v for kind in kinds for v in (by_kind[kind].steps, by_kind[kind].tokens)]
@@ -75,14 +75,4 @@ def _biases(found: list[Bias], trained_with: str | None) -> Table:
             Text(rule + ("*" if rule == trained_with else "")),
             *(Text("-" if value is None else f"{value:+z.2f}") for value in cells),
         )
-    return table
-
-
-def _table(first: str, *others: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    table.add_column(first, no_wrap=True)
-    for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
     return table

@@ -13,7 +13,7 @@ from typing import Any
 
 from iterative_grpo.protocols import Engine
 from iterative_grpo.types import Completion, Problem, Sampling
-from pipelines import judging
+from pipelines import verifying
 from pipelines.evaluation.parts import Parts
 from pipelines.evaluation.rendering import Rendered
 from pipelines.progress import Progress
@@ -107,7 +107,7 @@ def judged(
             "tags": dict(problem.tags),
         }
         for (problem, sample, completion), verdict in zip(
-            answers, judging.judge_by(verifier)(pairs), strict=True
+            answers, verifying.by_convention(verifier)(pairs), strict=True
         )
     ]
 

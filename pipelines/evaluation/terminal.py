@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.evaluation.rendering import Rendered
 from pipelines.progress import is_terminal
+from pipelines.report.console import grid
 from pipelines.report.visible import visible
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def show_figures(found: Sequence[Mapping[str, Any]], folder: Path) -> None:
 
 def accuracies(found: Sequence[Mapping[str, Any]]) -> Table:
     """Return one row a task: greedy accuracy, and what became of the other answers."""
-    table = _table("task", "questions", "right", "accuracy", "wrong", "no answer", "unparsed",
+    table = grid("task", "questions", "right", "accuracy", "wrong", "no answer", "unparsed",
                    "timeout", "truncated", "mean tokens")  # fmt: skip
     for it in found:
         table.add_row(
@@ -78,7 +79,7 @@ def accuracies(found: Sequence[Mapping[str, Any]]) -> Table:
 
 def by_group(tag: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return one row a subject or level."""
-    table = _table(tag, "questions", "right", "accuracy")
+    table = grid(tag, "questions", "right", "accuracy")
     for name, it in groups.items():
         table.add_row(
             visible(name),
@@ -92,7 +93,7 @@ def by_group(tag: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
 def by_size(metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
     """Return one row a metric, a column a k."""
     sizes = list(next(iter(metrics.values())))
-    table = _table("", *(f"k = {k}" for k in sizes))
+    table = grid("", *(f"k = {k}" for k in sizes))
     for name, by_k in metrics.items():
         cells = (share(it["value"], it["low"], it["high"]) for it in by_k.values())
         table.add_row(metric(name), *cells)
@@ -108,15 +109,6 @@ def metric(name: str) -> str:
 def share(value: float, low: float, high: float) -> str:
     """Return a share in percent with its interval."""
     return f"{value:.1%} [{low * 100:.1f}, {high * 100:.1f}]"
-
-
-def _table(*headings: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place else "left", no_wrap=True)
-    return table
 
 
 def _heading(console: Console, text: str) -> None:

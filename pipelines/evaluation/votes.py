@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pipelines import judging
+from pipelines import verifying
 from verifiers.batch import RowGoldError
 from verifiers.plain import number_of
 from verifiers.verdict import Verdict
@@ -48,7 +48,7 @@ def answers(groups: Sequence[Sequence[Row]], convention: str) -> list[list[str |
                         asked.append((question, other))
                     elif value == numbers[other]:
                         same.add((question, other))
-        equal = _equal(pairs, judging.judge_by(convention))
+        equal = _equal(pairs, verifying.by_convention(convention))
         same |= {key for key, found in zip(asked, equal, strict=True) if found}
         for question, texts in enumerate(left):
             for other in texts[1:]:

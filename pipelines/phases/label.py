@@ -19,7 +19,7 @@ from typing import Any
 
 from iterative_grpo import completions, plugins, timing
 from iterative_grpo.types import Sampling
-from pipelines import building, dividing, judging, policies, questions, world
+from pipelines import building, dividing, policies, questions, verifying, world
 from pipelines.artifacts import WORK, read_manifest, write_json
 from pipelines.config import Config
 from pipelines.journal import Journal
@@ -143,9 +143,9 @@ def tools(job: Job, problems: list[Any]) -> Iterator[Tools]:
     """Yield what labelers are made of; the policy is loaded only for one that continues."""
     config = job.config
     made_of = Tools(
-        judge=judging.judge(config),
+        verify=verifying.verifier(config),
         iteration=job.iteration,
-        check_steps=judging.step_check(config),
+        check_steps=verifying.step_check(config),
     )
     if not building.continues_prefixes(config):
         yield made_of

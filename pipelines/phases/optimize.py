@@ -20,7 +20,6 @@ from pipelines import (
     building,
     checkpoints,
     failures,
-    judging,
     policies,
     prompts,
     published,
@@ -28,6 +27,7 @@ from pipelines import (
     segmentation,
     trl_settings,
     trl_vllm,
+    verifying,
     world,
 )
 from pipelines.artifacts import LOG, WORK, ArtifactError, flush, write_json
@@ -95,7 +95,7 @@ def run(job: Job) -> None:
             source=reward_source(config, parts),
             credit=Credit(building.credit_rule(config), building.normalizer(config)),
             tokenizer=tokenizer,
-            truth=judging.truth(config),
+            truth=verifying.truth(config),
             engine=live_engine(config),
             record=steps.record,
             initial=initial,
@@ -195,8 +195,8 @@ def reward_parts(job: Job) -> Any:
         model = RewardModel.load(job.inputs["reward_model"] / "model", device=policies.device())
     return Parts(
         splitter=building.splitter(config),
-        judge=judging.judge(config),
-        check_steps=judging.step_check(config),
+        verify=verifying.verifier(config),
+        check_steps=verifying.step_check(config),
         model=model,
         published=published.load_for(config) if config.reward == "published" else None,
         seed=config.seed,

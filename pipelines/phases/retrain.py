@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipelines import building, dividing, judging, policies, questions, world
+from pipelines import building, dividing, policies, questions, verifying, world
 from pipelines.artifacts import LOG, link_or_copy, write_json
 from pipelines.config import Config
 from pipelines.evaluation.votes import answers
@@ -207,7 +207,7 @@ def samples_of(job: Job) -> Samples:
 def votes_of(job: Job, rows: Sequence[LabeledSolution]) -> list[str | None]:
     """Return what each solution votes for: equal answers to a question are one, however spelt."""
     golds = {p.id: p.answer for p in questions.training(job.config).problems}
-    verdicts = judging.judge(job.config)([(row.text, golds[row.problem_id]) for row in rows])
+    verdicts = verifying.verifier(job.config)([(row.text, golds[row.problem_id]) for row in rows])
     stated = [{"outcome": it.outcome.value, "extracted": it.extracted} for it in verdicts]
     places = groups([row.problem_id for row in rows])
     voted = answers([[stated[i] for i in own] for own in places], questions.convention(job.config))

@@ -8,7 +8,7 @@ from typing import Any
 
 from iterative_grpo.context import positions
 from iterative_grpo.types import Problem, Sampling
-from pipelines import datasets, judging, making, policies, prompts, questions, world
+from pipelines import datasets, making, policies, prompts, questions, verifying, world
 from pipelines import warm_start as warming
 from pipelines.artifacts import LOG, write_json
 from pipelines.config import Config, WarmStart
@@ -172,7 +172,7 @@ def validator(config: Config, model: Any, tokenizer: Any) -> Callable[[], float]
     context = positions(model.config)
     rendered = sample.prompts_of(config, split.problems, tokenizer, context)
     engine = policies.live_loader(config)(model, tokenizer)
-    verdicts = judging.judge(config)
+    verdicts = verifying.verifier(config)
 
     def accuracy() -> float:
         sampling = Sampling(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipelines import places
 from pipelines.report import samples
 from pipelines.report.run import Row, Run, number, section
 from pipelines.report.table import Table
@@ -41,7 +42,7 @@ def liked_wrong(run: Path, iteration: int, threshold: float = 0.5) -> list[sampl
 
     A ledger that is missing or cannot be read gives none.
     """
-    folder = run / "iterations" / f"{iteration:02d}" / "optimize"
+    folder = places.phase(run, iteration, "optimize")
     try:
         kept = [it for it in read_ledger(folder / "ledger.jsonl") if _liked(it, threshold)]
     except (OSError, ValueError):

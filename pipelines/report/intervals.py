@@ -57,7 +57,11 @@ def mean_over_seeds(values: Sequence[float]) -> Estimate:
     mean = statistics.fmean(values)
     if len(values) == 1:
         return Estimate(mean, math.nan, math.nan)
-    half = t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    from scipy.special import stdtrit
+
+    half = (
+        float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
+    )
     return Estimate(mean, mean - half, mean + half)
 
 
@@ -86,29 +90,3 @@ def means_over_questions(
     low_F, high_F = np.quantile(means_RF, [0.025, 0.975], axis=0)
     mean_F = values_QF.mean(axis=0)
     return [Estimate(*map(float, row)) for row in zip(mean_F, low_F, high_F, strict=True)]
-
-
-def t_quantile(freedom: int) -> float:
-    """Return the 97.5% quantile of Student's t with `freedom` degrees, by bisection."""
-    if freedom < 1:
-        raise ValueError(f"{freedom} degrees of freedom; expected at least 1")
-    low, high = Z_95, 13.0  # t is largest, 12.71, at one degree
-    while high - low > 1e-12:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < 0.95 else (low, middle)
-    return (low + high) / 2
-
-
-def _within(t: float, freedom: int) -> float:
-    """Return P(|T| < t): Abramowitz and Stegun, 26.7.3 (odd degrees) and 26.7.4 (even)."""
-    theta = math.atan(t / math.sqrt(freedom))
-    cosine = math.cos(theta)
-    odd = freedom % 2 == 1
-    term = cosine if odd else 1.0
-    total = term if freedom > 1 else 0.0
-    for k in range(3 if odd else 2, freedom - 1, 2):
-        term *= cosine * cosine * (k - 1) / k
-        total += term
-    if odd:
-        return 2 / math.pi * (theta + math.sin(theta) * total)
-    return math.sin(theta) * total

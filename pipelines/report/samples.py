@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines import places
 from pipelines.report.run import Row, json_lines, number, parse_lines
 from pipelines.report.visible import LIMIT
 
@@ -73,18 +74,14 @@ class Cell:
 
 def iterations_with_rollouts(run: Path) -> list[int]:
     """Return which iterations have rollouts, the first and the last ones if they are many."""
-    found = sorted(
-        int(folder.name)
-        for folder in (run / "iterations").glob("[0-9]*")
-        if folder.name.isdigit() and (folder / "optimize" / "rollouts.jsonl").is_file()
-    )
+    found = places.with_rollouts(run)
     return found if len(found) <= ITERATIONS else [found[0], *found[1 - ITERATIONS :]]
 
 
 def only_the_last(run: Path, iteration: int) -> bool:
     """Return whether `cells` shows and counts the end of an iteration's rollouts alone."""
     try:
-        return _file(run, iteration).stat().st_size > TAIL_BYTES
+        return places.rollouts(run, iteration).stat().st_size > TAIL_BYTES
     except OSError:
         return False
 
@@ -95,7 +92,7 @@ def cells(run: Path, iteration: int) -> list[Cell]:
     A reward is high when it is above the middle between its lowest and its highest one here, or
     above a half where rewards are shares.
     """
-    file = _file(run, iteration)
+    file = places.rollouts(run, iteration)
     problems = problems_of(file.parent)
     made = [_sample(row, problems) for row in _tail(file)]
     scored = [(sample.score, sample) for sample in made]
@@ -136,10 +133,6 @@ def varied(samples: Sequence[Sample]) -> list[Sample]:
         (rest if sample.problem_id in seen else first).append(sample)
         seen.add(sample.problem_id)
     return first + rest
-
-
-def _file(run: Path, iteration: int) -> Path:
-    return run / "iterations" / f"{iteration:02d}" / "optimize" / "rollouts.jsonl"
 
 
 def _tail(path: Path) -> list[dict[str, Any]]:

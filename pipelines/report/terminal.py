@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines import metrics
+from pipelines import places
 from pipelines.report import spent, table
-from pipelines.report.console import as_text
+from pipelines.report.console import as_text, grid
 from pipelines.report.run import Run
 from pipelines.report.visible import visible
 
@@ -57,12 +57,9 @@ def content(run: Run) -> Group:
 
 
 def _drawn(made: table.Table) -> Grid:
-    from rich.table import Table as Grid
     from rich.text import Text
 
-    drawn = Grid(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    for heading in made.headings:
-        drawn.add_column(Text(visible(heading)), justify="right", no_wrap=True)
+    drawn = grid(*map(visible, made.headings), left=0)
     for row in made.rows:
         drawn.add_row(*(Text(visible(cell)) for cell in row))
     return drawn
@@ -70,6 +67,6 @@ def _drawn(made: table.Table) -> Grid:
 
 def last_policy(run: Path) -> Path | None:
     """Return where the newest finished policy lies, relative to the run, or None."""
-    policies = [folder / "optimize" / "policy" for folder in metrics.iteration_folders(run)]
+    policies = [folder / "optimize" / "policy" for folder in places.iterations(run)]
     found = [folder for folder in policies if folder.is_dir()]
     return found[-1].relative_to(run) if found else None

@@ -17,7 +17,7 @@ from iterative_grpo import stops
 from iterative_grpo.protocols import Remembering
 from iterative_grpo.steps import TokenSteps
 from iterative_grpo.types import Completion, Prompt
-from reward_models.protocols import Continuing, Judge
+from reward_models.protocols import Continuing, Verify
 from reward_models.types import LabelCost
 
 Prefix = tuple[str, tuple[int, ...]]
@@ -34,7 +34,7 @@ class Rollouts:
         self,
         prefixes: Iterable[Prefix],
         answers: dict[str, str],
-        judge: Judge,
+        verify: Verify,
         continuing: Continuing,
         *,
         share: bool = True,
@@ -44,7 +44,7 @@ class Rollouts:
         for problem_id, token_ids in self._counts:
             sizes[problem_id].add(len(token_ids))
         self._sizes = {problem_id: sorted(found) for problem_id, found in sizes.items()}
-        self._answers, self._judge, self._continuing = answers, judge, continuing
+        self._answers, self._verify, self._continuing = answers, verify, continuing
         self._share = share
         self._rounds = 0
         self.cost = LabelCost(prefixes=len(self._counts))
@@ -75,7 +75,7 @@ class Rollouts:
             self._add(completion.problem_id, completion.token_ids, success)
 
     def sample(self, needs: Mapping[Prefix, int]) -> None:
-        """Continue each prefix as often as it needs, in one call of the engine; judge and count.
+        """Continue each prefix as often as it needs, in one call of the engine; verify and count.
 
         A continuation gets the tokens that its prefix leaves of a completion's limit.
         """
@@ -95,7 +95,7 @@ class Rollouts:
             for (problem_id, token_ids), completion in made
             if not completion.truncated
         ]
-        verdicts = iter(self._judge(asked))
+        verdicts = iter(self._verify(asked))
         for prefix, completion in made:
             success = not completion.truncated and next(verdicts).correct
             if self._share:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from iterative_grpo.types import Completion, Problem
-from reward_models.protocols import Judge
+from reward_models.protocols import Verify
 from reward_models.types import LabeledSolution
 
 
-def judge_all(
-    judge: Judge,
+def verify_all(
+    verify: Verify,
     problems: Sequence[Problem],
     completions: Sequence[Completion],
     ends: Sequence[Sequence[int]],
@@ -35,7 +35,7 @@ def judge_all(
         (completion.text, problem.answer)
         for problem, completion in zip(problems, completions, strict=True)
     ]
-    return [verdict.correct for verdict in judge(pairs)]
+    return [verdict.correct for verdict in verify(pairs)]
 
 
 def last_count(completion: Completion, correct: bool) -> tuple[int, int]:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from iterative_grpo.types import Completion, Problem
-from reward_models.labels._verdicts import judge_all, last_count, solution
-from reward_models.protocols import CheckSteps, Judge, Tools
+from reward_models.labels._verdicts import last_count, solution, verify_all
+from reward_models.protocols import CheckSteps, Tools, Verify
 from reward_models.types import LabelCost, LabeledSolution
 
 CheckAll = Callable[
@@ -27,7 +27,7 @@ CheckAll = Callable[
 class Labeler:
     """Labels the ends before the last by `check_all`, the last by the verdict."""
 
-    judge: Judge
+    verify: Verify
     check_all: CheckAll
     iteration: int
 
@@ -38,7 +38,7 @@ class Labeler:
         ends: Sequence[Sequence[int]],
     ) -> tuple[list[LabeledSolution], LabelCost]:
         """Return one labeled solution a completion, and how many labels; they cost no rollouts."""
-        verdicts = judge_all(self.judge, problems, completions, ends)
+        verdicts = verify_all(self.verify, problems, completions, ends)
         # An only step is the last one: outcome supervision checks none.
         several = [row for row, cut in enumerate(ends) if len(cut) > 1]
         checked = self.check_all(
@@ -99,4 +99,4 @@ def build(tools: Tools) -> Labeler:
     """Make the labeler with the data set's step check, or the check of written equations."""
     own = tools.check_steps
     check = check_arithmetic if own is None else one_by_one(own)
-    return Labeler(tools.judge, check, tools.iteration)
+    return Labeler(tools.verify, check, tools.iteration)

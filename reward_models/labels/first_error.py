@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from iterative_grpo.types import Completion, Problem
 from reward_models.labels._rollouts import Prefix, Rollouts, find_prefixes, remembering, require
-from reward_models.labels._verdicts import judge_all, last_count, solution
-from reward_models.protocols import Continuing, Judge, Tools
+from reward_models.labels._verdicts import last_count, solution, verify_all
+from reward_models.protocols import Continuing, Tools, Verify
 from reward_models.types import LabelCost, LabeledSolution
 
 
@@ -40,7 +40,7 @@ class Labeler:
     `at_once` continuations are sampled between two looks: one success settles a prefix.
     """
 
-    judge: Judge
+    verify: Verify
     continuing: Continuing | None
     iteration: int
     completer: str
@@ -53,7 +53,7 @@ class Labeler:
         ends: Sequence[Sequence[int]],
     ) -> tuple[list[LabeledSolution], LabelCost]:
         """Return one labeled solution a completion, and what they cost."""
-        verdicts = judge_all(self.judge, problems, completions, ends)
+        verdicts = verify_all(self.verify, problems, completions, ends)
         prefixes: list[list[Prefix]] = [[] for _ in ends]
         searches: dict[int, _Search] = {}
         counts: dict[Prefix, tuple[int, int]] = {}
@@ -63,7 +63,7 @@ class Labeler:
             prefixes = find_prefixes(continuing, completions, ends)
             distinct = list(dict.fromkeys(prefix for row in prefixes for prefix in row))
             answers = {problem.id: problem.answer for problem in problems}
-            rollouts = Rollouts(distinct, answers, self.judge, continuing)
+            rollouts = Rollouts(distinct, answers, self.verify, continuing)
             rollouts.own(completions, verdicts)
             searches = {
                 row: _Search(found, 0, len(found))
@@ -123,4 +123,4 @@ class Labeler:
 
 def build(tools: Tools) -> Labeler:
     """Make the labeler."""
-    return Labeler(tools.judge, tools.continuing, tools.iteration, tools.completer)
+    return Labeler(tools.verify, tools.continuing, tools.iteration, tools.completer)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from iterative_grpo.types import Completion, Problem
 from reward_models.labels._rollouts import Prefix, Rollouts, find_prefixes, remembering, require
-from reward_models.labels._verdicts import judge_all, last_count, solution
-from reward_models.protocols import Continuing, Judge, Tools
+from reward_models.labels._verdicts import last_count, solution, verify_all
+from reward_models.protocols import Continuing, Tools, Verify
 from reward_models.types import LabelCost, LabeledSolution
 
 
@@ -32,7 +32,7 @@ class Labeler:
     the number of continuations between two looks. `continuing` may be None if no text has steps.
     """
 
-    judge: Judge
+    verify: Verify
     continuing: Continuing | None
     iteration: int
     completer: str
@@ -53,7 +53,7 @@ class Labeler:
         ends: Sequence[Sequence[int]],
     ) -> tuple[list[LabeledSolution], LabelCost]:
         """Return one labeled solution a completion, and what they cost."""
-        verdicts = judge_all(self.judge, problems, completions, ends)
+        verdicts = verify_all(self.verify, problems, completions, ends)
         prefixes: list[list[Prefix]] = [[] for _ in ends]
         counts: dict[Prefix, tuple[int, int]] = {}
         cost = LabelCost()
@@ -63,7 +63,7 @@ class Labeler:
             rollouts = Rollouts(
                 (prefix for row in prefixes for prefix in row),
                 {problem.id: problem.answer for problem in problems},
-                self.judge,
+                self.verify,
                 continuing,
                 share=self.share,
             )
@@ -125,4 +125,4 @@ def decided(successes: int, trials: int, confidence: float) -> bool:
 
 def build(tools: Tools) -> Labeler:
     """Make the labeler."""
-    return Labeler(tools.judge, tools.continuing, tools.iteration, tools.completer)
+    return Labeler(tools.verify, tools.continuing, tools.iteration, tools.completer)

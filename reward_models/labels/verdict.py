@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from iterative_grpo.types import Completion, Problem
-from reward_models.labels._verdicts import judge_all, last_count, solution
-from reward_models.protocols import Judge, Tools
+from reward_models.labels._verdicts import last_count, solution, verify_all
+from reward_models.protocols import Tools, Verify
 from reward_models.types import LabelCost, LabeledSolution
 
 
@@ -20,7 +20,7 @@ from reward_models.types import LabelCost, LabeledSolution
 class Labeler:
     """Labels every end by the verdict; a truncated fragment gets 0."""
 
-    judge: Judge
+    verify: Verify
     iteration: int
 
     def label(
@@ -30,7 +30,7 @@ class Labeler:
         ends: Sequence[Sequence[int]],
     ) -> tuple[list[LabeledSolution], LabelCost]:
         """Return one labeled solution a completion, and how many labels; they cost no rollouts."""
-        verdicts = judge_all(self.judge, problems, completions, ends)
+        verdicts = verify_all(self.verify, problems, completions, ends)
         rows = [
             solution(
                 problem,
@@ -51,4 +51,4 @@ class Labeler:
 
 def build(tools: Tools) -> Labeler:
     """Make the labeler."""
-    return Labeler(tools.judge, tools.iteration)
+    return Labeler(tools.verify, tools.iteration)

@@ -32,5 +32,5 @@ class Source:
 
 def build(parts: Parts) -> Source:
     """Make the source with exact labels: the verdict, and step checks for the ends before it."""
-    tools = Tools(judge=parts.judge, iteration=0, check_steps=parts.check_steps)
+    tools = Tools(verify=parts.verify, iteration=0, check_steps=parts.check_steps)
     return Source(exact.build(tools), parts.splitter)

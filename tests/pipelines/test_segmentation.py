@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines import building, judging, launching, segmentation
+from pipelines import building, launching, segmentation, verifying
 from pipelines.artifacts import Artifact
 from pipelines.config import Config, Segmentation
 from pipelines.phases import sample, start
@@ -56,7 +56,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 
 def parts(config: Config, model: Any) -> Parts:
-    return Parts(building.splitter(config), judging.judge(config), model=model)
+    return Parts(building.splitter(config), verifying.verifier(config), model=model)
 
 
 def test_a_model_read_at_marked_ends_passes(job: Job) -> None:

@@ -17,7 +17,7 @@ EOS = 1
 PROBLEM = Problem("p0", "Ann has 1.", "11", "chain")
 
 
-def judge(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+def verify(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
     """A response is right if it is the answer, newlines apart."""
     return [
         Verdict(Outcome.CORRECT if text.replace("\n", "") == answer else Outcome.INCORRECT, text)

@@ -18,7 +18,14 @@ from iterative_grpo.types import Completion, Finish, Problem, Prompt, Sampling
 from reward_models.labels import exact, first_error, monte_carlo, verdict
 from reward_models.labels._rollouts import Rollouts
 from reward_models.protocols import Continuing, Tools
-from tests.reward_models.labels.chain import PROBLEM, TOKENIZER, ChainEngine, completion, ids, judge
+from tests.reward_models.labels.chain import (
+    PROBLEM,
+    TOKENIZER,
+    ChainEngine,
+    completion,
+    ids,
+    verify,
+)
 
 
 def continuing(engine: Engine, *, group_size: int = 8, max_tokens: int = 8) -> Continuing:
@@ -33,7 +40,7 @@ def continuing(engine: Engine, *, group_size: int = 8, max_tokens: int = 8) -> C
 def naive(engine: ChainEngine, **sampling: int) -> monte_carlo.Labeler:
     """Math-Shepherd as published: all continuations of every prefix, nothing shared."""
     return monte_carlo.Labeler(
-        judge, continuing(engine, **sampling), 2, "policy-hash", share=False, confidence=1
+        verify, continuing(engine, **sampling), 2, "policy-hash", share=False, confidence=1
     )
 
 
@@ -47,7 +54,7 @@ def test_every_labeler_is_found_by_name() -> None:
 
 
 def test_verdict_labels_every_end_and_zeroes_a_fragment() -> None:
-    labeler = verdict.build(Tools(judge, iteration=4))
+    labeler = verdict.build(Tools(verify, iteration=4))
     whole, cut = completion("1\n1"), completion("1\n1", finish=Finish.LENGTH)
     rows, _ = labeler.label([PROBLEM] * 3, [whole, cut, completion("1\n2")], [(3,), (2, 3), (2, 3)])
     assert [row.labels for row in rows] == [(1.0,), (1.0, 0.0), (0.0, 0.0)]
@@ -75,7 +82,7 @@ def steps_are_ones(problem: Problem, text: str, ends: Sequence[int]) -> list[boo
     ],
 )
 def test_exact_labels(text: str, ends: tuple[int, ...], labels: tuple[float, ...]) -> None:
-    labeler = exact.build(Tools(judge, iteration=1, check_steps=steps_are_ones))
+    labeler = exact.build(Tools(verify, iteration=1, check_steps=steps_are_ones))
     ((row,), _) = labeler.label([PROBLEM], [completion(text)], [ends])
     assert row.labels == labels
     assert row.counts == tuple((int(label), 1) for label in labels)
@@ -83,7 +90,7 @@ def test_exact_labels(text: str, ends: tuple[int, ...], labels: tuple[float, ...
 
 def test_right_answer_after_a_wrong_derivation_is_visible() -> None:
     wrong = exact.one_by_one(lambda problem, text, ends: [False] * len(ends))
-    labeler = exact.Labeler(judge, wrong, 1)
+    labeler = exact.Labeler(verify, wrong, 1)
     ((row,), _) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
     assert row.labels == (0.0, 1.0)
     assert row.correct
@@ -97,7 +104,7 @@ def test_only_solutions_with_several_steps_are_checked() -> None:
         asked.append(text)
         return [True] * len(ends)
 
-    labeler = exact.build(Tools(judge, iteration=1, check_steps=check))
+    labeler = exact.build(Tools(verify, iteration=1, check_steps=check))
     texts, ends = ("11", "1\n1", "2"), [(2,), (2, 3), (1,)]
     rows, cost = labeler.label([PROBLEM] * 3, [completion(text) for text in texts], ends)
     assert [row.labels for row in rows] == [(1.0,), (1.0, 1.0), (0.0,)]
@@ -106,14 +113,14 @@ def test_only_solutions_with_several_steps_are_checked() -> None:
 
 
 def test_written_equations_are_checked_where_a_data_set_has_no_check() -> None:
-    labeler = exact.build(Tools(judge, iteration=1))
+    labeler = exact.build(Tools(verify, iteration=1))
     texts, ends = ("2+2=4\n4+1=6\n1", "2+2=4\n\n1"), [(6, 12, 13), (6, 7, 8)]
     rows, _ = labeler.label([PROBLEM] * 2, [completion(text) for text in texts], ends)
     assert [row.labels[:-1] for row in rows] == [(1.0, 0.0), (1.0, 1.0)]
 
 
 def test_a_step_check_of_the_wrong_length_is_refused() -> None:
-    labeler = exact.Labeler(judge, exact.one_by_one(lambda problem, text, ends: [True]), 1)
+    labeler = exact.Labeler(verify, exact.one_by_one(lambda problem, text, ends: [True]), 1)
     with pytest.raises(ValueError, match="p0: the step check returned 1 results for 2 steps"):
         labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
 
@@ -149,7 +156,7 @@ def test_equal_prefixes_are_continued_once() -> None:
 
 def test_prefixes_are_the_sampled_ids() -> None:
     engine = ChainEngine(first=0.5, second=0.5)
-    labeler = monte_carlo.build(Tools(judge, 1, continuing=continuing(engine)))
+    labeler = monte_carlo.build(Tools(verify, 1, continuing=continuing(engine)))
     # The unknown token decodes to nothing special: encoding the text again would lose it.
     odd = Completion("p0", 0, "1\n1", (*ids("1\n"), *ids("1"), 1), Finish.STOP)
     labeler.label([PROBLEM], [odd], [(1, 3)])
@@ -171,7 +178,7 @@ def test_a_continuation_beyond_the_limit_has_failed() -> None:
 def test_a_prefix_that_fills_the_limit_has_failed_without_being_sampled() -> None:
     engine = ChainEngine(first=1, second=1)
     full = ("p0", ids("1\n1"))
-    rollouts = Rollouts([full], {"p0": "11"}, judge, continuing(engine, max_tokens=3))
+    rollouts = Rollouts([full], {"p0": "11"}, verify, continuing(engine, max_tokens=3))
     rollouts.sample({full: 5})
     assert rollouts.count(full) == (0, 5)
     assert rollouts.cost.rollouts == 0
@@ -180,14 +187,14 @@ def test_a_prefix_that_fills_the_limit_has_failed_without_being_sampled() -> Non
 
 def test_one_end_needs_no_continuation() -> None:
     engine = ChainEngine(first=0.5, second=0.5)
-    labeler = monte_carlo.build(Tools(judge, 1, continuing=continuing(engine)))
+    labeler = monte_carlo.build(Tools(verify, 1, continuing=continuing(engine)))
     ((row,), _) = labeler.label([PROBLEM], [completion("1\n1")], [(3,)])
     assert row.labels == (1.0,)
     assert engine.asked == []
 
 
 def test_missing_tools_are_named() -> None:
-    labeler = monte_carlo.build(Tools(judge, 1))
+    labeler = monte_carlo.build(Tools(verify, 1))
     with pytest.raises(ValueError, match="needs an engine, prompts, sampling"):
         labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
     # Without steps there is nothing to continue.
@@ -195,7 +202,7 @@ def test_missing_tools_are_named() -> None:
 
 
 def test_rows_that_do_not_belong_together_are_refused() -> None:
-    labeler = verdict.build(Tools(judge, 1))
+    labeler = verdict.build(Tools(verify, 1))
     with pytest.raises(ValueError, match="1 problems, 1 completions and 2 lists"):
         labeler.label([PROBLEM], [completion("1\n1")], [(3,), (3,)])
     with pytest.raises(ValueError, match="completion of p0 was given with problem p9"):
@@ -207,7 +214,7 @@ def test_rows_that_do_not_belong_together_are_refused() -> None:
 def test_completions_and_shorter_prefixes_rollouts_are_trials_too() -> None:
     # Steps "1", "\n", "1": every rollout of the first prefix passes through the second.
     engine = ChainEngine(first=1.0, second=0.5)
-    labeler = monte_carlo.Labeler(judge, continuing(engine, group_size=40), 1, "", confidence=1)
+    labeler = monte_carlo.Labeler(verify, continuing(engine, group_size=40), 1, "", confidence=1)
     texts = [completion("1\n1", sample=0), completion("1\n2", sample=1)]
     rows, cost = labeler.label([PROBLEM] * 2, texts, [(1, 2, 3)] * 2)
     assert rows[0].counts[0] == rows[0].counts[1] == rows[1].counts[0]
@@ -223,7 +230,7 @@ def test_completions_and_shorter_prefixes_rollouts_are_trials_too() -> None:
 
 def test_a_round_is_one_call_whatever_its_prefixes_need() -> None:
     engine = ChainEngine(first=0.5, second=0.5)
-    labeler = monte_carlo.Labeler(judge, continuing(engine, group_size=40), 1, "", confidence=1)
+    labeler = monte_carlo.Labeler(verify, continuing(engine, group_size=40), 1, "", confidence=1)
     texts = [completion(text, sample=i) for i, text in enumerate(["1\n1", "1\n2", "2\n1"])]
     rows, cost = labeler.label([PROBLEM] * 3, texts, [(2, 3), (2, 3), (1, 3)])
     assert [row.counts[0][1] for row in rows] == [40, 40, 40]
@@ -253,7 +260,7 @@ class RememberingEngine(ChainEngine):
 @pytest.mark.parametrize("labeler", [monte_carlo, first_error])
 def test_an_engine_that_can_remembers_the_prompts_of_all_rounds(labeler: ModuleType) -> None:
     engine = RememberingEngine(0.5, 0.5)
-    made = labeler.build(Tools(judge, iteration=2, continuing=continuing(engine)))
+    made = labeler.build(Tools(verify, iteration=2, continuing=continuing(engine)))
     made.label([PROBLEM], [completion("2\n1")], [(2, 3)])
     assert engine.calls
     assert engine.depth == 0
@@ -262,7 +269,7 @@ def test_an_engine_that_can_remembers_the_prompts_of_all_rounds(labeler: ModuleT
 def test_a_rollout_says_nothing_of_prefixes_it_was_steered_past() -> None:
     # Labels of "2": continuing "2\n" must not count for a policy that never writes it.
     engine = ChainEngine(first=1.0, second=1.0)
-    labeler = monte_carlo.Labeler(judge, continuing(engine, group_size=5), 1, "", confidence=1)
+    labeler = monte_carlo.Labeler(verify, continuing(engine, group_size=5), 1, "", confidence=1)
     texts = [completion("1\n1"), completion("2\n1", sample=1)]
     rows, _ = labeler.label([PROBLEM] * 2, texts, [(2, 3), (1, 2, 3)])
     assert rows[0].counts[0] == (5, 5)
@@ -278,7 +285,7 @@ def test_shared_labels_are_unbiased() -> None:
         tools = replace(
             continuing(engine, group_size=6), sampling=Sampling(6, 8, seed=10_000 + seed)
         )
-        labeler = monte_carlo.Labeler(judge, tools, 1, "", confidence=1)
+        labeler = monte_carlo.Labeler(verify, tools, 1, "", confidence=1)
         rows, _ = labeler.label([PROBLEM] * 4, group, [(2, 3)] * 4)
         right = [row for row in rows if row.text.startswith("1")]
         if right:
@@ -290,7 +297,7 @@ def test_shared_labels_are_unbiased() -> None:
 
 def test_decided_prefixes_are_left_alone() -> None:
     engine = ChainEngine(first=1.0, second=1.0)
-    labeler = monte_carlo.Labeler(judge, continuing(engine, group_size=32), 1, "", share=False)
+    labeler = monte_carlo.Labeler(verify, continuing(engine, group_size=32), 1, "", share=False)
     ((row,), _) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
     # 4 of 4: P(rate < 1/2) = 2^-5 < 0.05.
     assert row.counts[0] == (4, 4)
@@ -298,7 +305,7 @@ def test_decided_prefixes_are_left_alone() -> None:
     for seed in range(20):
         tools = continuing(ChainEngine(first=1.0, second=0.5), group_size=32)
         tools = replace(tools, sampling=replace(tools.sampling, seed=seed))
-        even = monte_carlo.Labeler(judge, tools, 1, "", share=False)
+        even = monte_carlo.Labeler(verify, tools, 1, "", share=False)
         trials.append(even.label([PROBLEM], [completion("1\n1")], [(2, 3)])[0][0].counts[0][1])
     # An even coin shows four alike in one run of eight.
     assert sum(trials) / 20 > 8
@@ -309,7 +316,7 @@ def test_rounds_draw_other_continuations() -> None:
     # With one seed for all rounds a coin that came up once would come up always.
     engine = ChainEngine(first=1.0, second=0.5)
     labeler = monte_carlo.Labeler(
-        judge, continuing(engine, group_size=400), 1, "", confidence=0.999999, at_once=1
+        verify, continuing(engine, group_size=400), 1, "", confidence=0.999999, at_once=1
     )
     ((row,), _) = labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
     assert row.counts[0][1] == 400
@@ -335,7 +342,7 @@ def test_first_error_is_found_by_halving() -> None:
     engine = OnesEngine(len(ends))
     tools = continuing(engine, max_tokens=64)
     problem = replace(PROBLEM, answer="1" * len(ends))
-    labeler = first_error.build(Tools(judge, 3, "hash", continuing=tools))
+    labeler = first_error.build(Tools(verify, 3, "hash", continuing=tools))
     rows, cost = labeler.label([problem], [completion(text)], [ends])
     assert rows[0].labels == (1.0,) * 5 + (0.0,) * 11
     assert cost.prefixes == 15
@@ -346,7 +353,7 @@ def test_first_error_is_found_by_halving() -> None:
 
 def test_first_error_trusts_right_solutions() -> None:
     engine = ChainEngine(first=0.0, second=0.0)
-    labeler = first_error.build(Tools(judge, 3, continuing=continuing(engine)))
+    labeler = first_error.build(Tools(verify, 3, continuing=continuing(engine)))
     rows, _ = labeler.label([PROBLEM] * 2, [completion("1\n1"), completion("2\n2")], [(2, 3)] * 2)
     assert rows[0].labels == (1.0, 1.0)
     assert rows[1].labels == (0.0, 0.0)

@@ -12,7 +12,7 @@ from iterative_grpo.types import Finish
 from reward_models.protocols import Parts
 from reward_models.published import math_shepherd
 from reward_models.sources import published
-from tests.reward_models.labels.chain import PROBLEM, completion, judge
+from tests.reward_models.labels.chain import PROBLEM, completion, verify
 from tests.reward_models.published.test_conventions import policy, tokenizer
 
 TEXTS = [
@@ -29,7 +29,7 @@ def test_rewards_are_its_scores_and_a_fragment_gets_nothing(
 ) -> None:
     policy(tmp_path, tokenizer("ки"))
     model = math_shepherd.load(str(tmp_path))
-    source = published.build(Parts(splitter, judge, published=model))
+    source = published.build(Parts(splitter, verify, published=model))
     rewards = source.score([PROBLEM] * 4, TEXTS)
     for made, reward in zip(TEXTS, rewards, strict=True):
         (alone,) = model.score([PROBLEM.question], [made.text], [splitter.split(made.text)])
@@ -43,4 +43,4 @@ def test_rewards_are_its_scores_and_a_fragment_gets_nothing(
 
 def test_without_a_model_it_says_which_settings_are_missing() -> None:
     with pytest.raises(ValueError, match=r"give published\.model and published\.convention"):
-        published.build(Parts(whole.Splitter(), judge))
+        published.build(Parts(whole.Splitter(), verify))

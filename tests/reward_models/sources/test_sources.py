@@ -12,7 +12,7 @@ from reward_models.labels import verdict
 from reward_models.model import RewardModel
 from reward_models.protocols import Parts
 from reward_models.sources import mixture, model, verifier
-from tests.reward_models.labels.chain import PROBLEM, completion, judge
+from tests.reward_models.labels.chain import PROBLEM, completion, verify
 from tests.reward_models.making import llama, words
 
 TEXTS = [
@@ -53,7 +53,7 @@ def test_sources_are_built_from_parts() -> None:
     judge_model = reward_model()
     parts = Parts(
         lines.Splitter(),
-        judge,
+        verify,
         lambda p, t, ends: [True] * len(ends),
         judge_model,
         seed=3,
@@ -75,11 +75,11 @@ def test_sources_are_built_from_parts() -> None:
     )
     assert len(mixed.score([PROBLEM] * 2, TEXTS[:2])) == 2
     with pytest.raises(ValueError, match="needs a reward model"):
-        model.build(Parts(lines.Splitter(), judge))
+        model.build(Parts(lines.Splitter(), verify))
 
 
 def test_verifier_rewards_are_the_labels() -> None:
-    source = verifier.Source(verdict.Labeler(judge, 1), whole.Splitter())
+    source = verifier.Source(verdict.Labeler(verify, 1), whole.Splitter())
     rewards = source.score([PROBLEM] * 4, TEXTS)
     assert [reward.values for reward in rewards] == [(1.0,), (0.0,), (0.0,), (0.0,)]
     assert rewards[0].components == {"verifier": (1.0,)}

@@ -23,7 +23,7 @@ def both(first: Verdict3, second: Callable[[], Verdict3]) -> Verdict3:
     return False if other is False else None if first is None or other is None else True
 
 
-class Judge(ABC):
+class Comparer(ABC):
     """Compares nodes under one policy; True, False, or None for what stays open."""
 
     def __init__(self, policy: Policy) -> None:

@@ -12,15 +12,15 @@ from reward_models.protocols import CheckSteps
 from verifiers import Verdict, verify_many
 
 Verdicts = Callable[[Sequence[tuple[str, str]]], list[Verdict]]
-"""Maps (response, gold answer) pairs to verdicts; what `reward_models` takes as a `Judge`."""
+"""Maps (response, gold answer) pairs to verdicts; what `reward_models` takes as `Verify`."""
 
 
-def judge(config: Config) -> Verdicts:
+def verifier(config: Config) -> Verdicts:
     """Return the verifier with the run's conventions, as labelers and sources take it."""
-    return judge_by(questions.convention(config))
+    return by_convention(questions.convention(config))
 
 
-def judge_by(convention: str) -> Verdicts:
+def by_convention(convention: str) -> Verdicts:
     """Return the verifier with one convention: (response, gold) pairs in, verdicts out."""
 
     def verdicts(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
@@ -32,7 +32,7 @@ def judge_by(convention: str) -> Verdicts:
 
 def truth(config: Config) -> Callable[[Sequence[Problem], Sequence[Completion]], list[bool]]:
     """Return what tells whether completions are right, for the log of the policy phase."""
-    verdicts = judge(config)
+    verdicts = verifier(config)
 
     def right(problems: Sequence[Problem], completions: Sequence[Completion]) -> list[bool]:
         pairs = [(c.text, p.answer) for p, c in zip(problems, completions, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,11 +12,11 @@ from iterative_grpo.types import StepRewards
 
 
 class OddCredit(ValueError):
-    """A credit rule that does not return one advantage for each step."""
+    """A credit rule that does not return one advantage, a finite number, for each step."""
 
 
 def credit(rule: CreditRule, rewards_PGS: Rewards, normalize: Normalize) -> list[list[list[float]]]:
-    """Return a rule's step advantages (P, G, S); OddCredit if they are not the rewards' shape."""
+    """Return a rule's step advantages (P, G, S); OddCredit unless they fit the rewards."""
     advantages_PGS = rule.credit(rewards_PGS, normalize)
     shapes = [
         [[len(steps) for steps in group] for group in found]
@@ -27,7 +28,14 @@ def credit(rule: CreditRule, rewards_PGS: Rewards, normalize: Normalize) -> list
             f"{len(rewards_PGS)} groups with these numbers of steps {shapes[0][:2]}... it gave "
             f"{len(advantages_PGS)} with {shapes[1][:2]}...; a step needs one advantage"
         )
-    return advantages_PGS
+    found_PGS = [[[float(a) for a in steps] for steps in group] for group in advantages_PGS]
+    odd = [a for group in found_PGS for steps in group for a in steps if not math.isfinite(a)]
+    if odd:
+        raise OddCredit(
+            f"credit rule {type(rule).__module__} returned {odd[0]} as an advantage; expected "
+            "finite numbers"
+        )
+    return found_PGS
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,9 @@
 `find("iterative_grpo.advantages", "sum")` imports `iterative_grpo/advantages/sum.py`. Nothing is
 registered anywhere: to add a choice, add a file. Names are spelt with `_` in files and may be
 spelt with `-` in configurations.
+
+Files of one's own may lie outside of the installed packages: `ITERATIVE_GRPO_PLUGINS` names folders
+that are laid out as they are, such as FOLDER/iterative_grpo/advantages/mine.py.
 """
 
 from __future__ import annotations
@@ -10,9 +13,17 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import os
 import pkgutil
 import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
+
+FOLDERS = "ITERATIVE_GRPO_PLUGINS"
+"""The environment variable: folders, parted as in PATH."""
 
 
 class UnknownName(ValueError):
@@ -25,11 +36,30 @@ class BrokenPlugin(ValueError):
 
 def names(package: str) -> list[str]:
     """Return the names of the plug-ins in a package, without importing them."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.submodule_search_locations is None:
+    # One folder at a time: of several it tells each name once.
+    listed = [pkgutil.iter_modules([place]) for place in _places(package)]
+    found = Counter(module.name for modules in listed for module in modules)
+    for name, files in found.items():
+        if files > 1:
+            raise BrokenPlugin(
+                f"{package} has {files} files called {name}, in {', '.join(_places(package))}; "
+                "give yours another name"
+            )
+    return sorted(name for name in found if name.isidentifier() and not name.startswith("_"))
+
+
+def _places(package: str) -> list[str]:
+    """Return the folders that a package's plug-ins lie in, one's own behind ours."""
+    places: list[str] | None = getattr(importlib.import_module(package), "__path__", None)
+    if places is None:
         raise ValueError(f"{package} is not a package of plug-ins")
-    found = pkgutil.iter_modules(spec.submodule_search_locations)
-    return sorted(module.name for module in found if not module.name.startswith("_"))
+    for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
+        if not Path(folder).is_dir():
+            raise BrokenPlugin(f"{FOLDERS} names {folder}, which is no folder")
+        own = str(Path(folder, *package.split(".")))
+        if own not in places:
+            places.append(own)
+    return list(places)
 
 
 def check(package: str, name: str, kind: str) -> str:
@@ -47,8 +77,17 @@ def check(package: str, name: str, kind: str) -> str:
     raise UnknownName(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
 
 
-def find(package: str, name: str, kind: str = "name", needs: str | None = None) -> ModuleType:
-    """Import and return the plug-in module called `name`, which has the attribute `needs`.
+@contextmanager
+def working(kind: str, name: str) -> Iterator[None]:
+    """Let what goes wrong inside be told as the plug-in's: it raises BrokenPlugin."""
+    try:
+        yield
+    except Exception as error:
+        raise BrokenPlugin(f"{kind} {name}: {type(error).__name__}: {error}") from error
+
+
+def find(package: str, name: str, kind: str = "name", needs: Sequence[str] = ()) -> ModuleType:
+    """Import and return the plug-in module called `name`, which has the attributes `needs`.
 
     Raises UnknownName, or BrokenPlugin with the file and what is wrong with it.
     """
@@ -61,6 +100,9 @@ def find(package: str, name: str, kind: str = "name", needs: str | None = None) 
             f"{kind} {name}: {spec and spec.origin} cannot be imported: "
             f"{type(error).__name__}: {error}"
         ) from error
-    if needs is not None and not hasattr(found, needs):
-        raise BrokenPlugin(f"{kind} {name}: {found.__file__} has no {needs} (CONTRIBUTING.md)")
+    lacking = [attribute for attribute in needs if not hasattr(found, attribute)]
+    if lacking:
+        raise BrokenPlugin(
+            f"{kind} {name}: {found.__file__} has no {', '.join(lacking)} (CONTRIBUTING.md)"
+        )
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from iterative_grpo.engines import sampled_groups
 from iterative_grpo.protocols import Engine
 from iterative_grpo.types import Prompt, Sampling
 
@@ -28,5 +29,5 @@ def sample_rows(
         prompts.append(Prompt(f"{row}", tuple(ids)))
         samplings.append(replace(sampling, group_size=size))
         row += size
-    groups = engine.generate(prompts, samplings)
+    groups = sampled_groups(engine, prompts, samplings)
     return [list(completion.token_ids) for group in groups for completion in group]

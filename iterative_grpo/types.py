@@ -125,6 +125,10 @@ class StepRewards:
 
     def __post_init__(self) -> None:
         check_ends(self.ends)
+        # A model gives numbers of numpy's or torch's, which no record can be written with.
+        object.__setattr__(self, "values", tuple(map(float, self.values)))
+        components = {name: tuple(map(float, own)) for name, own in self.components.items()}
+        object.__setattr__(self, "components", components)
         if len(self.values) != len(self.ends):
             raise ValueError(
                 f"{len(self.ends)} step ends but {len(self.values)} values; "

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from iterative_grpo import plugins
+from iterative_grpo.credit import credit
 from iterative_grpo.normalize import Normalizer
 from iterative_grpo.protocols import CreditRule, Splitter
-from pipelines.config import Config, Fit, RewardModelSettings
+from iterative_grpo.types import check_ends
+from pipelines import plugin_options
 
 if TYPE_CHECKING:
+    from pipelines.config import Config, Fit, RewardModelSettings
     from reward_models.training import TrainingSettings
 
 
 def splitter(config: Config) -> Splitter:
     """Return what cuts a solution into steps."""
-    found = plugins.find("iterative_grpo.splitters", splitter_name(config), "splitter")
-    return cast(Splitter, found.Splitter())
+    name = splitter_name(config)
+    given = config.splitter_options if cuts_steps(config) else {}
+    return cast(Splitter, _made("iterative_grpo.splitters", name, "splitter", given))
 
 
 def splitter_name(config: Config) -> str:
@@ -47,8 +52,56 @@ def samples_in_training(config: Config) -> bool:
 
 def credit_rule(config: Config) -> CreditRule:
     """Return the configured credit rule."""
-    rules = plugins.find("iterative_grpo.advantages", config.credit, "credit rule")
-    return cast(CreditRule, rules.Rule())
+    rules = "iterative_grpo.advantages"
+    return cast(CreditRule, _made(rules, config.credit, "credit rule", config.credit_options))
+
+
+def try_splitter(config: Config) -> None:
+    """Cut a text with the configured splitter; raise BrokenPlugin if that does not work.
+
+    UnknownField and UnfitValue are of its options.
+    """
+    name, text = config.splitter, "1+1=2\n2+2=4"
+    made = _made("iterative_grpo.splitters", name, "splitter", config.splitter_options)
+    with plugins.working("splitter", name):
+        ends = made.split(text)
+        check_ends(ends)
+        if ends[-1] != len(text):
+            raise ValueError(f"the last end of a text of {len(text)} characters is {ends[-1]}")
+
+
+def try_credit_rule(config: Config) -> None:
+    """Credit two outputs with the configured rule; raise as `try_splitter` does."""
+    rule = credit_rule(config)
+    with plugins.working("credit rule", config.credit):
+        credit(rule, [[[1.0, 0.0], [0.5]]], normalizer(config))
+
+
+def labeler_options(config: Config) -> dict[str, Any]:
+    """Return the options of the configured labeler as the types that it annotates."""
+    label = config.label
+    build = plugins.find("reward_models.labels", label.labeler, "labeler", ("build",)).build
+    who = f"labeler {label.labeler}"
+    return plugin_options.arguments("label.labeler_options", label.labeler_options, build, who)
+
+
+def reward_options(config: Config) -> dict[str, Any]:
+    """Return the options of the configured reward source as the types that it annotates."""
+    build = plugins.find("reward_models.sources", config.reward, "reward", ("build",)).build
+    who = f"reward {config.reward}"
+    return plugin_options.arguments("reward_options", config.reward_options, build, who)
+
+
+def _made(package: str, name: str, kind: str, given: Mapping[str, Any]) -> Any:
+    """Return a splitter or a credit rule made with its options."""
+    attribute, key = {
+        "splitter": ("Splitter", "splitter_options"),
+        "credit rule": ("Rule", "credit_options"),
+    }[kind]
+    maker = getattr(plugins.find(package, name, kind, (attribute,)), attribute)
+    options = plugin_options.arguments(key, given, maker, f"{kind} {name}")
+    with plugins.working(kind, name):
+        return maker(**options)
 
 
 def normalizer(config: Config) -> Normalizer:

@@ -139,6 +139,9 @@ class LabelSettings(Section):
 
     labeler: str = Field("monte_carlo", description="a file of reward_models/labels")
     continuations: Positive = Field(8, description="completions of each prefix (monte_carlo)")
+    labeler_options: Mapping[str, Any] = Field(
+        default_factory=dict, description="keyword arguments of the labeler's `build`"
+    )
 
 
 class Fit(Section):
@@ -351,6 +354,15 @@ class Config(Section):
         None,
         description="how answers are read in training and in the run's evaluation, a file of "
         "verifiers/conventions; none: as each data set's are",
+    )
+    reward_options: Mapping[str, Any] = Field(
+        default_factory=dict, description="keyword arguments of the reward source's `build`"
+    )
+    splitter_options: Mapping[str, Any] = Field(
+        default_factory=dict, description="fields of the splitter, as splitter_options.word=Schritt"
+    )
+    credit_options: Mapping[str, Any] = Field(
+        default_factory=dict, description="fields of the credit rule"
     )
     engine: str = Field("native", description="sampler, a file of iterative_grpo/engines")
     engine_options: Mapping[str, Any] = Field(

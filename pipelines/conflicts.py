@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iterative_grpo import plugins
-from pipelines import datasets, launch_file, making, prompts
+from pipelines import building, keywords, launch_file, making, prompts
+from pipelines.chosen import chosen
 
 if TYPE_CHECKING:
     from pipelines.config import Config
@@ -15,33 +16,22 @@ if TYPE_CHECKING:
 
 def conflicts(config: Config) -> Iterator[str]:
     """Yield every way in which settings do not fit each other."""
-    for package, name, kind, needs in (
-        ("pipelines.datasets", config.data.name, "data set", "read"),
-        ("reward_models.sources", config.reward, "reward", "build"),
-        ("reward_models.labels", config.label.labeler, "labeler", "build"),
-        ("iterative_grpo.splitters", config.splitter, "splitter", "Splitter"),
-        ("iterative_grpo.advantages", config.credit, "credit rule", "Rule"),
-        ("iterative_grpo.engines", config.engine, "engine", "load"),
-        ("verifiers.conventions", config.verifier, "verifier", "extract"),
-        ("pipelines.prompts", config.policy.prompt, "prompt", "STOP"),
-        ("iterative_grpo.splitters", config.evaluate.splitter, "splitter", "Splitter"),
-        ("reward_models.published", config.published.convention, "reward convention", None),
-        ("reward_models.published", config.evaluate.reward_convention, "reward convention", None),
-        *(
-            ("pipelines.datasets", datasets.parted(task)[0], "evaluation task", "read")
-            for task in config.evaluate.tasks
-        ),
-    ):
+    for choice in chosen(config):
         try:
-            if name is not None:
-                plugins.find(package, name, kind, needs)
+            choice.find()
         except (plugins.UnknownName, plugins.BrokenPlugin) as error:
             yield str(error)
+    yield from _plugin_conflicts(config)
     policy, optimize = config.policy, config.optimize
     if (policy.model is None) == (policy.make is None):
         yield (
             "policy: give either `policy.model` (a path or hub name) or `policy.make` (a small "
             "model made on the spot), and not both"
+        )
+    if policy.model is not None and policy.warm_start is not None:
+        yield (
+            "policy.warm_start trains a policy made on the spot (policy.make); policy.model is "
+            "taken as it is: set policy.warm_start=null"
         )
     yield from _shape_conflicts(config)
     outputs = optimize.prompts * optimize.group_size
@@ -90,6 +80,22 @@ def conflicts(config: Config) -> Iterator[str]:
         yield "reward_model.start: a named reward model is never loaded with remote code"
 
 
+def _plugin_conflicts(config: Config) -> Iterator[str]:
+    """Yield what is wrong with plug-ins on the smallest input, and with their options."""
+    for attempt in (
+        building.try_splitter,
+        building.try_credit_rule,
+        building.labeler_options,
+        building.reward_options,
+    ):
+        try:
+            attempt(config)
+        except plugins.UnknownName:
+            pass  # told already
+        except (plugins.BrokenPlugin, keywords.UnknownField, keywords.UnfitValue) as error:
+            yield str(error)
+
+
 def no_folder(key: str, path: Path | None) -> Iterator[str]:
     """Yield what is wrong with the folder that data sets are to be read from."""
     if path is not None and not path.is_dir():
@@ -125,12 +131,10 @@ def _shape_conflicts(config: Config) -> Iterator[str]:
 
 def _stop_conflicts(config: Config) -> Iterator[str]:
     """Yield what cannot train on prompts whose answers end at stop strings."""
-    from pipelines import building
-
     name = (config.policy.prompt or "").replace("-", "_")
-    if name not in plugins.names("pipelines.prompts") or not prompts.stop_strings(name):
-        return
     try:
+        if not name or not prompts.stop_strings(name):
+            return
         stops = config.optimize.vllm == "off" and building.samples_in_training(config)
     except (plugins.UnknownName, plugins.BrokenPlugin):
         return  # told already

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from iterative_grpo import plugins
-from pipelines import keywords
+from pipelines import keywords, plugin_options
 from pipelines.keywords import UnfitValue, UnknownField
 
 DECIDED = {
@@ -35,11 +35,7 @@ def arguments(engine: str, given: Mapping[str, Any]) -> dict[str, Any]:
     for name in given:
         if name in DECIDED:
             raise UnknownField(f"engine_options.{name}: decided by {DECIDED[name]}; set it there")
-        if name not in known:
-            raise UnknownField(
-                f"engine_options.{name}: engine {engine} has no such option."
-                f"{keywords.hint(name, known)} Its options: {', '.join(known) or 'none'}"
-            )
+    plugin_options.check("engine_options", given, known, f"engine {engine}")
     values = keywords.typed("engine_options", given, known)
     if hasattr(module, "check_options"):
         try:

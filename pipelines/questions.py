@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,15 +72,13 @@ class _Cleaned:
 
 def _cleaned_of(config: Config) -> _Cleaned:
     evaluate = config.evaluate
-    return _clean(config.data, config.seed, convention(config), evaluate.tasks, evaluate.limit)
+    return _clean(config.data, config.seed, evaluate.tasks, evaluate.limit)
 
 
 @functools.lru_cache(maxsize=8)
-def _clean(
-    data: Data, seed: int, verifier: str, tasks: tuple[str, ...], limit: int | None
-) -> _Cleaned:
+def _clean(data: Data, seed: int, tasks: tuple[str, ...], limit: int | None) -> _Cleaned:
     """Read and clean the training split once a process."""
-    split = load(data.name, "train", data.path, data.limit, seed, verifier, data.max_bad_golds)
+    split = load(data.name, "train", data.path, data.limit, seed, data.max_bad_golds)
     found = decontamination.find(split, tasks, data.decontaminate, path=data.path, limit=limit)
     return _Cleaned(replace(split, problems=found.clean(split.problems)), found)
 
@@ -92,10 +90,9 @@ def load(
     path: Path | None,
     limit: int | None,
     seed: int,
-    verifier: str,
     max_bad_golds: float,
 ) -> Split:
-    """Load a split once a process; golds are tried with the verifier that will judge by them."""
+    """Load a split once a process; golds are tried with the verifier."""
     with timing.part(timing.INPUT_OUTPUT):
         return datasets.load(
             name,
@@ -103,20 +100,17 @@ def load(
             path=path,
             limit=limit,
             seed=seed,
-            check_gold=gold_check(verifier),
+            check_gold=check_gold,
             max_bad_golds=max_bad_golds,
         )
 
 
-def gold_check(verifier: str) -> Callable[[str], None]:
-    """Return a function that raises ValueError for a gold answer that cannot be verified by."""
+def check_gold(gold: str) -> None:
+    """Raise ValueError for a gold answer that cannot be verified by, in any convention."""
     import verifiers
 
-    def check(gold: str) -> None:
-        # Any other answer makes the verifier read the gold; the gold itself is equal as a text.
-        verifiers.verify(r"\boxed{0}", gold, convention=verifier)
-
-    return check
+    # Any other answer makes the verifier read the gold; the gold itself is equal as a text.
+    verifiers.verify(r"\boxed{0}", gold, convention="math")
 
 
 def draw(problems: Sequence[Problem], count: int, seed: int) -> list[Problem]:

@@ -18,6 +18,7 @@ import yaml
 
 from pipelines import artifacts, places
 from pipelines.artifacts import Artifact
+from pipelines.chosen import fingerprints
 from pipelines.config import Config
 from pipelines.progress import Progress
 
@@ -118,7 +119,15 @@ class Run:
         starts = before.get("starts", [])
         if not isinstance(starts, list):
             raise RunError(f"{file} is damaged: starts is no list. Move it away to go on without")
-        start = {"at": _now(), "command": sys.argv, "versions": versions()}
+        made_of = fingerprints(self.config)
+        start = {"at": _now(), "command": sys.argv, "versions": versions(), "plugins": made_of}
+        known = [it["plugins"] for it in starts if isinstance(it, dict) and "plugins" in it]
+        for name in made_of if known else ():
+            if known[-1].get(name, made_of[name]) != made_of[name]:
+                self.progress.note(
+                    f"{name}: its file has changed since this run was started last; phases that "
+                    "are finished were made with the other one, and are kept"
+                )
         artifacts.write_json(file, {**before, "starts": [*starts, start]})
 
     def record(self) -> None:

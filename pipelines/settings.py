@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ def load(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Con
 
     Raises ConfigError with every problem found, one a line.
     """
-    raw = _read(source) if isinstance(source, Path) else dict(source)
+    raw = _read(source) if isinstance(source, Path) else copy.deepcopy(dict(source))
     for override in overrides:
         _apply(raw, override)
     unknown = list(_unknown_keys(raw, Config, ""))
@@ -140,9 +141,15 @@ def _unknown_keys(raw: Mapping[str, Any], section: type[Section], prefix: str) -
     for key, value in raw.items():
         name = f"{prefix}{key}"
         if key not in fields:
-            everywhere = dict(_all_keys(Config, ""))
-            near = difflib.get_close_matches(str(key), fields, n=1) or difflib.get_close_matches(
-                str(key), everywhere, n=1
+            everywhere: dict[str, str] = {}
+            for known, path in _all_keys(Config, ""):
+                everywhere.setdefault(known, path)
+            initials = ["".join(word[0] for word in field.split("_")) for field in fields]
+            near = (
+                [field for field, short in zip(fields, initials, strict=True) if short == key]
+                or difflib.get_close_matches(str(key), fields, n=1)
+                # Far from here, only what is hardly misspelt.
+                or difflib.get_close_matches(str(key), everywhere, n=1, cutoff=0.8)
             )
             hint = ""
             if near:

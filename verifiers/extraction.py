@@ -48,7 +48,10 @@ _TURN_LINE = re.compile(
 
 
 def visible(text: str) -> str:
-    """The part of a completion that can state its answer: no thoughts, no later turns."""
+    """The part of a completion that can state its answer: no thoughts, no later turns.
+
+    Of the last `<answer>`, it is what stands inside, with its tags (`untagged` drops them).
+    """
     if "\b" in text or "\f" in text:
         # A backslash read as an escape: "\\boxed" became backspace and "oxed".
         text = text.replace("\boxed", "\\boxed").replace("\frac", "\\frac")
@@ -59,13 +62,19 @@ def visible(text: str) -> str:
                 text = text[: turn.start()]
                 break
     if "<answer>" in text:
-        text = text[text.rfind("<answer>") + len("<answer>") :].partition("</answer>")[0]
+        inside, closed, _ = text[text.rfind("<answer>") :].partition("</answer>")
+        text = inside + closed
     if "\n" in text and _TURN_LINE.search(text):
         # Before an answer, such a line belongs to the solution's own restatement.
         line = _TURN_LINE.search(text, _first_answer(text))
         if line is not None:
             return text[: line.start()]
     return text
+
+
+def untagged(text: str) -> str:
+    """What stands inside the answer tags that `visible` has left, or the text itself."""
+    return text.removeprefix("<answer>").removesuffix("</answer>")
 
 
 def _first_answer(text: str) -> int:

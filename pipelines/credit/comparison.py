@@ -89,7 +89,7 @@ def normalizer(run: Run) -> Normalizer:
 
 
 def _rule(name: str) -> CreditRule:
-    return cast(CreditRule, plugins.find(RULES, name, "credit rule", "Rule").Rule())
+    return cast(CreditRule, plugins.find(RULES, name, "credit rule", ("Rule",)).Rule())
 
 
 def _remarks(solutions: Sequence[Solution], trained_with: str | None) -> list[str]:

@@ -9,6 +9,7 @@ decontamination then compares. Files whose name begins with `_` are shared parts
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, cast
@@ -47,11 +48,15 @@ def parted(task: str) -> tuple[str, str]:
 
     The hub's names of data sets are understood too: `openai/gsm8k`, `openai/gsm8k/train`.
     """
-    for known in plugins.names("pipelines.datasets"):
-        hub = getattr(getattr(find(known), "TABLE", None), "hub", None)
-        if hub is not None and (task == hub or task.startswith(f"{hub}/")):
-            task = known + task.removeprefix(hub)
     dataset, _, split = task.partition("/")
+    names = plugins.names("pipelines.datasets")
+    for known in [] if dataset.strip().replace("-", "_") in names else names:
+        try:
+            hub = getattr(getattr(find(known), "TABLE", None), "hub", None)
+        except plugins.BrokenPlugin:
+            continue  # not what is asked for
+        if hub is not None and (task == hub or task.startswith(f"{hub}/")):
+            dataset, _, split = (known + task.removeprefix(hub)).partition("/")
     return dataset.strip(), split.strip() or "test"
 
 
@@ -88,6 +93,14 @@ def load(
     if not 0.0 <= max_bad_golds <= 1.0:
         raise ValueError(f"{name}: max_bad_golds is {max_bad_golds}, must be a share in [0, 1]")
     rows = find(name).read(split, None if path is None else Path(path), limit, seed)
+    if not isinstance(rows, Rows):
+        raise DataError(f"data set {name}: read() returned {type(rows).__name__}, not Rows")
+    twice = [i for i, times in Counter(p.id for p in rows.problems).items() if times > 1]
+    if twice:
+        raise DataError(
+            f"{rows.source}: {len(twice)} ids of problems come more than once, {twice[0]!r} for "
+            "one; rows are told apart by their ids"
+        )
     chosen = _subset(rows.problems, limit, seed)
     rejected: list[str] = []
     if check_gold is not None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from iterative_grpo.engines import sampled_groups
 from iterative_grpo.protocols import Engine
 from iterative_grpo.types import Completion, Problem, Sampling
 from pipelines import verifying
@@ -75,7 +76,7 @@ def _run(
         )
         asked += prompts
         samplings += [drawn] * len(prompts)
-    made = engine.generate(asked, samplings)
+    made = sampled_groups(engine, asked, samplings)
     groups = [list(itertools.chain(*made[i :: len(prompts)])) for i in range(len(prompts))]
     generated = time.perf_counter()
     rows = judged(rendered.task.verifier, problems, groups)

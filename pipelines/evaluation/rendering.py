@@ -61,20 +61,13 @@ def render(task: Task, tokenizer: Any, context: int | None, max_tokens: int | No
     form = prompts.find(task.prompt, task.data)
     room = min(tokenizer.model_max_length, context or tokenizer.model_max_length)
     longest = max(len(prompt.token_ids) for prompt in made)
-    notes = []
+    notes = prompts.unknown_words(made, tokenizer)
     if max_tokens is None:
         max_tokens = min(MOST_TOKENS, room - longest)
         if max_tokens < MOST_TOKENS:
             notes.append(
                 f"answers have at most {max_tokens} tokens: the context is {room:,}, the longest "
                 f"prompt has {longest:,}"
-            )
-    unknown = tokenizer.unk_token_id
-    if unknown is not None:
-        strange = sum(unknown in prompt.token_ids for prompt in made)
-        if strange:
-            notes.append(
-                f"{strange:,} of {len(made):,} prompts hold words that the tokenizer does not know"
             )
     return Rendered(
         task=task,

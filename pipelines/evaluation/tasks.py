@@ -95,8 +95,7 @@ def load_task(
     made = getattr(module, "MADE", False)
     # Made on the spot, whatever folder the other tasks and the prompt's examples are read from.
     source = None if made else path
-    convention = verifier or module.VERIFIER
-    rows = questions.load(dataset, split, source, limit, seed, convention, 1.0)
+    rows = questions.load(dataset, split, source, limit, seed, 1.0)
     if not rows.problems:
         raise UnusableTasks(
             f"{name}: no question is left to ask, the golds of all {len(rows.rejected)} cannot be "
@@ -108,7 +107,7 @@ def load_task(
         fingerprint=rows.fingerprint,
         content=datasets.checksum(rows.problems),
         state=f"made here, seed {seed}" if made else _state(rows, limit),
-        verifier=convention,
+        verifier=verifier or module.VERIFIER,
         prompt=prompt or module.PROMPT,
         data=path,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from iterative_grpo.divergence import kl
+from iterative_grpo.engines import sampled_groups
 from iterative_grpo.types import Completion, Prompt, Sampling
 from pipelines import policies, questions, world
 from pipelines.artifacts import write_json
@@ -100,7 +101,8 @@ def outputs(job: Job, sampler: Sampler) -> tuple[list[Prompt], list[list[Complet
     problems = questions.training(config).problems
     drawn = questions.draw(problems, min(MEASURED, len(problems)), job.seed)
     rendered = sample.prompts_of(config, drawn, sampler.tokenizer, sampler.context)
-    groups = sampler.engine.generate(
+    groups = sampled_groups(
+        sampler.engine,
         rendered,
         Sampling(
             group_size=1,

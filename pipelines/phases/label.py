@@ -36,10 +36,17 @@ Rollouts are shared within a question, so that the cost of labels does not depen
 """
 
 
+class OddLabels(ValueError):
+    """A labeler that does not return one labeled solution a completion, in their order."""
+
+
 def settings(config: Config) -> Mapping[str, Any]:
     """Return the settings that the labels depend on."""
     return {
-        "label": config.label.model_dump(mode="json"),
+        "label": config.label.model_dump(mode="json", exclude={"labeler_options"}),
+        # None without options: manifests of runs that knew of none stay equal.
+        "labeler_options": dict(config.label.labeler_options) or None,
+        "splitter_options": dict(config.splitter_options) or None,
         "supervision": config.supervision,
         "splitter": config.splitter,
         "held_out": config.reward_model.held_out,
@@ -69,9 +76,9 @@ def run(job: Job) -> None:
         tools(job, [problems[i] for i in mine]) as made_of,
         job.progress.bar("label", len(mine) * config.sample.group_size, "solutions") as bar,
     ):
-        labeler = plugins.find("reward_models.labels", config.label.labeler, "labeler").build(
-            made_of
-        )
+        module = plugins.find("reward_models.labels", config.label.labeler, "labeler")
+        with plugins.working("labeler", config.label.labeler):
+            labeler = module.build(made_of, **building.labeler_options(config))
         bar.advance(len(journal.rows))
         right = sum(row.correct for row in journal.rows)
         left = itertools.islice(own, len(journal.rows), None)
@@ -81,6 +88,11 @@ def run(job: Job) -> None:
                     [problems[c.problem_id] for c in batch],
                     batch,
                     [splitter.split(c.text) for c in batch],
+                )
+            if [row.problem_id for row in rows] != [c.problem_id for c in batch]:
+                raise OddLabels(
+                    f"labeler {config.label.labeler} was given {len(batch)} completions and "
+                    f"returned {len(rows)} solutions, or others; it labels each, in their order"
                 )
             journal.append(rows, cost)
             right += sum(row.correct for row in rows)

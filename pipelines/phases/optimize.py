@@ -46,6 +46,10 @@ def settings(config: Config) -> Mapping[str, Any]:
         "splitter": config.splitter,
         "credit": config.credit,
         "reward": config.reward,
+        # None without options: manifests of runs that knew of none stay equal.
+        "reward_options": dict(config.reward_options) or None,
+        "splitter_options": dict(config.splitter_options) or None,
+        "credit_options": dict(config.credit_options) or None,
         "mixture": config.mixture.model_dump(mode="json"),
         "published": published.settings(config),
         "max_tokens": config.max_tokens,
@@ -207,7 +211,8 @@ def reward_parts(job: Job) -> Any:
 def reward_source(config: Config, parts: Any) -> Any:
     """Return the configured reward source."""
     sources = plugins.find("reward_models.sources", config.reward, "reward")
-    return sources.build(parts)
+    with plugins.working("reward", config.reward):
+        return sources.build(parts, **building.reward_options(config))
 
 
 def live_engine(config: Config) -> Callable[[Any, Any], Any] | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iterative_grpo import completions
+from iterative_grpo.engines import sampled_groups
 from iterative_grpo.types import Problem, Prompt, Sampling
 from pipelines import datasets, dividing, policies, prompts, questions, world
 from pipelines.config import Config
@@ -57,7 +58,8 @@ def run(job: Job) -> None:
     ):
         rendered = prompts_of(config, mine, sampler.tokenizer, sampler.context)
         for begin in range(0, len(mine), at_once):
-            groups = sampler.engine.generate(
+            groups = sampled_groups(
+                sampler.engine,
                 rendered[begin : begin + at_once],
                 Sampling(
                     group_size=config.sample.group_size,

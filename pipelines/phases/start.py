@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from iterative_grpo.context import positions
+from iterative_grpo.engines import sampled_groups
 from iterative_grpo.types import Problem, Sampling
 from pipelines import datasets, making, policies, prompts, questions, verifying, world
 from pipelines import warm_start as warming
@@ -38,16 +39,18 @@ def run(job: Job) -> None:
         return
     if config.policy.model is not None:
         model, tokenizer = policies.load(config.policy.model, config.policy)
-        check_prompts(config, model, tokenizer)
+        check_prompts(job, model, tokenizer)
     else:
         model, tokenizer = make(job)
     policies.save(model, tokenizer, job.output / "policy")
 
 
-def check_prompts(config: Config, model: Any, tokenizer: Any) -> None:
+def check_prompts(job: Job, model: Any, tokenizer: Any) -> None:
     """Render every question that an iteration may draw: one too long would end the run there."""
-    problems = questions.training(config).problems
-    sample.prompts_of(config, problems, tokenizer, positions(model.config))
+    problems = questions.training(job.config).problems
+    rendered = sample.prompts_of(job.config, problems, tokenizer, positions(model.config))
+    for note in prompts.unknown_words(rendered, tokenizer):
+        job.progress.note(note)
 
 
 def make(job: Job) -> tuple[Any, Any]:
@@ -83,7 +86,7 @@ def make(job: Job) -> tuple[Any, Any]:
         ),
         job.seed,
     )
-    check_prompts(config, model, tokenizer)
+    check_prompts(job, model, tokenizer)
     model.to(policies.device())
     if warm is not None:
         form = prompts.find(sample.prompt_name(config), config.data.path)
@@ -166,7 +169,6 @@ def validator(config: Config, model: Any, tokenizer: Any) -> Callable[[], float]
         config.data.path,
         VALIDATION,
         config.seed,
-        questions.convention(config),
         1.0,
     )
     context = positions(model.config)
@@ -181,7 +183,7 @@ def validator(config: Config, model: Any, tokenizer: Any) -> Callable[[], float]
             temperature=0.0,
             stop=sample.stop_of(config),
         )
-        groups = engine.generate(rendered, sampling)
+        groups = sampled_groups(engine, rendered, sampling)
         pairs = [(g[0].text, p.answer) for g, p in zip(groups, split.problems, strict=True)]
         return sum(verdict.correct for verdict in verdicts(pairs)) / len(pairs)
 

@@ -50,9 +50,27 @@ def find(name: str, data: Path | None = None) -> PromptFormat:
 
 
 def stop_strings(name: str) -> tuple[str, ...]:
-    """Return the strings that end an answer in a prompt format, for `Sampling.stop`."""
-    stop: tuple[str, ...] = plugins.find("pipelines.prompts", name, "prompt").STOP
+    """Return the strings that end an answer in a prompt format, for `Sampling.stop`.
+
+    Raises UnknownName, or BrokenPlugin for a format without a tuple of them.
+    """
+    found = plugins.find("pipelines.prompts", name, "prompt", ("STOP",))
+    stop: tuple[str, ...] = found.STOP
+    if not isinstance(stop, tuple) or not all(isinstance(it, str) and it for it in stop):
+        raise plugins.BrokenPlugin(
+            f"prompt {name}: STOP in {found.__file__} is {stop!r}, expected a tuple of strings, "
+            'such as () or ("Q:",)'
+        )
     return stop
+
+
+def unknown_words(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return a note if prompts hold what the tokenizer writes as unknown, else nothing."""
+    unknown = tokenizer.unk_token_id
+    strange = sum(unknown in prompt.token_ids for prompt in prompts)
+    if unknown is None or not strange:
+        return []
+    return [f"{strange:,} of {len(prompts):,} prompts hold words that the tokenizer does not know"]
 
 
 def make_prompts(

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from iterative_grpo import stops
+from iterative_grpo.engines import sampled_groups
 from iterative_grpo.protocols import Remembering
 from iterative_grpo.steps import TokenSteps
 from iterative_grpo.types import Completion, Prompt
@@ -123,7 +124,7 @@ class Rollouts:
                     seed=whole.seed + 7919 * self._rounds,
                 )
             )
-        return continuing.engine.generate(prompts, samplings)
+        return sampled_groups(continuing.engine, prompts, samplings)
 
     def _add(
         self,

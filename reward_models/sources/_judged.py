@@ -17,18 +17,16 @@ def judged(
     splitter: Splitter,
     problems: Sequence[Problem],
     completions: Sequence[Completion],
-    *,
-    lowest: float,
 ) -> list[StepRewards]:
     """Return the step rewards of each completion; component "model" is the same values.
 
-    The fragment that the token limit cut off gets `lowest`: the policy did not finish it, and a
-    model that never saw fragments might like them.
+    The fragment that the token limit cut off gets 0: the policy did not finish it, and a model
+    that never saw fragments might like them.
     """
     ends = cut(splitter, problems, completions)
     rows = ask([it.question for it in problems], [it.text for it in completions], ends)
     rewards = []
     for completion, row_ends, row in zip(completions, ends, rows, strict=True):
-        values = (*row[:-1], lowest) if completion.truncated else row
+        values = (*row[:-1], 0.0) if completion.truncated else row
         rewards.append(StepRewards(row_ends, values, {"model": values}))
     return rewards

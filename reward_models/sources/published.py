@@ -33,7 +33,7 @@ class Source:
 
         The fragment that the token limit cut off gets 0, as in source "model".
         """
-        return judged(self.model.score, self.splitter, problems, completions, lowest=0.0)
+        return judged(self.model.score, self.splitter, problems, completions)
 
 
 def build(parts: Parts) -> Source:

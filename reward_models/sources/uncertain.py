@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
+from typing import Literal
 
 from iterative_grpo.protocols import Splitter
 from iterative_grpo.types import Completion, Problem, StepRewards
@@ -23,7 +24,7 @@ from reward_models.model import RewardModel, sigmoid
 from reward_models.protocols import Parts
 from reward_models.sources._cuts import cut
 
-ACTIONS = ("shrink", "mask")
+Action = Literal["shrink", "mask"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,10 @@ class Source:
 
     model: RewardModel
     splitter: Splitter
-    action: str = "shrink"
+    action: Action = "shrink"
     limit: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.action not in ACTIONS:
-            raise ValueError(f"action is {self.action!r}, must be one of {', '.join(ACTIONS)}")
         if not self.limit > 0:
             raise ValueError(f"limit is {self.limit}, must be above 0")
         if self.model.heads < 2:
@@ -76,6 +75,6 @@ class Source:
         return 0.5 + (score - 0.5) * max(0.0, 1 - spread / self.limit)
 
 
-def build(parts: Parts) -> Source:
+def build(parts: Parts, *, action: Action = "shrink", limit: float = 0.25) -> Source:
     """Make the source with the run's reward model."""
-    return Source(parts.reward_model(), parts.splitter)
+    return Source(parts.reward_model(), parts.splitter, action, limit)

@@ -72,7 +72,7 @@ def test_a_file_that_is_no_plug_in_is_named(
     file.write_text(text)
     importlib.invalidate_caches()
     with pytest.raises(plugins.BrokenPlugin, match=f"credit rule half: {file} {said}"):
-        plugins.find(package, "half", "credit rule", "Rule")
+        plugins.find(package, "half", "credit rule", ("Rule",))
 
 
 def test_a_module_is_no_package(package: str) -> None:

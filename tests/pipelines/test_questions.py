@@ -39,7 +39,7 @@ def test_a_launched_process_keeps_what_was_kept(
     def never(*_: object) -> object:
         raise AssertionError("found out again")
 
-    monkeypatch.setattr(questions, "gold_check", never)
+    monkeypatch.setattr(questions, "check_gold", never)
     monkeypatch.setattr(questions.decontamination, "find", never)
     taken = questions.training(config)
     assert taken.problems == cleaned.problems

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from iterative_grpo.types import Problem
-from pipelines import making, questions, settings
+from pipelines import load_config, making, questions, run, settings
 from pipelines.plan import plan
 from pipelines.settings import ConfigError
 from pipelines.world import LaunchError, World, current
@@ -127,6 +127,36 @@ def test_files_that_are_no_configuration_are_refused(
         settings.load(file)
     with pytest.raises(ConfigError, match="no such file"):
         settings.load(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("optimize.lr", "Did you mean optimize.learning_rate?"),
+        ("optimize.stesp", "Did you mean optimize.steps?"),
+        ("optimize.max_token", "Did you mean max_tokens?"),
+        ("optimize.lora_xy", "unknown key optimize.lora_xy. Known here"),
+    ],
+)
+def test_hints_are_of_the_same_section_first(key: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(hint)):
+        settings.load({"run_dir": "r", "policy": {"model": "m"}}, [f"{key}=1"])
+
+
+def test_a_named_policy_is_not_warmed_up() -> None:
+    policy = {"model": "m", "warm_start": {"steps": 1}}
+    with pytest.raises(ConfigError, match=r"set policy\.warm_start=null"):
+        settings.load({"run_dir": "r", "policy": policy})
+
+
+def test_as_a_library_mappings_are_taken_and_slips_are_told() -> None:
+    raw = {"run_dir": "r", "policy": {"model": "m"}, "optimize": {"steps": 3}}
+    assert load_config(raw, ["optimize.steps=4"]).optimize.steps == 4
+    assert raw["optimize"] == {"steps": 3}
+    with pytest.raises(TypeError, match=r"give a list, \['run_dir=x'\]"):
+        load_config("arithmetic", "run_dir=x")
+    with pytest.raises(TypeError, match="run takes what load_config returns, found 'arithmetic'"):
+        run("arithmetic")  # type: ignore[arg-type]
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -51,6 +51,13 @@ def test_gsm8ks_own_rule_reads_its_mark_alone(text: str, stated: str | None) -> 
     assert (found.text, found.source) == (stated, "none" if stated is None else "marker")
 
 
+@pytest.mark.parametrize("name", ["gsm8k", "math"])
+def test_answer_tags_are_no_part_of_the_answer(name: str) -> None:
+    extract = conventions.load(name)
+    for text in ("a <answer>1</answer> b", "a <answer>2</answer> <answer>1", "<answer>1"):
+        assert extract(visible(text)).text == "1"
+
+
 @pytest.mark.parametrize(
     ("text", "left"),
     [
@@ -61,7 +68,8 @@ def test_gsm8ks_own_rule_reads_its_mark_alone(text: str, stated: str | None) -> 
         ("<|im_start|>assistant\nThe answer is 1.", "<|im_start|>assistant\nThe answer is 1."),
         ("The answer is 1.\nQuestion: and now?", "The answer is 1."),
         ("Some work.\nProblem: it is hard.\nThe answer is 1.", None),
-        ("a <answer>1</answer> b", "1"),
+        ("a <answer>1</answer> b", "<answer>1</answer>"),
+        ("a <answer>1</answer> <answer>2", "<answer>2"),
         ("\boxed{1}", "\\boxed{1}"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from verifiers import boxes, phrases
-from verifiers.extraction import NOTHING, Extracted
+from verifiers.extraction import NOTHING, Extracted, untagged
 
 _ANSWER_LINE = re.compile(r"(?:^|\n)[ \t]*A:[ \t]*")
 _NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?|-?\$?\.\d+")
@@ -13,6 +13,7 @@ _NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?|-?\$?\.\d+")
 
 def extract(text: str) -> Extracted:
     """The answer that a GSM8K solution states."""
+    text = untagged(text)
     mark = text.rfind("####")
     if mark >= 0:
         return _first_line(text[mark + 4 :])

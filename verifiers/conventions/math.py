@@ -7,11 +7,12 @@ the last math span or number of the last sentence; a sentence that expresses dou
 from __future__ import annotations
 
 from verifiers import boxes, phrases
-from verifiers.extraction import NOTHING, Extracted, Source
+from verifiers.extraction import NOTHING, Extracted, Source, untagged
 
 
 def extract(text: str) -> Extracted:
     """The answer that a MATH completion (or a bare answer) states."""
+    text = untagged(text)
     if "boxed" in text or "\\fbox" in text:
         group = boxes.last_group(text)
         if group is not None:

@@ -243,3 +243,18 @@ def test_a_hub_that_does_not_answer_points_to_data_path(tmp_path: Path) -> None:
         DataError, match=r"cannot be had from the hub .*name a folder .data.path, or --data"
     ):
         read_table(table, "test", None, gsm8k.problem)
+
+
+def test_ids_that_come_twice_and_other_returns_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from pipelines.datasets import arithmetic
+
+    rows = arithmetic.read("train", None, 3, 0)
+    twice = replace(rows, problems=(*rows.problems, rows.problems[0]))
+    monkeypatch.setattr(arithmetic, "read", lambda *_: twice)
+    with pytest.raises(DataError, match="1 ids of problems come more than once"):
+        load("arithmetic", "train", limit=3)
+    monkeypatch.setattr(arithmetic, "read", lambda *_: list(rows.problems))
+    with pytest.raises(DataError, match=r"read\(\) returned list, not Rows"):
+        load("arithmetic", "train", limit=3)

@@ -27,6 +27,12 @@ def test_equal_answers_vote_together_however_they_are_spelt() -> None:
     assert len({half, third, line}) == 3
 
 
+def test_marks_that_answers_have_lost_are_not_asked_for() -> None:
+    rows = row("0.5"), row(r"\frac{1}{2}"), row("1/2"), row("0.6")
+    half, again, more, other = answers([rows], "gsm8k_strict")[0]
+    assert half == again == more != other
+
+
 def test_right_answers_are_one_answer_and_no_answer_is_no_vote() -> None:
     found = votes(row("7", "correct"), row("7.0", "correct"), row("8"), row(None, "no_answer"))
     assert found[0] == found[1] == RIGHT

@@ -86,31 +86,15 @@ def test_verifier_rewards_are_the_labels() -> None:
     assert rewards[3].ends == (0,)
 
 
-@pytest.mark.parametrize(("unit", "lowest"), [("probability", 0.0), ("logit", -6.0)])
-def test_model_rewards_are_its_scores_and_a_fragment_gets_the_lowest(
-    unit: str, lowest: float
-) -> None:
+def test_model_rewards_are_its_scores_and_a_fragment_gets_the_lowest() -> None:
     judge_model = reward_model()
-    rewards = model.Source(judge_model, lines.Splitter(), unit).score([PROBLEM] * 4, TEXTS)
-    ask = judge_model.score if unit == "probability" else judge_model.logits
-    expected = ask([PROBLEM.question] * 2, ["1\n1", "1\n2"], [(2, 3), (2, 3)])
+    rewards = model.Source(judge_model, lines.Splitter()).score([PROBLEM] * 4, TEXTS)
+    expected = judge_model.score([PROBLEM.question] * 2, ["1\n1", "1\n2"], [(2, 3), (2, 3)])
     assert rewards[0].values == pytest.approx(expected[0])
     assert rewards[1].values == pytest.approx(expected[1])
-    assert rewards[2].values == (pytest.approx(expected[0][0]), lowest)
+    assert rewards[2].values == (pytest.approx(expected[0][0]), 0.0)
     assert rewards[2].components["model"] == rewards[2].values
     assert len(rewards[3].values) == 1
-
-
-def test_logits_are_bounded() -> None:
-    judge_model = reward_model()
-    judge_model.model.score.bias.data.fill_(1e6)
-    (reward,) = model.Source(judge_model, whole.Splitter(), "logit").score([PROBLEM], TEXTS[:1])
-    assert reward.values == (model.LOGIT_BOUND,)
-
-
-def test_unknown_unit_is_refused() -> None:
-    with pytest.raises(ValueError, match="'odds', must be one of probability, logit"):
-        model.Source(reward_model(), whole.Splitter(), "odds")
 
 
 class Constant:

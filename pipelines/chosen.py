@@ -1,0 +1,66 @@
+"""The plug-ins that a configuration names, and what their files must have."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from iterative_grpo import plugins
+from pipelines import datasets
+
+if TYPE_CHECKING:
+    from pipelines.config import Config
+
+DATA = ("VERIFIER", "PROMPT", "read")
+SPLITTER = ("Splitter",)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A plug-in by the name that the configuration gives it."""
+
+    package: str
+    name: str
+    kind: str
+    needs: tuple[str, ...] = ()
+
+    def find(self) -> ModuleType:
+        """Return its module; UnknownName or BrokenPlugin if there is none to use."""
+        return plugins.find(self.package, self.name, self.kind, self.needs)
+
+
+def chosen(config: Config) -> Iterator[Choice]:
+    """Yield what the configuration names, found or not."""
+    published = "reward_models.published"
+    for package, name, kind, needs in (
+        ("pipelines.datasets", config.data.name, "data set", DATA),
+        ("reward_models.sources", config.reward, "reward", ("build",)),
+        ("reward_models.labels", config.label.labeler, "labeler", ("build",)),
+        ("iterative_grpo.splitters", config.splitter, "splitter", SPLITTER),
+        ("iterative_grpo.advantages", config.credit, "credit rule", ("Rule",)),
+        ("iterative_grpo.engines", config.engine, "engine", ("load",)),
+        ("verifiers.conventions", config.verifier, "verifier", ("extract",)),
+        ("pipelines.prompts", config.policy.prompt, "prompt", ("STOP", "SPECIAL_TOKENS")),
+        ("iterative_grpo.splitters", config.evaluate.splitter, "splitter", SPLITTER),
+        (published, config.published.convention, "reward convention", ()),
+        (published, config.evaluate.reward_convention, "reward convention", ()),
+        *(
+            ("pipelines.datasets", datasets.parted(task)[0], "evaluation task", DATA)
+            for task in config.evaluate.tasks
+        ),
+    ):
+        if name is not None:
+            yield Choice(package, name, kind, needs)
+
+
+def fingerprints(config: Config) -> dict[str, str]:
+    """Return the sha256 of each chosen plug-in's file, by kind and name."""
+    return {
+        f"{choice.kind} {choice.name}": hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        for choice in chosen(config)
+        if (file := choice.find().__file__) is not None
+    }

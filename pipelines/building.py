@@ -36,7 +36,10 @@ def cuts_steps(config: Config) -> bool:
 
 def continues_prefixes(config: Config) -> bool:
     """Whether labels need the policy to continue prefixes: steps, and a labeler that samples."""
-    return cuts_steps(config) and config.label.labeler not in ("exact", "verdict")
+    if not cuts_steps(config):
+        return False
+    module = plugins.find("reward_models.labels", config.label.labeler, "labeler")
+    return bool(getattr(module, "CONTINUES", False))
 
 
 def reads_checkpoints(engine: str) -> bool:

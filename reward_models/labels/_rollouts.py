@@ -179,6 +179,7 @@ def require(continuing: Continuing | None, labeler: str) -> Continuing:
     if continuing is None:
         raise ValueError(
             f"labeler {labeler!r} continues prefixes with the policy: it needs an engine, prompts, "
-            "sampling and a tokenizer (Tools.continuing)"
+            "sampling and a tokenizer (Tools.continuing). A run hands them to a labeler whose file "
+            "says CONTINUES = True"
         )
     return continuing

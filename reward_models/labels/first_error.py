@@ -19,6 +19,8 @@ from reward_models.labels._verdicts import last_count, solution, verify_all
 from reward_models.protocols import Continuing, Tools, Verify
 from reward_models.types import LabelCost, LabeledSolution
 
+CONTINUES = True
+
 
 @dataclass(slots=True)
 class _Search:

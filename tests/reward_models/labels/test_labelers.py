@@ -201,6 +201,19 @@ def test_missing_tools_are_named() -> None:
     assert labeler.label([PROBLEM], [completion("1\n1")], [(3,)])[0][0].labels == (1.0,)
 
 
+@pytest.mark.parametrize("name", plugins.names("reward_models.labels"))
+def test_the_labelers_that_say_so_need_the_policy_for_steps(name: str) -> None:
+    module = plugins.find("reward_models.labels", name)
+    rows = [PROBLEM], [completion("1\n1")], [(2, 3)]
+    try:
+        module.build(Tools(verify, 1)).label(*rows)
+    except ValueError as error:
+        continues = "CONTINUES = True" in str(error)
+    else:
+        continues = False
+    assert getattr(module, "CONTINUES", False) is continues
+
+
 def test_rows_that_do_not_belong_together_are_refused() -> None:
     labeler = verdict.build(Tools(verify, 1))
     with pytest.raises(ValueError, match="1 problems, 1 completions and 2 lists"):

@@ -5,11 +5,18 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 Row = Mapping[str, str]
 """The fields of one row that its data set asks for, as text."""
+
+ToText = Callable[[Any], str]
+"""Makes text of a field that holds something else, such as a list or a fraction."""
+
+AS_IT_IS: Mapping[str, ToText] = MappingProxyType({})
 
 
 class DataError(ValueError):
@@ -23,13 +30,16 @@ class LineReader:
 
     Raises while iterating:
         DataError: a line that is not UTF-8, not a JSON object, lacks one of `fields`, or has a
-            field that is empty or neither text nor whole number.
+            field that is empty or, after `to_text`, neither text nor whole number.
         OSError: the file cannot be read.
     """
 
-    def __init__(self, path: Path, fields: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, fields: Sequence[str], to_text: Mapping[str, ToText] = AS_IT_IS
+    ) -> None:
         self._path = path
         self._fields = tuple(fields)
+        self._to_text = to_text
         self._digest = hashlib.sha256()
 
     def __iter__(self) -> Iterator[tuple[int, Row]]:
@@ -61,10 +71,15 @@ class LineReader:
             raise DataError(f"{where}: not a flat JSON object but a very deep one") from None
         if not isinstance(value, dict):
             raise DataError(f"{where}: a JSON {type(value).__name__} where an object is needed")
-        return check_row(value, self._fields, where)
+        return check_row(value, self._fields, where, self._to_text)
 
 
-def check_row(value: Mapping[str, object], fields: Sequence[str], where: str) -> Row:
+def check_row(
+    value: Mapping[str, object],
+    fields: Sequence[str],
+    where: str,
+    to_text: Mapping[str, ToText] = AS_IT_IS,
+) -> Row:
     """Return the wanted fields as text, or say which is missing, empty or of another kind."""
     row: dict[str, str] = {}
     for field in fields:
@@ -72,6 +87,14 @@ def check_row(value: Mapping[str, object], fields: Sequence[str], where: str) ->
             found = ", ".join(sorted(map(str, value))) or "none"
             raise DataError(f"{where}: no field {field!r}; found {found}")
         content = value[field]
+        if field in to_text and content is not None:
+            try:
+                content = to_text[field](content)
+            except Exception as error:
+                raise DataError(
+                    f"{where}: no text can be made of field {field!r}: {type(error).__name__}: "
+                    f"{error}"
+                ) from error
         if isinstance(content, bool) or not isinstance(content, str | int):
             kind = type(content).__name__
             raise DataError(f"{where}: field {field!r} is a {kind}, must be text")

@@ -11,7 +11,7 @@ from pathlib import Path
 from iterative_grpo.types import Problem
 from pipelines.datasets._carving import carve, question_key
 from pipelines.datasets._content import checksum
-from pipelines.datasets._jsonl import DataError, LineReader, Row, check_row
+from pipelines.datasets._jsonl import DataError, LineReader, Row, ToText, check_row
 from pipelines.datasets._split import Rows, refuse_split
 
 ProblemOfRow = Callable[[Row, str], Problem]
@@ -22,11 +22,12 @@ ProblemOfRow = Callable[[Row, str], Problem]
 class Official:
     """What the complete, unaltered split has: how many rows, and checksums, None where unknown.
 
+    `Official()` knows nothing: a split of one's own, which is not compared with a published set.
     `sha256` is of its file's bytes, `content` of its questions and golds (`_content.checksum`; rows
     without an answer left out). A set without an order of its own has no one file.
     """
 
-    rows: int
+    rows: int | None = None
     sha256: str | None = None
     content: str | None = None
 
@@ -35,21 +36,23 @@ class Official:
 class Table:
     """Where a data set's rows are and what they hold.
 
-    `official` has one entry a file that exists, by split; `configurations` are the hub's, read one
-    after the other. `fields` begins with the question's. `unanswered` are the official rows that
-    have no answer, by `question_key`: they are left out and named, any other such row is an error.
-    `hub_splits` are our splits whose name on the hub is another. `unique` is the field that names a
-    row, where there is one: no two rows may share it.
+    `official` has one entry a file that exists, by split; `hub` is None for a set that is not on
+    the hub; `configurations` are the hub's, read one after the other. `fields` begins with the
+    question's; `to_text` makes text of those that are neither text nor whole number. `unanswered`
+    are the official rows that have no answer, by `question_key`: they are left out and named, any
+    other such row is an error. `hub_splits` are our splits whose name on the hub is another.
+    `unique` is the field that names a row, where there is one: no two rows may share it.
     """
 
     name: str
-    hub: str
     fields: tuple[str, ...]
     official: Mapping[str, Official]
+    hub: str | None = None
     configurations: tuple[str | None, ...] = (None,)
     unanswered: frozenset[str] = frozenset()
     hub_splits: Mapping[str, str] = field(default_factory=dict)
     unique: str | None = None
+    to_text: Mapping[str, ToText] = field(default_factory=dict)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -104,7 +107,7 @@ def stored_rows(table: Table, split: str, path: Path | None) -> list[Row]:
     """
     if path is None:
         return list(_hub_rows(table, split))
-    return [row for _, row in LineReader(find_file(table, split, path), table.fields)]
+    return [row for _, row in _reader(table, find_file(table, split, path))]
 
 
 def find_file(table: Table, split: str, path: Path) -> Path:
@@ -163,14 +166,23 @@ class _Rows:
                 raise DataError(f"{where}: {error}") from error
             self.rejected.append(f"{identity}: {error} (so in the official set)")
             return
+        except Exception as error:
+            raise DataError(
+                f"{where}: problem(row) of {self._table.name} raised {type(error).__name__}: "
+                f"{error}; the row has the fields {', '.join(row)}"
+            ) from error
         self.problems.append(problem)
         if (first := self._first.setdefault(problem.question, identity)) != identity:
             self.repeated.append(f"{identity} as {first}")
 
 
+def _reader(table: Table, file: Path) -> LineReader:
+    return LineReader(file, table.fields, table.to_text)
+
+
 def _from_folder(rows: _Rows, table: Table, split: str, path: Path) -> tuple[str, str]:
     file = find_file(table, split, path)
-    reader = LineReader(file, table.fields)
+    reader = _reader(table, file)
     try:
         for line, row in reader:
             rows.add(row, f"{file}, line {line}")
@@ -189,6 +201,8 @@ def _from_hub(rows: _Rows, table: Table, split: str) -> tuple[str, str]:
 
 
 def _hub_rows(table: Table, split: str) -> Iterator[Row]:
+    if not table.hub:
+        raise DataError(f"{table.name} is not on the hub; {_name_a_folder(table, split)}")
     import datasets
 
     for configuration in table.configurations:
@@ -200,17 +214,23 @@ def _hub_rows(table: Table, split: str) -> Iterator[Row]:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(
                 f"{table.name}: {table.hub} cannot be had from the hub ({first}). Without a "
-                "network, name a folder (data.path, or --data) that holds "
-                f"{table.name}/{split}.jsonl with the fields {', '.join(table.fields)}"
+                f"network, {_name_a_folder(table, split)}"
             ) from error
         for number, row in enumerate(rows):
-            yield check_row(row, table.fields, f"{table.hub}, {split}, row {number}")
+            yield check_row(row, table.fields, f"{table.hub}, {split}, row {number}", table.to_text)
+
+
+def _name_a_folder(table: Table, split: str) -> str:
+    return (
+        f"name a folder (data.path, or --data) that holds {table.name}/{split}.jsonl with the "
+        f"fields {', '.join(table.fields)}"
+    )
 
 
 def _compare(official: Official, rows: _Rows, sha256: str, *, is_file: bool) -> str:
     """Say how rows differ from the official set, by their number, then by what they ask."""
     differs = "differs from the published set: "
-    if rows.count != official.rows:
+    if official.rows is not None and rows.count != official.rows:
         return f"{differs}{official.rows:,} rows expected, {rows.count:,} found"
     if is_file and official.sha256 == sha256:
         return ""

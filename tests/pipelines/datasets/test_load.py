@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from iterative_grpo.plugins import UnknownName
+from iterative_grpo.types import Problem
 from pipelines.datasets import DataError, gsm8k, load, math, parted
 from pipelines.datasets._carving import question_key
-from pipelines.datasets._tables import read_table
+from pipelines.datasets._jsonl import Row
+from pipelines.datasets._tables import Official, Table, read_table
 from tests.pipelines.datasets.rows import GSM8K, MATH, MATH500, write
 
 
@@ -258,3 +260,77 @@ def test_ids_that_come_twice_and_other_returns_are_refused(
     monkeypatch.setattr(arithmetic, "read", lambda *_: list(rows.problems))
     with pytest.raises(DataError, match=r"read\(\) returned list, not Rows"):
         load("arithmetic", "train", limit=3)
+
+
+OWN = Table(
+    name="own",
+    fields=("question", "choices", "price"),
+    official={"train": Official(), "test": Official()},
+    to_text={"choices": ", ".join, "price": str},
+)
+OWN_ROWS = [
+    {"question": f"Which is cheaper, row {n}?", "choices": ["figs", "nuts"], "price": n / 2}
+    for n in range(40)
+]
+
+
+def own_problem(row: Row, identity: str) -> Problem:
+    return Problem(identity, f"{row['question']} {row['choices']}", row["price"], "own")
+
+
+def test_a_set_that_is_on_no_hub_is_read_from_a_folder(tmp_path: Path) -> None:
+    write(tmp_path / "own" / "train.jsonl", OWN_ROWS)
+    train, validation = (
+        read_table(OWN, split, tmp_path, own_problem) for split in ("train", "validation")
+    )
+    assert (len(train.problems), len(validation.problems)) == (38, 2)
+    assert {each.answer for each in (*train.problems, *validation.problems)} == {
+        str(row["price"]) for row in OWN_ROWS
+    }
+    assert train.problems[0].question == "Which is cheaper, row 0? figs, nuts"
+    # There is no published set that it could differ from, or be.
+    assert (train.note, train.official) == ("", False)
+
+
+@pytest.mark.parametrize("hub", [None, ""])
+def test_a_set_that_is_on_no_hub_needs_a_folder(hub: str | None) -> None:
+    message = r"own is not on the hub; name a folder \(data\.path.* own/test\.jsonl with .* price$"
+    with pytest.raises(DataError, match=message):
+        read_table(replace(OWN, hub=hub), "test", None, own_problem)
+
+
+def test_repeated_questions_of_ones_own_set_are_said(tmp_path: Path) -> None:
+    write(tmp_path / "test.jsonl", [OWN_ROWS[0]] * 3)
+    rows = read_table(OWN, "test", tmp_path, own_problem)
+    assert rows.note == "2 rows ask the same as another (own/test/1 as own/test/0)"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("choices", 3, "no text can be made of field 'choices': TypeError: can only join"),
+        ("choices", [], "field 'choices' is empty"),
+        ("choices", None, "field 'choices' is a NoneType, must be text"),
+        ("price", None, "field 'price' is a NoneType, must be text"),
+        ("question", 1.5, "field 'question' is a float, must be text"),
+    ],
+)
+def test_a_field_without_text_is_named(
+    field: str, value: object, message: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "test.jsonl", [OWN_ROWS[0], {**OWN_ROWS[1], field: value}])
+    with pytest.raises(DataError, match=f"test.jsonl, line 2: {message}"):
+        read_table(OWN, "test", tmp_path, own_problem)
+
+
+def test_a_row_that_breaks_its_data_set_is_named(tmp_path: Path) -> None:
+    def problem(row: Row, identity: str) -> Problem:
+        return Problem(identity, row["question"], row["gold"], "own")
+
+    write(tmp_path / "test.jsonl", OWN_ROWS[:1])
+    message = (
+        r"test\.jsonl, line 1: problem\(row\) of own raised KeyError: 'gold'; the row has the "
+        r"fields question, choices, price$"
+    )
+    with pytest.raises(DataError, match=message):
+        read_table(OWN, "test", tmp_path, problem)

@@ -165,7 +165,10 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("file", type=Path, help="JSON Lines with response and answer")
     verify.add_argument("--output", type=Path, help="where verdicts go; default: beside FILE")
     verify.add_argument(
-        "--convention", default="math", help="how answers are marked: gsm8k, gsm8k_strict, math"
+        "--convention",
+        default="math",
+        help="how answers are marked, a file of verifiers/conventions: gsm8k, gsm8k_strict, math, "
+        "or one of your own",
     )
     verify.add_argument("--timeout", type=float, default=0.8, help="seconds for one answer")
     verify.add_argument("--workers", type=int, help="processes; default: one a core")

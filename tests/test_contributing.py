@@ -25,9 +25,12 @@ USED = {
     "verifiers/conventions/letter.py",
     "reward_models/sources/concise.py",
     "pipelines/datasets/multiarith.py",
+    "pipelines/datasets/quiz.py",
     "iterative_grpo/advantages/own_step.py",
     "iterative_grpo/splitters/semicolons.py",
     "iterative_grpo/engines/by_length.py",
+    "reward_models/labels/fading.py",
+    "pipelines/prompts/question_answer.py",
 }
 
 
@@ -37,7 +40,7 @@ def added(tmp_path: Path) -> Iterator[None]:
     folders: list[tuple[ModuleType, str]] = []
     for name, source in EXAMPLES.items():
         package = importlib.import_module(str(Path(name).parent).replace("/", "."))
-        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(source, encoding="utf-8")
         folders.append((package, str((tmp_path / name).parent)))
         package.__path__.append(folders[-1][1])
@@ -80,7 +83,7 @@ def test_folders_of_the_table_exist() -> None:
 
 @pytest.mark.usefixtures("added")
 def test_configuration_takes_them_by_name(tmp_path: Path) -> None:
-    from pipelines import settings
+    from pipelines import building, settings
 
     config = settings.load(
         {
@@ -92,13 +95,15 @@ def test_configuration_takes_them_by_name(tmp_path: Path) -> None:
             "engine": "by_length",
             "verifier": "letter",
             "data": {"name": "multiarith"},
-            "policy": {"make": {}},
+            "label": {"labeler": "fading"},
+            "policy": {"make": {}, "prompt": "question-answer"},
             "max_tokens": 48,
             "evaluate": {"tasks": ["multiarith/test"]},
         }
     )
     assert config.credit == "own-step"
     assert not config.learns_reward
+    assert not building.continues_prefixes(config)
 
 
 def test_without_the_files_their_names_are_refused(tmp_path: Path) -> None:
@@ -153,6 +158,28 @@ def test_data_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("added")
+def test_data_set_of_ones_own(tmp_path: Path) -> None:
+    from pipelines import datasets
+    from pipelines.evaluation.tasks import load_task
+
+    rows = [
+        {"question": f"Is {n} even?", "choices": ["yes", "no", 3], "letter": "AB"[n % 2]}
+        for n in range(20)
+    ]
+    (tmp_path / "data").mkdir()
+    for split in ("train", "test"):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / "data" / f"{split}.jsonl").write_text(lines, encoding="utf-8")
+    task = load_task("quiz", tmp_path / "data", None, 0)
+    assert task.problems[1].question == "Is 1 even?\n(A) yes\n(B) no\n(C) 3"
+    assert task.state == "not compared with a published set"
+    assert datasets.find("quiz").demonstration(task.problems[1]) == "Answer: B"
+    assert len(datasets.load("quiz", "validation", path=tmp_path / "data").problems) == 1
+    with pytest.raises(datasets.DataError, match=r"quiz is not on the hub; name a folder"):
+        load_task("quiz", None, None, 0)
+
+
+@pytest.mark.usefixtures("added")
 def test_credit_rule() -> None:
     rule = plugins.find("iterative_grpo.advantages", "own_step").Rule()
     rewards = [[[0.0, 1.0], [2.0]]]
@@ -183,3 +210,32 @@ def test_engine(tiny_policy: Callable[..., Path], tiny_tokenizer: Any) -> None:
     ours, expected = (engine.generate(prompts, greedy) for engine in engines)
     assert ours == expected
     assert [group[0].problem_id for group in ours] == ["p5", "p2", "p4"]
+
+
+@pytest.mark.usefixtures("added")
+def test_labeler() -> None:
+    from reward_models.protocols import Tools
+    from verifiers import verify_many
+
+    def verify(pairs: Any) -> Any:
+        return verify_many(pairs, convention="gsm8k")
+
+    labeler = plugins.find("reward_models.labels", "fading").build(Tools(verify, iteration=2))
+    texts = "1+1=2\n\n#### 2", "1+1=3\n\n#### 3"
+    completions = [Completion("p", i, text, (1, 2), Finish.STOP) for i, text in enumerate(texts)]
+    problems = [Problem("p", "1+1?", "2", "test")] * 2
+    (right, wrong), cost = labeler.label(problems, completions, [(6, 7, 13)] * 2)
+    assert right.labels == pytest.approx([0.5 + 0.5 * 0.81, 0.5 + 0.5 * 0.9, 1.0])
+    assert wrong.labels == pytest.approx([0.5 - 0.5 * 0.81, 0.5 - 0.5 * 0.9, 0.0])
+    assert (right.iteration, right.labeler, cost.labels) == (2, "fading", 4)
+
+
+@pytest.mark.usefixtures("added")
+def test_prompt_format(tiny_tokenizer: Any) -> None:
+    from pipelines import prompts
+
+    problems = [Problem("p", "1+1?", "2", "test")]
+    (prompt,) = prompts.make_prompts(problems, tiny_tokenizer, "question-answer")
+    text = "Question: 1+1?\nAnswer:"
+    assert prompt.token_ids == tuple(tiny_tokenizer(text)["input_ids"])
+    assert prompts.stop_strings("question_answer") == ("Question:",)

@@ -49,7 +49,7 @@ def verify_many(
 
     Args:
         pairs: responses with their gold answers, as ``verify`` takes them.
-        convention: how the benchmark states answers, "math" or "gsm8k".
+        convention: how the benchmark states answers, a file of `verifiers/conventions`.
         policy: which differences are forgiven.
         timeout: seconds that the symbolic stage may take for one row.
         workers: how many worker processes are used at a time; by default, and at most, as many as

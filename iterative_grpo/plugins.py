@@ -59,7 +59,7 @@ def _places(package: str) -> list[str]:
         own = str(Path(folder, *package.split(".")))
         if own not in places:
             places.append(own)
-    return list(places)
+    return list(dict.fromkeys(places))
 
 
 def check(package: str, name: str, kind: str) -> str:

@@ -55,8 +55,12 @@ def samples_in_training(config: Config) -> bool:
 
 def credit_rule(config: Config) -> CreditRule:
     """Return the configured credit rule."""
-    rules = "iterative_grpo.advantages"
-    return cast(CreditRule, _made(rules, config.credit, "credit rule", config.credit_options))
+    return rule(config.credit, config.credit_options)
+
+
+def rule(name: str, options: Mapping[str, Any]) -> CreditRule:
+    """Return the credit rule called `name`, made with its options."""
+    return cast(CreditRule, _made("iterative_grpo.advantages", name, "credit rule", options))
 
 
 def try_splitter(config: Config) -> None:

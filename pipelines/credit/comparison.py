@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 from iterative_grpo import plugins
 from iterative_grpo.credit import credit
 from iterative_grpo.normalize import Normalizer
 from iterative_grpo.protocols import CreditRule
 from iterative_grpo.rollouts import Rollout
+from pipelines import building, keywords
 from pipelines.credit import stored
 from pipelines.credit.stored import CannotCompare, Generation
 from pipelines.report.run import Run
@@ -51,19 +52,21 @@ def compare(run: Run, iteration: int | None = None, limit: int = 0) -> Compariso
         raise CannotCompare(f"the number of solutions to show is {limit}; expected 0 or more")
     chosen, file = stored.file_of(run.path, iteration)
     generations = stored.read(file)
-    names = tuple(plugins.names(RULES))
-    normalize = normalizer(run)
-    solutions = tuple(s for g in generations for s in credited(g, names, normalize))
     trained_with = str(run.setting("credit", "")).replace("-", "_")
-    known = trained_with if trained_with in names else None
-    notes = (*run.notes, *_remarks(solutions, known), *_odd_groups(run, generations))
-    return Comparison(chosen, names, known, solutions, notes)
+    rules, left_out = _rules(trained_with, run.setting("credit_options", {}))
+    normalize = normalizer(run)
+    solutions = tuple(s for g in generations for s in credited(g, rules, normalize))
+    known = trained_with if trained_with in rules else None
+    notes = (*run.notes, *left_out, *_remarks(solutions, known), *_odd_groups(run, generations))
+    return Comparison(chosen, tuple(rules), known, solutions, notes)
 
 
-def credited(generation: Generation, names: Sequence[str], normalize: Normalizer) -> list[Solution]:
+def credited(
+    generation: Generation, rules: Mapping[str, CreditRule], normalize: Normalizer
+) -> list[Solution]:
     """Return a generation's solutions; its groups are credited together, as in training."""
     rewards = [[list(r.rewards.values) for r in group] for group in generation.groups]
-    by_rule = {name: credit(_rule(name), rewards, normalize) for name in names}
+    by_rule = {name: credit(rule, rewards, normalize) for name, rule in rules.items()}
     return [
         Solution(
             generation.step,
@@ -88,8 +91,18 @@ def normalizer(run: Run) -> Normalizer:
     return Normalizer(scale=scale, std_floor=float(floor))
 
 
-def _rule(name: str) -> CreditRule:
-    return cast(CreditRule, plugins.find(RULES, name, "credit rule", ("Rule",)).Rule())
+def _rules(
+    trained_with: str, options: Mapping[str, Any]
+) -> tuple[dict[str, CreditRule], list[str]]:
+    """Return every rule, the run's with its options, and a note for each that cannot be used."""
+    rules: dict[str, CreditRule] = {}
+    notes = []
+    for name in plugins.names(RULES):
+        try:
+            rules[name] = building.rule(name, options if name == trained_with else {})
+        except (plugins.BrokenPlugin, keywords.UnknownField, keywords.UnfitValue) as error:
+            notes.append(f"left out: {error}")
+    return rules, notes
 
 
 def _remarks(solutions: Sequence[Solution], trained_with: str | None) -> list[str]:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from iterative_grpo import plugins
 from iterative_grpo.normalize import Normalizer
+from iterative_grpo.protocols import CreditRule
 from iterative_grpo.rollouts import Rollout
 from iterative_grpo.types import Finish, StepRewards
+from pipelines import building
 from pipelines.credit.bias import Bias, biases, correlation
 from pipelines.credit.comparison import RULES, Comparison, credited
 from pipelines.credit.stored import Generation
@@ -30,6 +32,10 @@ def test_is_numpys_correlation(points: list[tuple[int, int]]) -> None:
 
 def test_two_points_are_always_on_a_line() -> None:
     assert correlation([0.0, 1.0], [3.0, 5.0]) is None
+
+
+def rules(*names: str) -> dict[str, CreditRule]:
+    return {name: building.rule(name, {}) for name in names}
 
 
 def rollout(
@@ -53,7 +59,7 @@ def padded_group(correct: bool | None = True) -> list[Bias]:
     right = [rollout(k, [0.9] * k + [1.0], correct) for k in range(1, 7)]
     wrong = [rollout(k, [0.1, 0.0], False) for k in range(7, 13)]
     names = tuple(plugins.names(RULES))
-    solutions = credited(Generation(1, ((*right, *wrong),)), names, Normalizer())
+    solutions = credited(Generation(1, ((*right, *wrong),)), rules(*names), Normalizer())
     return biases(Comparison(1, names, "sum", tuple(solutions), ()))
 
 
@@ -83,7 +89,7 @@ def test_tokens_are_not_steps() -> None:
         rollout(k, [value], True, count)
         for k, (value, count) in enumerate(zip(values, tokens, strict=True))
     )
-    solutions = credited(Generation(1, (group,)), ("sum",), Normalizer())
+    solutions = credited(Generation(1, (group,)), rules("sum"), Normalizer())
     found = biases(Comparison(1, ("sum",), "sum", tuple(solutions), ()))
     assert {bias.steps for bias in found} == {None}
     assert found[0].tokens == pytest.approx(np.corrcoef(values, tokens)[0, 1])

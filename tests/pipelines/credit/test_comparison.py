@@ -48,6 +48,27 @@ def test_rules_are_compared_within_the_group(tmp_path: Path) -> None:
             assert solution.advantages["outcome"][0] == pytest.approx(expected)
 
 
+def test_the_runs_rule_has_its_options_and_a_broken_one_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from iterative_grpo import advantages
+
+    (tmp_path / "halved.py").write_text("Rule = None", encoding="utf-8")
+    monkeypatch.setattr(advantages, "__path__", [*advantages.__path__, str(tmp_path)])
+    run = write_run(tmp_path / "run")
+    settings(run, credit="first_error", credit_options={"threshold": 2.0})
+    found = compare(read(run))
+    assert "halved" not in found.rules
+    assert any("left out: credit rule halved: TypeError" in note for note in found.notes)
+    # No score is 2 or more, so that the first step is everybody's first error.
+    plain = write_run(tmp_path / "plain")
+    settings(plain, credit="first_error")
+    one, other = (
+        [s.advantages["first_error"] for s in compare(read(it)).solutions] for it in (run, plain)
+    )
+    assert one != other
+
+
 def test_settings_that_changed_since_are_noted(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     settings(run, optimize={"group_size": 4, "scale": "none"})

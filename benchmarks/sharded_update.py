@@ -74,7 +74,7 @@ def work(options: argparse.Namespace) -> None:
     from update import Arm
     from update_rollouts import make
 
-    from iterative_grpo.batches import split_rows
+    from iterative_grpo.trl_seam.batches import split_rows
 
     logging.getLogger("transformers").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()

@@ -187,7 +187,7 @@ class Arm:
         """Accumulate the gradient over micro-batches, cut as the trainer cuts them."""
         from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
 
-        from iterative_grpo.batches import split_rows, trim
+        from iterative_grpo.trl_seam.batches import split_rows, trim
 
         if self.name == "stock":
             parts = split_tensor_dict(shuffle_sequence_dict(batch), self.parts)

@@ -31,25 +31,26 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
-from iterative_grpo import reference, stops, timing
-from iterative_grpo.batches import split_rows, trim
+from iterative_grpo import stops, timing
 from iterative_grpo.credit import Credit
-from iterative_grpo.deferred_metrics import DeferredMetrics
 from iterative_grpo.divergence import Initial, Moved, moved, together
 from iterative_grpo.engines._endings import eos_token_ids
 from iterative_grpo.engines._quiet import without_defaults
-from iterative_grpo.generation_metrics import GenerationMetrics
 from iterative_grpo.health import health
-from iterative_grpo.kl_control import AdaptiveKL, KLControl
 from iterative_grpo.logps.paths import Logps, Path
 from iterative_grpo.protocols import Engine, RewardSource
 from iterative_grpo.rollouts import Rollout
-from iterative_grpo.rows import sample_rows
 from iterative_grpo.sharding import Sharding, largest
-from iterative_grpo.shares import Scored, Share
-from iterative_grpo.step_times import StepTimes
 from iterative_grpo.steps import TokenSteps
-from iterative_grpo.task import Batch, Task
+from iterative_grpo.trl_seam import reference
+from iterative_grpo.trl_seam.batches import split_rows, trim
+from iterative_grpo.trl_seam.deferred_metrics import DeferredMetrics
+from iterative_grpo.trl_seam.generation_metrics import GenerationMetrics
+from iterative_grpo.trl_seam.kl_control import AdaptiveKL, KLControl
+from iterative_grpo.trl_seam.rows import sample_rows
+from iterative_grpo.trl_seam.shares import Scored, Share
+from iterative_grpo.trl_seam.step_times import StepTimes
+from iterative_grpo.trl_seam.task import Batch, Task
 from iterative_grpo.types import Completion, Finish, Problem, Sampling
 
 __all__ = ["Credit", "IterativeGRPOTrainer", "Task"]

@@ -67,8 +67,8 @@ def run(job: Job) -> None:
     from transformers import PrinterCallback
 
     with timing.part(timing.INPUT_OUTPUT):  # TRL takes seconds to import, once a process
-        from iterative_grpo.kl_control import KLControl
         from iterative_grpo.trainer import Credit, IterativeGRPOTrainer
+        from iterative_grpo.trl_seam.kl_control import KLControl
 
         keep_imports()
 

@@ -64,7 +64,7 @@ def asker(frame: FrameType | None) -> str:
     """Return the function of a trainer, or of this project, that a call comes from."""
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        if path.stem in ("grpo_trainer", "trainer") or path.parent.name == "iterative_grpo":
+        if path.stem in ("grpo_trainer", "trainer") or path.parent.name == "trl_seam":
             return f"{path.stem}.{frame.f_code.co_name}"
         frame = frame.f_back
     return "elsewhere"

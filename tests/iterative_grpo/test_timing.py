@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from iterative_grpo import timing
-from iterative_grpo.step_times import StepTimes
+from iterative_grpo.trl_seam.step_times import StepTimes
 from iterative_grpo.types import Completion, Finish, Prompt, Sampling
 
 

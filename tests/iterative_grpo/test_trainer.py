@@ -13,15 +13,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer import grpo_trainer
 
-from iterative_grpo import plugins, reference, timing
+from iterative_grpo import plugins, timing
 from iterative_grpo.advantages.sum import Rule
-from iterative_grpo.batches import split_rows, trim
 from iterative_grpo.divergence import Initial, kl
-from iterative_grpo.kl_control import KLControl
 from iterative_grpo.normalize import Normalizer
 from iterative_grpo.protocols import Splitter
 from iterative_grpo.rollouts import Rollout
 from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
+from iterative_grpo.trl_seam import reference
+from iterative_grpo.trl_seam.batches import split_rows, trim
+from iterative_grpo.trl_seam.kl_control import KLControl
 from iterative_grpo.types import Completion, Finish, Problem, Prompt, StepRewards
 from tests.iterative_grpo.logps.making import exact
 

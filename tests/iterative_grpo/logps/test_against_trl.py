@@ -14,9 +14,9 @@ from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
 
 from iterative_grpo import trainer as ours
 from iterative_grpo.advantages.outcome import Rule
-from iterative_grpo.batches import split_rows, trim
 from iterative_grpo.logps.paths import Path as LogpsPath
 from iterative_grpo.normalize import Normalizer
+from iterative_grpo.trl_seam.batches import split_rows, trim
 from iterative_grpo.types import Problem, Prompt
 from tests.iterative_grpo.logps.making import Batch, batch, decoder, distance
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from iterative_grpo.divergence import Moved
-from iterative_grpo.generation_metrics import Lengths
 from iterative_grpo.rollouts import Rollout
+from iterative_grpo.trl_seam.generation_metrics import Lengths
 from iterative_grpo.types import Completion
 
 

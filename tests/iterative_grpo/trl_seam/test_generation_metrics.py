@@ -9,8 +9,8 @@ import pytest
 import torch
 from trl.trainer import grpo_trainer
 
-from tests.iterative_grpo.test_deferred_metrics import Pair
 from tests.iterative_grpo.test_trainer import make
+from tests.iterative_grpo.trl_seam.test_deferred_metrics import Pair
 
 PolicyMaker = Callable[[int, torch.dtype], Path]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from iterative_grpo.kl_control import AdaptiveKL, KLControl
+from iterative_grpo.trl_seam.kl_control import AdaptiveKL, KLControl
 from tests.iterative_grpo.test_trainer import make
 
 PolicyMaker = Callable[[int, torch.dtype], Path]

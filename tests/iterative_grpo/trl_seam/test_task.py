@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from iterative_grpo.task import Task
+from iterative_grpo.trl_seam.task import Task
 from iterative_grpo.types import Problem, Prompt
 from tests.iterative_grpo.test_trainer import G, PolicyMaker, make
 

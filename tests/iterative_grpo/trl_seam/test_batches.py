@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from iterative_grpo.batches import trim
+from iterative_grpo.trl_seam.batches import trim
 from tests.iterative_grpo.test_trainer import PolicyMaker, generation, make
 
 

@@ -99,9 +99,6 @@ def read(path: Path, iteration: int | None = None) -> Side:
     if (path / "iterations").is_dir():
         folder = _evaluated(path, iteration)
         name = f"{name}-{folder.parent.name}"
-        made_by = _of_run(path)
-    else:
-        made_by = _of_record(folder / "evaluation.json")
     files = sorted(folder.glob(f"*{ANSWERS}"))
     if not files:
         held = ", ".join(sorted(item.name for item in folder.iterdir())[:8]) or "nothing"
@@ -109,6 +106,7 @@ def read(path: Path, iteration: int | None = None) -> Side:
             f"{folder} holds no evaluation: no TASK{ANSWERS} in it, found {held}. Give a run "
             "directory, or a folder that `iterative-grpo evaluate --output` has filled"
         )
+    made_by = _of_record(folder / "evaluation.json") or _of_run(folder)
     evaluations = [_evaluation(file, made_by) for file in files]
     return Side(name, str(folder), {each.task: each for each in evaluations})
 
@@ -138,8 +136,9 @@ def _of_record(file: Path) -> dict[str, Any]:
     return {key: record[key] for key in ("engine", "dtype") if key in record}
 
 
-def _of_run(path: Path) -> dict[str, Any]:
-    """Return the engine and the precision that a run's policies are sampled with, if it says so."""
+def _of_run(folder: Path) -> dict[str, Any]:
+    """Return what a run samples with, engine and precision, by the folder of its evaluation."""
+    path = folder.resolve().parent.parent.parent  # RUN/iterations/NN/evaluate
     if not (path / "config.yaml").exists():
         return {}
     run = runs.read(path)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import PrinterCallback
 
+from iterative_grpo.rollouts import Rollout
 from iterative_grpo.splitters.whole import Splitter
 from iterative_grpo.types import Completion, Problem, StepRewards
 from pipelines.config import RetrainWhen, WatchSettings
@@ -53,8 +54,13 @@ def every_other(problems: Sequence[Problem], completions: Sequence[Completion]) 
 
 @pytest.mark.parametrize("fault", [words, repeats])
 def test_the_watch_catches_a_policy_that_games_its_judge(
-    fault: Callable[[str], float], tiny_policy: PolicyMaker, tmp_path: Path
+    fault: Callable[[str], float],
+    tiny_policy: PolicyMaker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Untrained, this policy hardly ever ends an output: the limit ends nearly all of them.
+    monkeypatch.setattr(Rollout, "right", property(lambda rollout: rollout.correct))
     trainer = make(
         tiny_policy(0, torch.float32),
         tmp_path,

@@ -114,7 +114,7 @@ def test_a_policy_without_a_chat_template_is_told_before_its_weights_are_read(
     policy = tiny_policy(0, torch.float32)
     for weights in policy.glob("*.safetensors"):
         weights.unlink()
-    named = ("policy.make=null", f"policy.model={policy}")
+    named = ("policy.make=null", "policy.warm_start=null", f"policy.model={policy}")
     preflight.check(toy.config(tmp_path, data, *named), Progress(quiet=True))
     with pytest.raises(Unrenderable, match=f"{policy} has no chat template"):
         preflight.check(

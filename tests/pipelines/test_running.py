@@ -289,7 +289,7 @@ REFUSED = [
     (["launch.processes=2"], "launch.mode must be accelerate"),
     (["optimize"], "written key.path=value"),
     (["evaluate.tasks=[gsm8k/verification]"], "no split 'verification'"),
-    (["policy.make=null", "policy.model=/no/model"], "cannot be loaded"),
+    (["policy={model: /no/model, make: null, warm_start: null}"], "cannot be loaded"),
 ]
 
 

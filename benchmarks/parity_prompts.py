@@ -72,8 +72,16 @@ class _Turns:
     chat_template = "written below"
     name_or_path = ""
 
+    def get_chat_template(self) -> str:
+        return self.chat_template
+
     def apply_chat_template(
-        self, turns: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
+        self,
+        turns: list[dict[str, str]],
+        *,
+        tokenize: bool,
+        add_generation_prompt: bool,
+        chat_template: str = "",
     ) -> str:
         text = "".join(f"<{turn['role']}>{turn['content']}</{turn['role']}>" for turn in turns)
         return text + ("<assistant>" if add_generation_prompt else "")

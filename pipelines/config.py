@@ -135,10 +135,12 @@ class SampleSettings(Section):
 
 
 class LabelSettings(Section):
-    """Truth for step ends. The whole solution always gets the verifier's verdict."""
+    """Truth for step ends: the whole solution gets its verdict, or 0 where the limit cut it off."""
 
     labeler: str = Field("monte_carlo", description="a file of reward_models/labels")
-    continuations: Positive = Field(8, description="completions of each prefix (monte_carlo)")
+    continuations: Positive = Field(
+        8, description="completions of each prefix at most (monte_carlo, first_error)"
+    )
     labeler_options: Mapping[str, Any] = Field(
         default_factory=dict, description="keyword arguments of the labeler's `build`"
     )
@@ -171,10 +173,10 @@ class Replay(Section):
 
 
 class Gate(Section):
-    """When a retrained reward model replaces the old one; both score the same samples.
+    """When a retrained reward model replaces the old one: each figure may be worse by its margin.
 
-    A margin is how much worse a figure may be. What is worse by more, and whose 95 % interval over
-    questions says that it is no chance, keeps the old model.
+    Both score the same samples. What is worse by more, and whose 95 % interval over questions says
+    that it is no chance, keeps the old model.
     """
 
     enabled: bool = Field(True, description="false: a retrained model always replaces the old one")
@@ -353,7 +355,7 @@ class Config(Section):
     verifier: str | None = Field(
         None,
         description="how answers are read in training and in the run's evaluation, a file of "
-        "verifiers/conventions; none: as each data set's are",
+        "verifiers/conventions; none: each data set's own",
     )
     reward_options: Mapping[str, Any] = Field(
         default_factory=dict, description="keyword arguments of the reward source's `build`"
@@ -362,7 +364,8 @@ class Config(Section):
         default_factory=dict, description="fields of the splitter, as splitter_options.word=Schritt"
     )
     credit_options: Mapping[str, Any] = Field(
-        default_factory=dict, description="fields of the credit rule"
+        default_factory=dict,
+        description="fields of the credit rule, as credit_options.threshold=0.4 of first_error",
     )
     engine: str = Field("native", description="sampler, a file of iterative_grpo/engines")
     engine_options: Mapping[str, Any] = Field(

@@ -114,8 +114,11 @@ def needs(config: Config) -> list[str]:
         memory += f" and {size(retrain)} in retraining"
     checkpoints = 1 + config.iterations * (2 if config.learns_reward else 1)
     disk = parameters * WEIGHT * checkpoints
+    made = config.policy.make
+    # A tokenizer of words has those of the data, up to its vocabulary.
+    most = " at most" if made is not None and made.tokenizer == "words" else ""
     return [
-        f"parameters    {parameters:,}",
+        f"parameters    {parameters:,}{most}",
         f"memory        {memory}{each}: weights and optimizer state; activations and cache beside",
         f"disk          about {size(disk)} for {checkpoints} checkpoints, samples beside it",
     ]

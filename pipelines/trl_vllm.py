@@ -55,7 +55,7 @@ def lacking(mode: str) -> None:
     if importlib.util.find_spec("vllm") is None:
         raise Unserved(
             f"optimize.vllm={mode} needs vLLM, which is not installed here: "
-            "pip install 'iterative-grpo[vllm]', or set optimize.vllm=off"
+            "pip install vllm, or set optimize.vllm=off"
         )
     if mode == "server" and not torch.cuda.is_available():
         raise Unserved(

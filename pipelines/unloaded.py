@@ -157,9 +157,7 @@ def check_policy_lora(config: Config, adapter: Lora, model: Any) -> None:
     try:
         from peft import get_peft_model
     except ImportError:
-        raise UnfitModel(
-            "policy.lora needs the package peft: pip install 'iterative-grpo[peft]'"
-        ) from None
+        raise UnfitModel("policy.lora needs the package peft: pip install peft") from None
     try:
         get_peft_model(model, building.lora(config))
     except ValueError as error:

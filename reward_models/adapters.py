@@ -31,9 +31,7 @@ def lora(
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise NoLora(
-            "reward_model.lora needs the package peft: pip install 'iterative-grpo[peft]'"
-        ) from error
+        raise NoLora("reward_model.lora needs the package peft: pip install peft") from error
     plain = model.model
     head = next((name for name in HEADS if hasattr(plain, name)), None)
     if head is None:

@@ -67,7 +67,7 @@ def verify_file(
     Args:
         path: JSON Lines with the fields ``response`` and ``answer``.
         output: where the rows go with their outcomes; nothing is written there until all are done.
-        convention: how the responses state their answers, "math" or "gsm8k".
+        convention: how the responses state their answers, a file of `verifiers/conventions`.
         policy: which differences from the gold are forgiven.
         timeout: seconds that the symbolic stage may take for one row.
         workers: how many worker processes are used at a time; all cores by default.

@@ -146,7 +146,7 @@ def lacking() -> str | None:
         return None
     return (
         "the vllm engine needs vLLM, which is not installed here: "
-        "pip install 'iterative-grpo[vllm]', or use the 'native' engine"
+        "pip install vllm, or use the 'native' engine"
     )
 
 

@@ -73,7 +73,7 @@ def load(
     """Load one split of a data set.
 
     Args:
-        name: a file of this folder: `gsm8k`, `math`, `math500`, `arithmetic`.
+        name: a file of this folder, such as `gsm8k`.
         split: `train`, `validation` (carved out of train, see `_carving`) or `test`.
         path: a folder of JSON Lines with the hub's fields: PATH/NAME/SPLIT.jsonl or
             PATH/SPLIT.jsonl. None reads the hub. Made sets read no files.

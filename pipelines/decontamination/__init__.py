@@ -3,7 +3,7 @@
 Each training question is compared with every question of every evaluation set. What a question is
 found to be, the strongest first:
 
-- `exact`: equal up to spacing and case.
+- `exact`: equal up to spacing, case and sentence marks.
 - `near`: the same numbers in the same order, and a text that is hardly another one.
 - `template`: such a text with other numbers. In mathematics that is another question.
 - `ngram`: a run of 13 words in common, as GPT-3's authors looked for (arXiv:2005.14165, appendix

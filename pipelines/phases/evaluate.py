@@ -1,4 +1,4 @@
-"""Evaluate the policy on held-out problems: greedy accuracy, by the verifier."""
+"""Evaluate the policy on held-out problems, greedy and by samples: accuracy by the verifier."""
 
 from __future__ import annotations
 

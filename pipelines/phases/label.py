@@ -141,7 +141,7 @@ def divide(job: Job, labeled: Sequence[LabeledSolution], cost: LabelCost) -> Non
         job.output / "summary.json",
         {
             "solutions": len(rows),
-            **{part.value: len(own) for part, own in parts.items()},
+            **{f"{part.value}_rows": len(own) for part, own in parts.items()},
             "correct": sum(row.correct for row in rows) / max(len(rows), 1),
             "ends": sum(len(row.ends) for row in rows),
             **asdict(cost),

@@ -77,7 +77,7 @@ def test_examples_are_formatted_and_clean(name: str, command: str) -> None:
 def test_folders_of_the_table_exist() -> None:
     table = PAGE.partition("| to add |")[2].partition("\n\n")[0]
     folders = re.findall(r"\| `([\w/]+/)` \|", table)
-    assert len(folders) == 9
+    assert len(folders) == 10
     assert [folder for folder in folders if not (ROOT / folder).is_dir()] == []
 
 

@@ -107,8 +107,9 @@ def _results(run: Run) -> str:
         "<h2>By iteration</h2>"
         + _table(table.by_iteration(run))
         + '<p class="faint">Iteration 0 is the policy before its first step. Brackets: 95% Wilson '
-        "intervals. Score - truth: the reward model's mean score minus the verifier's accuracy "
-        f"on the same rollouts, last {table.LAST_STEPS} policy steps of the iteration. "
+        "intervals. Score - truth: the reward model's mean score minus the share of rollouts that "
+        "are right and were not cut off by the token limit, last "
+        f"{table.LAST_STEPS} policy steps of the iteration. "
         "AUROC, over ends of steps under process supervision, else of solutions, and pairs of "
         "solutions: before → after the iteration's retraining.</p>"
         + "<h3>What became of the answers, last evaluation</h3>"

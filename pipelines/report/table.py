@@ -84,20 +84,13 @@ def by_task(run: Run) -> Table:
 
 
 def gap(run: Run, iteration: float | None) -> float | None:
-    """Return reward-model score minus verifier accuracy over an iteration's last steps."""
+    """Return how far the score is above the truth, on average over an iteration's last steps."""
     gaps = [
-        score - truth
+        found
         for row in run.steps
-        if number(row, "iteration") == iteration
-        and (score := _score(row)) is not None
-        and (truth := number(row, "verifier_accuracy")) is not None
+        if number(row, "iteration") == iteration and (found := number(row, "gap")) is not None
     ]
     return statistics.fmean(gaps[-LAST_STEPS:]) if gaps else None
-
-
-def _score(row: Row) -> float | None:
-    whole = number(row, "score")
-    return number(row, "reward/model") if whole is None else whole
 
 
 def _accuracy_of(task: str, written: Callable[[Estimate], str]) -> Callable[[Row], str]:

@@ -79,9 +79,9 @@ def try_splitter(config: Config) -> None:
 
 def try_credit_rule(config: Config) -> None:
     """Credit two outputs with the configured rule; raise as `try_splitter` does."""
-    rule = credit_rule(config)
+    made = credit_rule(config)
     with plugins.working("credit rule", config.credit):
-        credit(rule, [[[1.0, 0.0], [0.5]]], normalizer(config))
+        credit(made, [[[1.0, 0.0], [0.5]]], normalizer(config))
 
 
 def labeler_options(config: Config) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def test_a_live_model_is_refused() -> None:
 
 @pytest.mark.skipif(INSTALLED, reason="vLLM is installed here")
 def test_a_missing_vllm_is_named_with_ways_out(tmp_path: Path) -> None:
-    with pytest.raises(ImportError, match=r"iterative-grpo\[vllm\].*'native' engine"):
+    with pytest.raises(ImportError, match=r"pip install vllm, .*'native' engine"):
         vllm.load(tmp_path, tiny.NoEos())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from iterative_grpo import plugins
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 
 def splitter(config: Config) -> Splitter:
     """Return what cuts a solution into steps."""
-    name = splitter_name(config)
-    given = config.splitter_options if cuts_steps(config) else {}
-    return cast(Splitter, _made("iterative_grpo.splitters", name, "splitter", given))
+    return _splitter(splitter_name(config), config.splitter_options if cuts_steps(config) else {})
 
 
 def splitter_name(config: Config) -> str:
@@ -60,7 +59,23 @@ def credit_rule(config: Config) -> CreditRule:
 
 def rule(name: str, options: Mapping[str, Any]) -> CreditRule:
     """Return the credit rule called `name`, made with its options."""
-    return cast(CreditRule, _made("iterative_grpo.advantages", name, "credit rule", options))
+    package, kind = "iterative_grpo.advantages", "credit rule"
+    make = _maker(package, name, kind, "Rule", "credit_options", options)
+    with plugins.working(kind, name):
+        return cast(CreditRule, make())
+
+
+def labeler(config: Config) -> partial[Any]:
+    """Return what makes the configured labeler of its tools."""
+    key, label = "label.labeler_options", config.label
+    given = label.labeler_options
+    return _maker("reward_models.labels", label.labeler, "labeler", "build", key, given)
+
+
+def reward_source(config: Config) -> partial[Any]:
+    """Return what makes the configured reward source of its parts."""
+    key, given = "reward_options", config.reward_options
+    return _maker("reward_models.sources", config.reward, "reward", "build", key, given)
 
 
 def try_splitter(config: Config) -> None:
@@ -69,7 +84,7 @@ def try_splitter(config: Config) -> None:
     UnknownField and UnfitValue are of its options.
     """
     name, text = config.splitter, "1+1=2\n2+2=4"
-    made = _made("iterative_grpo.splitters", name, "splitter", config.splitter_options)
+    made = _splitter(name, config.splitter_options)
     with plugins.working("splitter", name):
         ends = made.split(text)
         check_ends(ends)
@@ -84,31 +99,24 @@ def try_credit_rule(config: Config) -> None:
         credit(made, [[[1.0, 0.0], [0.5]]], normalizer(config))
 
 
-def labeler_options(config: Config) -> dict[str, Any]:
-    """Return the options of the configured labeler as the types that it annotates."""
-    label = config.label
-    build = plugins.find("reward_models.labels", label.labeler, "labeler", ("build",)).build
-    who = f"labeler {label.labeler}"
-    return plugin_options.arguments("label.labeler_options", label.labeler_options, build, who)
-
-
-def reward_options(config: Config) -> dict[str, Any]:
-    """Return the options of the configured reward source as the types that it annotates."""
-    build = plugins.find("reward_models.sources", config.reward, "reward", ("build",)).build
-    who = f"reward {config.reward}"
-    return plugin_options.arguments("reward_options", config.reward_options, build, who)
-
-
-def _made(package: str, name: str, kind: str, given: Mapping[str, Any]) -> Any:
-    """Return a splitter or a credit rule made with its options."""
-    attribute, key = {
-        "splitter": ("Splitter", "splitter_options"),
-        "credit rule": ("Rule", "credit_options"),
-    }[kind]
-    maker = getattr(plugins.find(package, name, kind, (attribute,)), attribute)
-    options = plugin_options.arguments(key, given, maker, f"{kind} {name}")
+def _splitter(name: str, options: Mapping[str, Any]) -> Splitter:
+    package, kind = "iterative_grpo.splitters", "splitter"
+    make = _maker(package, name, kind, "Splitter", "splitter_options", options)
     with plugins.working(kind, name):
-        return maker(**options)
+        return cast(Splitter, make())
+
+
+def _maker(
+    package: str, name: str, kind: str, attribute: str, key: str, given: Mapping[str, Any]
+) -> partial[Any]:
+    """Return a plug-in's `attribute` with its options, as the types that it annotates.
+
+    Raises UnknownName or BrokenPlugin, and UnknownField or UnfitValue for the setting `key`.
+    """
+    found = getattr(plugins.find(package, name, kind, (attribute,)), attribute)
+    options = plugin_options.arguments(key, given, found, f"{kind} {name}")
+    with plugins.working(kind, name):
+        return partial(found, **options)
 
 
 def normalizer(config: Config) -> Normalizer:

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from iterative_grpo import plugins
-from pipelines import datasets
+from pipelines import datasets, prompts
 
 if TYPE_CHECKING:
     from pipelines.config import Config
@@ -44,7 +44,7 @@ def chosen(config: Config) -> Iterator[Choice]:
         ("iterative_grpo.advantages", config.credit, "credit rule", ("Rule",)),
         ("iterative_grpo.engines", config.engine, "engine", ("load",)),
         ("verifiers.conventions", config.verifier, "verifier", ("extract",)),
-        ("pipelines.prompts", config.policy.prompt, "prompt", ("STOP", "SPECIAL_TOKENS")),
+        ("pipelines.prompts", config.policy.prompt, "prompt", prompts.NEEDS),
         ("iterative_grpo.splitters", config.evaluate.splitter, "splitter", SPLITTER),
         (published, config.published.convention, "reward convention", ()),
         (published, config.evaluate.reward_convention, "reward convention", ()),

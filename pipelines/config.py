@@ -389,7 +389,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Config:
-        found = list(conflicts(self))
+        found = dict.fromkeys(conflicts(self))
         if found:
             raise ValueError("\n".join(found))
         return self

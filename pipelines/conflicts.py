@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from pipelines.config import Config
 
 
+NO_PLUGIN = (plugins.UnknownName, plugins.BrokenPlugin)
+
+
 def conflicts(config: Config) -> Iterator[str]:
-    """Yield every way in which settings do not fit each other."""
+    """Yield every way in which settings do not fit each other; one may come twice."""
     for choice in chosen(config):
         try:
             choice.find()
-        except (plugins.UnknownName, plugins.BrokenPlugin) as error:
+        except NO_PLUGIN as error:
             yield str(error)
     yield from _plugin_conflicts(config)
     policy, optimize = config.policy, config.optimize
@@ -85,14 +88,12 @@ def _plugin_conflicts(config: Config) -> Iterator[str]:
     for attempt in (
         building.try_splitter,
         building.try_credit_rule,
-        building.labeler_options,
-        building.reward_options,
+        building.labeler,
+        building.reward_source,
     ):
         try:
             attempt(config)
-        except plugins.UnknownName:
-            pass  # told already
-        except (plugins.BrokenPlugin, keywords.UnknownField, keywords.UnfitValue) as error:
+        except (*NO_PLUGIN, keywords.UnknownField, keywords.UnfitValue) as error:
             yield str(error)
 
 
@@ -131,13 +132,16 @@ def _shape_conflicts(config: Config) -> Iterator[str]:
 
 def _stop_conflicts(config: Config) -> Iterator[str]:
     """Yield what cannot train on prompts whose answers end at stop strings."""
-    name = (config.policy.prompt or "").replace("-", "_")
+    if config.policy.prompt is None:
+        return
     try:
-        if not name or not prompts.stop_strings(name):
+        if not prompts.stop_strings(config.policy.prompt):
             return
         stops = config.optimize.vllm == "off" and building.samples_in_training(config)
-    except (plugins.UnknownName, plugins.BrokenPlugin):
-        return  # told already
+    except NO_PLUGIN as error:
+        yield str(error)
+        return
+    name = config.policy.prompt.replace("-", "_")
     if not stops:
         yield (
             f"policy.prompt {name} ends answers at stop strings, which TRL's own sampling does not "

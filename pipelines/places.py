@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ROLLOUTS = "rollouts.jsonl"
-
 
 def phase(run: Path, iteration: int, name: str) -> Path:
     """Return the folder of a phase; the start belongs to no iteration."""
@@ -22,7 +20,7 @@ def iterations(run: Path) -> list[Path]:
 
 def rollouts(run: Path, iteration: int) -> Path:
     """Return the file of what a policy phase sampled."""
-    return phase(run, iteration, "optimize") / ROLLOUTS
+    return phase(run, iteration, "optimize") / "rollouts.jsonl"
 
 
 def with_rollouts(run: Path) -> list[int]:

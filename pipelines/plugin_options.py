@@ -29,6 +29,14 @@ def arguments(
     return keywords.typed(key, check(key, given, known, who), known)
 
 
+def recorded(given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return options as a phase's settings hold them.
+
+    None without any, which counts as absent: manifests of runs that knew of no options stay equal.
+    """
+    return dict(given) or None
+
+
 def check(
     key: str, given: Mapping[str, Any], known: Mapping[str, Any], who: str
 ) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from reward_models.diagnostics import diagnose, flatten, ordered_pairs
 from reward_models.gate import SampleSet
 from reward_models.protocols import Scorer
 from reward_models.replay import draw_past
-from reward_models.types import LabeledSolution
+from reward_models.types import LabeledSolution, as_rewarded
 
 Scores = list[tuple[float, ...]]
 
@@ -122,16 +122,12 @@ class Scored:
 
 
 def score(model: Scorer, rows: Sequence[LabeledSolution]) -> Scores:
-    """Return one probability an end for each solution, as it would reward the policy.
-
-    So the end that the token limit cut off gets 0, whatever the model says of it.
-    """
+    """Return one probability an end for each solution, as it would reward the policy."""
     said = model.score(
         [row.question for row in rows], [row.text for row in rows], [row.ends for row in rows]
     )
     return [
-        values if row.finished else (*values[:-1], 0.0)
-        for row, values in zip(rows, said, strict=True)
+        as_rewarded(values, finished=row.finished) for row, values in zip(rows, said, strict=True)
     ]
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,14 @@ class LabeledSolution:
             digest.update(len(data).to_bytes(8, "little"))
             digest.update(data)
         return digest.digest()
+
+
+def as_rewarded(values: Sequence[float], *, finished: bool) -> tuple[float, ...]:
+    """Return scores at ends as they reward: the end that the token limit cut off gets 0.
+
+    The policy did not finish it, and a model that never saw fragments might like them.
+    """
+    return tuple(values) if finished else (*values[:-1], 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from iterative_grpo.protocols import Engine, Samplings
-from iterative_grpo.types import Completion, Prompt, Sampling
+from iterative_grpo.types import Completion, Prompt
 
 
 class OddGroups(ValueError):
@@ -21,12 +21,13 @@ def sampled_groups(
     All that follows takes rows by their place: a group missed, or out of order, would be trained on
     as the answer to another question.
     """
+    from iterative_grpo.engines._requests import per_prompt  # NumPy, which a listing can do without
+
     groups = engine.generate(prompts, sampling)
-    sizes = [
-        own.group_size
-        for own in ([sampling] * len(prompts) if isinstance(sampling, Sampling) else sampling)
+    wanted = [
+        [prompt.problem_id] * own.group_size
+        for prompt, own in zip(prompts, per_prompt(prompts, sampling), strict=True)
     ]
-    wanted = [[p.problem_id] * size for p, size in zip(prompts, sizes, strict=True)]
     found = [[completion.problem_id for completion in group] for group in groups]
     if found != wanted:
         pairs = enumerate(itertools.zip_longest(found, wanted))

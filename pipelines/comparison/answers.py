@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines import artifacts, json_lines, places
 from pipelines.artifacts import MANIFEST
-from pipelines.report import run as runs
+from pipelines.report.run import mapping, section
 
 ANSWERS = ".answers.jsonl"
 
@@ -138,12 +138,11 @@ def _of_record(file: Path) -> dict[str, Any]:
 
 def _of_run(folder: Path) -> dict[str, Any]:
     """Return what a run samples with, engine and precision, by the folder of its evaluation."""
-    path = folder.resolve().parent.parent.parent  # RUN/iterations/NN/evaluate
-    if not (path / "config.yaml").exists():
-        return {}
-    run = runs.read(path)
-    dtype = "bfloat16" if run.setting("optimize.bf16") else run.setting("policy.dtype")
-    stated = {"engine": run.setting("engine"), "dtype": dtype}
+    run = folder.resolve().parent.parent.parent  # RUN/iterations/NN/evaluate
+    settings = mapping(run / "config.yaml", [])
+    half = section(settings, "optimize").get("bf16")
+    dtype = "bfloat16" if half else section(settings, "policy").get("dtype")
+    stated = {"engine": settings.get("engine"), "dtype": dtype}
     return {key: value for key, value in stated.items() if value is not None}
 
 

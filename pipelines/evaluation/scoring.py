@@ -17,6 +17,7 @@ from pipelines.progress import Progress
 from pipelines.published import NoRewardModel
 from pipelines.world import World
 from reward_models.protocols import Scorer
+from reward_models.types import as_rewarded
 
 Row = Mapping[str, Any]
 
@@ -80,15 +81,11 @@ def score(
                 "problem_id": row["problem_id"],
                 "sample": row["sample"],
                 "ends": list(cut),
-                "values": list(_finished(row, found)),
+                # As in training.
+                "values": list(as_rewarded(found, finished=row["finish"] != Finish.LENGTH.value)),
             }
             for row, cut, found in zip(rows, ends, values, strict=True)
         ]
         return scored, {"score": time.perf_counter() - started}
 
     parts.fill(len(groups), at_once, make, place, progress, label)
-
-
-def _finished(row: Row, values: Sequence[float]) -> Sequence[float]:
-    """Give the fragment that the token limit cut off the lowest value, as in training."""
-    return (*values[:-1], 0.0) if row["finish"] == Finish.LENGTH.value else values

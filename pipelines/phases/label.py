@@ -19,7 +19,7 @@ from typing import Any
 
 from iterative_grpo import completions, plugins, timing
 from iterative_grpo.types import Sampling
-from pipelines import building, dividing, policies, questions, verifying, world
+from pipelines import building, dividing, plugin_options, policies, questions, verifying, world
 from pipelines.artifacts import WORK, read_manifest, write_json
 from pipelines.config import Config
 from pipelines.journal import Journal
@@ -44,9 +44,8 @@ def settings(config: Config) -> Mapping[str, Any]:
     """Return the settings that the labels depend on."""
     return {
         "label": config.label.model_dump(mode="json", exclude={"labeler_options"}),
-        # None without options: manifests of runs that knew of none stay equal.
-        "labeler_options": dict(config.label.labeler_options) or None,
-        "splitter_options": dict(config.splitter_options) or None,
+        "labeler_options": plugin_options.recorded(config.label.labeler_options),
+        "splitter_options": plugin_options.recorded(config.splitter_options),
         "supervision": config.supervision,
         "splitter": config.splitter,
         "held_out": config.reward_model.held_out,
@@ -76,9 +75,8 @@ def run(job: Job) -> None:
         tools(job, [problems[i] for i in mine]) as made_of,
         job.progress.bar("label", len(mine) * config.sample.group_size, "solutions") as bar,
     ):
-        module = plugins.find("reward_models.labels", config.label.labeler, "labeler")
         with plugins.working("labeler", config.label.labeler):
-            labeler = module.build(made_of, **building.labeler_options(config))
+            labeler = building.labeler(config)(made_of)
         bar.advance(len(journal.rows))
         right = sum(row.correct for row in journal.rows)
         left = itertools.islice(own, len(journal.rows), None)

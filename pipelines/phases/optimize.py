@@ -20,6 +20,7 @@ from pipelines import (
     building,
     checkpoints,
     failures,
+    plugin_options,
     policies,
     prompts,
     published,
@@ -46,10 +47,9 @@ def settings(config: Config) -> Mapping[str, Any]:
         "splitter": config.splitter,
         "credit": config.credit,
         "reward": config.reward,
-        # None without options: manifests of runs that knew of none stay equal.
-        "reward_options": dict(config.reward_options) or None,
-        "splitter_options": dict(config.splitter_options) or None,
-        "credit_options": dict(config.credit_options) or None,
+        "reward_options": plugin_options.recorded(config.reward_options),
+        "splitter_options": plugin_options.recorded(config.splitter_options),
+        "credit_options": plugin_options.recorded(config.credit_options),
         "mixture": config.mixture.model_dump(mode="json"),
         "published": published.settings(config),
         "max_tokens": config.max_tokens,
@@ -210,9 +210,8 @@ def reward_parts(job: Job) -> Any:
 
 def reward_source(config: Config, parts: Any) -> Any:
     """Return the configured reward source."""
-    sources = plugins.find("reward_models.sources", config.reward, "reward")
     with plugins.working("reward", config.reward):
-        return sources.build(parts, **building.reward_options(config))
+        return building.reward_source(config)(parts)
 
 
 def live_engine(config: Config) -> Callable[[Any, Any], Any] | None:

@@ -26,6 +26,10 @@ class Unrenderable(ValueError):
     """A problem or a tokenizer that a prompt format cannot render."""
 
 
+NEEDS = ("STOP", "SPECIAL_TOKENS")
+"""What a format's file has, whatever `with_data` makes of it."""
+
+
 class PromptFormat(Protocol):
     """What a prompt format's file has to offer."""
 
@@ -54,7 +58,7 @@ def stop_strings(name: str) -> tuple[str, ...]:
 
     Raises UnknownName, or BrokenPlugin for a format without a tuple of them.
     """
-    found = plugins.find("pipelines.prompts", name, "prompt", ("STOP",))
+    found = plugins.find("pipelines.prompts", name, "prompt", NEEDS)
     stop: tuple[str, ...] = found.STOP
     if not isinstance(stop, tuple) or not all(isinstance(it, str) and it for it in stop):
         raise plugins.BrokenPlugin(

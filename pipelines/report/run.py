@@ -74,8 +74,8 @@ def read(path: Path) -> Run:
     iterations = json_lines(path / "metrics" / "iterations.jsonl", notes)
     return Run(
         path=path,
-        configuration=_mapping(path / "config.yaml", notes),
-        about=_mapping(path / "run.json", notes),
+        configuration=mapping(path / "config.yaml", notes),
+        about=mapping(path / "run.json", notes),
         steps=_last_of_each(steps, ("iteration", "step")),
         iterations=_last_of_each(iterations, ("iteration",)),
         notes=tuple(notes),
@@ -160,7 +160,7 @@ def accuracy(row: Row, task: str) -> Estimate | None:
     return None
 
 
-def _mapping(path: Path, notes: list[str]) -> dict[str, Any]:
+def mapping(path: Path, notes: list[str]) -> dict[str, Any]:
     """Return a YAML or JSON file's mapping, which YAML's safe reader both reads."""
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean, pstdev
 from typing import Literal
 
@@ -23,6 +24,7 @@ from iterative_grpo.types import Completion, Problem, StepRewards
 from reward_models.model import RewardModel, sigmoid
 from reward_models.protocols import Parts
 from reward_models.sources._cuts import cut
+from reward_models.types import as_rewarded
 
 Action = Literal["shrink", "mask"]
 
@@ -60,13 +62,12 @@ class Source:
         )
         rewards = []
         for completion, row_ends, row in zip(completions, ends, rows, strict=True):
-            scores = list(self.model.calibrated([tuple(sigmoid(fmean(end)) for end in row)])[0])
+            scores = self.model.calibrated([tuple(sigmoid(fmean(end)) for end in row)])[0]
             spreads = tuple(pstdev(map(sigmoid, end)) for end in row)
             values = [self._value(p, d) for p, d in zip(scores, spreads, strict=True)]
-            if completion.truncated:
-                values[-1] = scores[-1] = 0.0
-            parts = {"model": tuple(scores), "spread": spreads}
-            rewards.append(StepRewards(row_ends, tuple(values), parts))
+            rewarded = partial(as_rewarded, finished=not completion.truncated)
+            parts = {"model": rewarded(scores), "spread": spreads}
+            rewards.append(StepRewards(row_ends, rewarded(values), parts))
         return rewards
 
     def _value(self, score: float, spread: float) -> float:

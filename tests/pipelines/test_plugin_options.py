@@ -49,7 +49,7 @@ def test_they_reach_what_they_are_for(tmp_path: Path) -> None:
     outcome = configured(tmp_path, "splitter=step_k", "splitter_options.word=Schritt")
     assert building.splitter(outcome).split("A\nSchritt 1: b") == (14,)
     uncertain = ("reward=uncertain", "reward_model.heads=4", "reward_options.action=mask")
-    assert building.reward_options(configured(tmp_path, *uncertain)) == {"action": "mask"}
+    assert building.reward_source(configured(tmp_path, *uncertain)).keywords == {"action": "mask"}
 
 
 def vars_of(rule: Any) -> dict[str, Any]:
@@ -104,3 +104,17 @@ def test_a_plug_in_that_does_not_work_is_refused_before_a_run(
     monkeypatch.setattr(rule.Rule, "credit", broken)
     with pytest.raises(ConfigError, match="credit rule sum: TypeError"):
         configured(tmp_path)
+
+
+def test_a_problem_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from iterative_grpo.splitters import lines
+    from pipelines.prompts import plain
+
+    monkeypatch.setattr(plain, "STOP", "Q:")
+    monkeypatch.delattr(lines, "Splitter")
+    with pytest.raises(ConfigError) as caught:
+        configured(tmp_path, "policy.prompt=plain", "credit=summ")
+    told = str(caught.value).splitlines()
+    assert len(told) == len(set(told)) == 3
+    for said in ("has no Splitter", "STOP in", "unknown credit rule 'summ'"):
+        assert sum(said in line for line in told) == 1

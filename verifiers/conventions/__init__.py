@@ -34,7 +34,9 @@ def names() -> list[str]:
 
 for _folder in os.environ.get("ITERATIVE_GRPO_PLUGINS", "").split(os.pathsep):
     if _folder:  # a folder of one's own, laid out as this repository (`iterative_grpo.plugins`)
-        __path__.append(os.path.join(_folder, *__name__.split(".")))  # noqa: PTH118
+        from pathlib import Path
+
+        __path__.append(str(Path(_folder, *__name__.split("."))))
 
 
 @functools.lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
 DATA = ("VERIFIER", "PROMPT", "read")
 SPLITTER = ("Splitter",)
 
+HOOKS = {
+    "iterative_grpo.advantages": ("SHARES_ONLY",),
+    "iterative_grpo.engines": ("READS_CHECKPOINTS", "check_options", "check_model", "lacking"),
+    "pipelines.datasets": (
+        *("MADE", "demonstration", "check_steps", "faulty_demonstration", "identity"),
+    ),
+    "pipelines.prompts": ("with_data",),
+    "reward_models.labels": ("CONTINUES",),
+    "reward_models.sources": ("JUDGED_BY",),
+}
+"""What files of a package may have besides: a run would not miss what is misspelt there."""
+
+NEAR = 0.85
+"""How alike, of 1, two names are of which one is taken for a misspelt other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -30,7 +46,15 @@ class Choice:
 
     def find(self) -> ModuleType:
         """Return its module; UnknownName or BrokenPlugin if there is none to use."""
-        return plugins.find(self.package, self.name, self.kind, self.needs)
+        found = plugins.find(self.package, self.name, self.kind, self.needs)
+        public = [name for name in vars(found) if not name.startswith("_")]
+        for hook in (it for it in HOOKS.get(self.package, ()) if it not in public):
+            for near in difflib.get_close_matches(hook, public, n=1, cutoff=NEAR):
+                raise plugins.BrokenPlugin(
+                    f"{self.kind} {self.name}: {found.__file__} has {near}, which nothing reads. "
+                    f"Did you mean {hook}? If not, begin its name with _"
+                )
+        return found
 
 
 def chosen(config: Config) -> Iterator[Choice]:

@@ -84,6 +84,17 @@ def test_a_convention_that_cannot_be_used_is_told(tmp_path: Path) -> None:
         assert "Traceback" not in found.stderr
 
 
+def test_a_misspelt_hook_is_told_and_not_overlooked(tmp_path: Path) -> None:
+    sources = tmp_path / "reward_models/sources"
+    for name, hook in (("one", "JUDGE_BY"), ("two", "_JUDGE_BY"), ("three", "JUDGED_BY")):
+        write(sources / f"{name}.py", f'{hook} = "the verifier"\ndef build(parts): ...\n')
+    told = "one.py has JUDGE_BY, which nothing reads. Did you mean JUDGED_BY?"
+    for name, code in (("one", 2), ("two", 0), ("three", 0)):
+        found = command("run", "arithmetic", f"reward={name}", "--dry-run", folder=tmp_path)
+        assert found.returncode == code, found.stderr
+        assert (told in found.stderr) == (name == "one")
+
+
 def test_a_run_records_its_plug_ins_and_says_which_have_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

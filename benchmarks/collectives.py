@@ -123,15 +123,17 @@ def prepare(options: argparse.Namespace, tokenizer: Any) -> Any:
         source=Random(),
         credit=Credit(Rule(), Normalizer()),
         tokenizer=tokenizer,
-        engine=lambda *_: Given(answers),
+        engine=lambda *_: Given(answers, tokenizer),
     )
 
 
 class Given:
     """Answers with worked solutions, the same ones in two calls that follow each other."""
 
-    def __init__(self, answers: list[list[int]]) -> None:
-        self.answers = answers
+    def __init__(self, answers: list[list[int]], tokenizer: Any) -> None:
+        self.answers = [
+            (tuple(ids), tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers
+        ]
         self.calls = 0
 
     def generate(self, prompts: Sequence[Any], samplings: Sequence[Any]) -> list[list[Any]]:
@@ -144,8 +146,10 @@ class Given:
         self.calls += 1
         return [
             [
-                Completion(prompt.problem_id, sample, "", tuple(ids), Finish.STOP)
-                for sample, ids in enumerate(drawn.sample(self.answers, sampling.group_size))
+                Completion(prompt.problem_id, sample, text, ids, Finish.STOP)
+                for sample, (ids, text) in enumerate(
+                    drawn.sample(self.answers, sampling.group_size)
+                )
             ]
             for prompt, sampling in zip(prompts, samplings, strict=True)
         ]

@@ -17,6 +17,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -173,15 +174,16 @@ def ours(
         credit=Credit(Rule(), Normalizer()),
         tokenizer=tokenizer,
         truth=lambda _, completions: [random.random() < 0.5 for _ in completions],
-        engine=lambda *_: Stored(outputs),
+        engine=lambda *_: Stored(outputs, tokenizer),
     )
 
 
 class Stored:
-    """Answers with the stored outputs, in their order."""
+    """Answers with the stored outputs, in their order, and decodes them as an engine does."""
 
-    def __init__(self, outputs: Sequence[Sequence[int]]) -> None:
-        self.outputs = outputs
+    def __init__(self, outputs: Sequence[Sequence[int]], tokenizer: Any) -> None:
+        self.outputs = [(tuple(ids), list(ids)) for ids in outputs]
+        self.tokenizer = tokenizer
 
     def generate(self, prompts: Sequence[Any], samplings: Sequence[Any]) -> list[list[Any]]:
         """Return a group for each prompt."""
@@ -190,11 +192,15 @@ class Stored:
         rest = iter(self.outputs)
         return [
             [
-                Completion(prompt.problem_id, sample, "", tuple(next(rest)), Finish.STOP)
-                for sample in range(sampling.group_size)
+                Completion(prompt.problem_id, sample, self.text(ids), known, Finish.STOP)
+                for sample, (known, ids) in enumerate(islice(rest, sampling.group_size))
             ]
             for prompt, sampling in zip(prompts, samplings, strict=True)
         ]
+
+    def text(self, ids: list[int]) -> str:
+        """Return an output's text."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
 
 
 class Lines:

@@ -19,6 +19,7 @@ TRL loads the reference from the path that the policy was loaded from.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,7 +32,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
-from iterative_grpo import stops, timing
+from iterative_grpo import timing
 from iterative_grpo.credit import Credit
 from iterative_grpo.divergence import Initial, Moved, moved, together
 from iterative_grpo.engines._endings import eos_token_ids
@@ -47,11 +48,11 @@ from iterative_grpo.trl_seam.batches import split_rows, trim
 from iterative_grpo.trl_seam.deferred_metrics import DeferredMetrics
 from iterative_grpo.trl_seam.generation_metrics import GenerationMetrics
 from iterative_grpo.trl_seam.kl_control import AdaptiveKL, KLControl
-from iterative_grpo.trl_seam.rows import sample_rows
+from iterative_grpo.trl_seam.rows import EngineRows, records_of_trl
 from iterative_grpo.trl_seam.shares import Scored, Share
 from iterative_grpo.trl_seam.step_times import StepTimes
 from iterative_grpo.trl_seam.task import Batch, Task
-from iterative_grpo.types import Completion, Finish, Problem, Sampling
+from iterative_grpo.types import Completion, Problem, Sampling
 
 __all__ = ["Credit", "IterativeGRPOTrainer", "Task"]
 
@@ -116,7 +117,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
             for text, prompt in zip(task.texts, task.prompts, strict=True)
         }
         self._scored: Scored | None = None
-        self._sampler: Engine | None = None
+        self._rows: EngineRows | None = None
         self._buffered_inputs: list[dict[str, Any]] | None = None
         self._times = StepTimes()
         self._deferred = DeferredMetrics()
@@ -144,7 +145,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
             self.add_callback(AdaptiveKL(self, kl_control))
         if engine is not None:
             policy = self._sharding.to_sample()
-            self._sampler = engine(policy, tokenizer)
+            self._rows = EngineRows(engine(policy, tokenizer))
             # Those that engines stop at: TRL leaves out what the model's own configuration names.
             self.eos_token_ids = list(eos_token_ids(policy, tokenizer))
 
@@ -160,8 +161,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
         multimodal_fields: dict[str, Any],
         num_generations: int,
         has_tool_images: bool = False,
-    ) -> tuple[list[list[int]], Any]:
-        if self._sampler is not None:
+    ) -> tuple[Sequence[Sequence[int] | np.ndarray], Any]:
+        if self._rows is not None:
             sampling = Sampling(
                 group_size=self.num_generations,
                 max_tokens=self.max_completion_length,
@@ -174,7 +175,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
             self._sharding.refresh()
             # One context for all tokens: weights are cast once, and not by each call of the model.
             with self.accelerator.autocast():
-                return sample_rows(self._sampler, prompt_ids, sampling), None
+                return self._rows.sample(prompt_ids, sampling), None
         policy = self.accelerator.unwrap_model(self.model)
         with timing.part("generate") as spent, without_defaults(policy):
             sampled: tuple[list[list[int]], Any] = super()._generate_single_turn(
@@ -184,7 +185,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
         return sampled
 
     def _generate(self, prompts: list[Any]) -> Any:
-        with self._generation.alone(self):
+        decoded = nullcontext() if self._rows is None else self._rows.decoded(self)
+        with self._generation.alone(self), decoded:
             return super()._generate(prompts)
 
     def _sampling_seed(self) -> int:
@@ -202,12 +204,12 @@ class IterativeGRPOTrainer(GRPOTrainer):
         completion_ids_list: list[list[int]],
     ) -> torch.Tensor:
         problems = [self._task.problems[row["row"]] for row in inputs]
-        records = [
-            self._completion(problem, index % self.num_generations, text, ids)
-            for index, (problem, text, ids) in enumerate(
-                zip(problems, completions, completion_ids_list, strict=True)
+        if self._rows is not None:
+            records = self._rows.records(problems, self.num_generations)
+        else:
+            records = records_of_trl(
+                problems, completions, completion_ids_list, self.eos_token_ids, self.num_generations
             )
-        ]
         with timing.part("score"):
             rewards = self._source.score(problems, records)
         if len(rewards) != len(records):
@@ -237,7 +239,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
                     zip(problems, records, rewards, strict=True)
                 )
             ],
-            self._moved(inputs, completion_ids_list),
+            self._moved(inputs, records),
             self._generation.own,
         )
         shares: list[Share] = gather_object([share])
@@ -247,7 +249,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
         column = torch.tensor(means, dtype=torch.float32, device=self.accelerator.device)
         return column.unsqueeze(1)
 
-    def _moved(self, inputs: list[dict[str, Any]], completion_ids: list[list[int]]) -> Moved | None:
+    def _moved(self, inputs: list[dict[str, Any]], records: list[Completion]) -> Moved | None:
         """Return this process's part of the distance from the initial policy, if it is asked for.
 
         Every process runs the same number of forward passes, as sharded models need it.
@@ -256,8 +258,8 @@ class IterativeGRPOTrainer(GRPOTrainer):
             return None
         count = max(1, self._initial.outputs // int(self.accelerator.num_processes))
         rows = [
-            (self._task.prompts[row["row"]].token_ids, ids)
-            for row, ids in zip(inputs, completion_ids, strict=True)
+            (self._task.prompts[row["row"]].token_ids, record.token_ids)
+            for row, record in zip(inputs, records, strict=True)
         ][:count]
         with torch.no_grad():
             return moved(
@@ -268,16 +270,6 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 self.processing_class.pad_token_id,
                 self.accelerator.device,
             )
-
-    def _completion(self, problem: Problem, sample: int, text: str, ids: list[int]) -> Completion:
-        ended = ids[-1] in self.eos_token_ids or stops.contains(text, self._task.stop)
-        return Completion(
-            problem_id=problem.id,
-            sample=sample,
-            text=stops.before(text, self._task.stop),
-            token_ids=tuple(ids),
-            finish=Finish.STOP if ended else Finish.LENGTH,
-        )
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         with self._generation.own_texts(self):

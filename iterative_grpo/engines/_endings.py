@@ -113,7 +113,7 @@ class Endings:
         ids = row.token_ids
         finish = Finish.STOP if ids[-1] in self.eos else Finish.LENGTH
         text = self._decode(ids)
-        if self.stop and self._has_stop(ids):
+        if stops.contains(text, self.stop):
             ids, text = self._cut_at_stop(ids)
             finish = Finish.STOP
         return Completion(

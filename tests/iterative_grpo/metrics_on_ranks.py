@@ -20,6 +20,7 @@ from iterative_grpo.advantages.sum import Rule
 from iterative_grpo.normalize import Normalizer
 from iterative_grpo.splitters.lines import Splitter
 from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
+from iterative_grpo.trl_seam.rows import EngineRows
 from iterative_grpo.types import Problem, Prompt
 from pipelines import world
 from tests.iterative_grpo.test_trainer import DigitSource, G, arguments
@@ -106,7 +107,7 @@ def prepare(policy: str, output: Path, defer: bool, more: dict[str, Any]) -> Ite
     )
     trainer.defer_metrics = defer
     # Other outputs on each process, of other lengths.
-    trainer._sampler = GivenEngine(tokenizer, first=3 * trainer.accelerator.process_index)
+    trainer._rows = EngineRows(GivenEngine(tokenizer, first=3 * trainer.accelerator.process_index))
     return trainer
 
 

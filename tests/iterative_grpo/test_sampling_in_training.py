@@ -12,7 +12,7 @@ from iterative_grpo.advantages.sum import Rule
 from iterative_grpo.engines import native
 from iterative_grpo.normalize import Normalizer
 from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
-from iterative_grpo.types import Finish, Problem, Prompt
+from iterative_grpo.types import Problem, Prompt
 from tests.iterative_grpo.logps.making import VOCABULARY, decoder
 from tests.iterative_grpo.logps.test_against_trl import NoSource, arguments, our_trainer
 
@@ -42,7 +42,7 @@ def test_a_checkpoint_s_own_defaults_do_not_reach_it(
     assert len({token for ids in drawn[0] for token in ids}) > VOCABULARY / 2
 
 
-def test_an_output_ends_at_whatever_its_engine_ends_it(
+def test_trl_tells_truncation_by_every_id_that_ends_an_engine_s_output(
     tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     """TRL counts the ids of the generation configuration and of the tokenizer alone."""
@@ -58,6 +58,4 @@ def test_an_output_ends_at_whatever_its_engine_ends_it(
         tokenizer=tiny_tokenizer,
         engine=native.load,
     )
-    for last in (5, 14, tiny_tokenizer.eos_token_id):
-        assert trainer._completion(problem, 0, "", [3, last]).finish is Finish.STOP
-    assert trainer._completion(problem, 0, "", [14, 3]).finish is Finish.LENGTH
+    assert trainer.eos_token_ids == sorted([5, 14, int(tiny_tokenizer.eos_token_id)])

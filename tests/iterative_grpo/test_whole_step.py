@@ -19,6 +19,7 @@ from torch.nn.utils import clip_grad_norm_, parameters_to_vector
 from transformers import AutoModelForCausalLM
 
 from iterative_grpo.rollouts import Rollout
+from iterative_grpo.trl_seam.rows import EngineRows
 from iterative_grpo.types import Finish
 from tests.iterative_grpo.logps.making import distance, exact
 from tests.iterative_grpo.test_trainer import G, PolicyMaker, make
@@ -130,7 +131,7 @@ def test_steps_are_the_papers(
         mask_truncated_completions=masked, logging_steps=1,
     )  # fmt: skip
     tokenizer = trainer.processing_class
-    trainer._sampler = GivenEngine(tokenizer, first=0)
+    trainer._rows = EngineRows(GivenEngine(tokenizer, first=0))
     trainer.train()
 
     start = exact(AutoModelForCausalLM.from_pretrained(path))

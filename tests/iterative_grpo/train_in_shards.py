@@ -58,7 +58,7 @@ def main(
     finished = trainer.finished()
     trainer._sharding.refresh()
     if engine is not None and finished is not None:
-        sampled = dict(trainer._sampler.model.named_parameters())
+        sampled = dict(trainer._rows.engine.model.named_parameters())
         found["sampled is finished"] = all(
             torch.equal(sampled[name], weight.to(sampled[name].dtype))
             for name, weight in finished.named_parameters()

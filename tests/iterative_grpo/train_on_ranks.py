@@ -19,6 +19,7 @@ from iterative_grpo.protocols import Samplings
 from iterative_grpo.rollouts import Rollout
 from iterative_grpo.splitters.lines import Splitter
 from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
+from iterative_grpo.trl_seam.rows import EngineRows
 from iterative_grpo.types import Completion, Finish, Problem, Prompt
 from pipelines import world
 from tests.iterative_grpo.test_trainer import DigitSource, G, arguments
@@ -39,9 +40,10 @@ class GivenEngine:
             group = []
             for sample in range(own.group_size):
                 row = self.next + int(prompt.problem_id) + sample
-                text = OUTPUTS[row % len(OUTPUTS)]
-                whole = (*self.tokenizer(text)["input_ids"], self.tokenizer.eos_token_id)
+                answer = self.tokenizer(OUTPUTS[row % len(OUTPUTS)])["input_ids"]
+                whole = (*answer, self.tokenizer.eos_token_id)
                 ids = whole[: own.max_tokens]
+                text = str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
                 finish = Finish.STOP if ids == whole else Finish.LENGTH
                 group.append(Completion(prompt.problem_id, sample, text, ids, finish))
             groups.append(group)
@@ -73,7 +75,7 @@ def main(policy: str, output: Path, rows: int) -> None:
         record=record,
     )
     rank = trainer.accelerator.process_index
-    trainer._sampler = GivenEngine(tokenizer, first=rank * rows)
+    trainer._rows = EngineRows(GivenEngine(tokenizer, first=rank * rows))
     trainer.train()
     (output / f"rollouts-{rank}.json").write_text(json.dumps(mine), encoding="utf-8")
     if rank == 0:

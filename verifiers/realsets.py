@@ -160,8 +160,10 @@ def _cut(node: Node) -> Cut:
 
 
 def _points(items: tuple[Node, ...]) -> RealSet:
+    if len(items) > 100:
+        raise NotReal
     result = EMPTY
-    for item in items[:100]:
+    for item in items:
         result = combine("cup", result, _point(item))
     return result
 

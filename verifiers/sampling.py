@@ -69,7 +69,7 @@ def agree(left: Node, right: Node) -> bool | None:
     if not names:
         return _agree_at(left, right, {}, (False, False), constant=True)
     seen = 0
-    real = bool(variables(left)), bool(variables(right))
+    real = _is_to_be_real(left), _is_to_be_real(right)
     for number, start in enumerate((*_POSITIVE, *_SIGNED)):
         verdict = _agree_at(left, right, _point(names, start, number), real)
         if verdict is False:
@@ -88,6 +88,14 @@ def agree(left: Node, right: Node) -> bool | None:
     if different and not complex_seen and not seen:
         return False
     return True if complex_seen >= 2 and not different else None
+
+
+def _is_to_be_real(side: Node) -> bool:
+    """Whether a side that is not real at a real point is outside its domain there."""
+    imaginary = any(
+        i == Const("i") or (isinstance(i, Func) and i.name == "cis") for i in walk(side)
+    )
+    return bool(variables(side)) and not imaginary
 
 
 def _point(names: list[str], start: str, number: int) -> dict[str, Any]:

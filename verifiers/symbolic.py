@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import sympy
+from sympy.core.evalf import PrecisionExhausted
 
 from verifiers.comparing import Verdict3
 from verifiers.policy import Policy
@@ -115,7 +116,10 @@ def _by_quadrature(left: Any, right: Any) -> bool | None:
     errors = []
     for digits in _QUADRATURE_DIGITS:
         # Each side by itself: evaluating a difference of zero raises the precision in vain.
-        values = [side.evalf(digits) for side in (left, right)]
+        try:
+            values = [side.evalf(digits, strict=True) for side in (left, right)]
+        except PrecisionExhausted:
+            return None
         if not all(value.is_Number and value.is_finite for value in values):
             return None
         errors.append(abs(values[0] - values[1]))
@@ -296,5 +300,8 @@ def _sequence(node: Seq) -> Any:
         return sympy.Intersection(*sets)
     if len(node.items) == 2 and node.left in ("(", "[", "]"):
         low, high = (expression(item) for item in node.items)
-        return sympy.Interval(low, high, node.left != "[", node.right != "]")
+        left_open, right_open = node.left != "[", node.right != "]"
+        if (low.is_infinite and not left_open) or (high.is_infinite and not right_open):
+            raise NotSymbolic("a closed end at infinity")
+        return sympy.Interval(low, high, left_open, right_open)
     raise NotSymbolic("no set")

@@ -246,8 +246,7 @@ def unit_of(node: Node) -> tuple[Node, str]:
             node = node.value
         elif isinstance(node, Degree):
             node, unit = node.value, f"degree {unit}".strip()
-            if unit in ("degree celsius", "degree fahrenheit"):
-                unit = unit.split()[1]
+            unit = _TEMPERATURES.get(unit.lower(), unit)
         elif isinstance(node, Neg) and isinstance(node.item, Quantity | Degree):
             inner, inner_unit = unit_of(node.item)
             return Neg(inner), f"{unit} {inner_unit}".strip()
@@ -263,6 +262,12 @@ def unit_of(node: Node) -> tuple[Node, str]:
             return node, unit
 
 
+_TEMPERATURES = {
+    "degree celsius": "celsius",
+    "degree c": "celsius",
+    "degree fahrenheit": "fahrenheit",
+    "degree f": "fahrenheit",
+}
 _LETTER_UNITS = frozenset(("m", "s", "g", "L", "h"))
 
 

@@ -94,8 +94,9 @@ for _dimension, _group in (
 for _name in _OTHERS:
     _TABLE[_name] = (_name, Fraction(1))
 
-_NEUTRAL = frozenset(("in total", "total", "each", "left", "altogether", "exactly"))
+_NEUTRAL = frozenset(("total", "each", "left", "altogether", "exactly"))
 _POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
+_IN_TOTAL = re.compile(r"\bin total\b")
 _SPLIT = re.compile(r"[\s*]+|(?=/)")
 
 
@@ -111,7 +112,7 @@ class Unit:
 @functools.lru_cache(maxsize=2048)
 def read(text: str) -> Unit | None:
     """The unit that `text` names; None for words that name none, such as "units"."""
-    text = text.replace("-", " ").replace(".", "").strip()
+    text = _IN_TOTAL.sub(" ", text.replace("-", " ").replace(".", "")).strip()
     for short, long in (("mph", "mi/h"), ("kph", "km/h"), ("km/hr", "km/h")):
         text = text.replace(short, long)
     parts = [part for part in _SPLIT.split(text[:200]) if part]
@@ -120,6 +121,7 @@ def read(text: str) -> Unit | None:
     names: set[str] = set()
     known = True
     sign, pending = 1, 0
+    last: tuple[str, Fraction, int] | None = None
     for part in parts:
         if part.startswith("/"):
             sign, part = -1, part[1:]
@@ -130,9 +132,12 @@ def read(text: str) -> Unit | None:
         if lower in _NEUTRAL:
             continue
         if lower in ("squared", "cubed"):
-            last = next(reversed(dimensions), None)
             if last is not None:
-                dimensions[last] *= _POWER_WORDS[lower]
+                # The unit's own powers once more, or twice: it counted once before this word.
+                dimension, size, power = last
+                more = power * (_POWER_WORDS[lower] - 1)
+                dimensions[dimension] += more
+                factor *= size**more
             continue
         if lower in _POWER_WORDS:
             pending = _POWER_WORDS[lower]
@@ -150,6 +155,7 @@ def read(text: str) -> Unit | None:
             continue  # "$5 dollars" names its unit twice
         dimensions[entry[0]] = dimensions.get(entry[0], 0) + power
         factor *= entry[1] ** power
+        last = (*entry, power)
     if not names:
         return None
     return Unit(tuple(sorted(dimensions.items())) if known else None, factor, frozenset(names))

@@ -17,6 +17,7 @@ MAX_RADICAND = 10**12
 """Up to here a radicand is split into square and square-free part (10^4 divisions at most)."""
 
 _RATIONAL = (1, 0)
+_PI = Fraction("3.14159265358979323846264338327950288419716939937510")
 
 
 class OutOfReach(ArithmeticError):
@@ -43,15 +44,15 @@ def as_fraction(number: Number) -> Fraction | None:
     return number.get(_RATIONAL) if len(number) == 1 else None
 
 
-def approximate(number: Number) -> float:
-    """The number to about 15 digits. Raises OutOfReach beyond the range of a float."""
-    try:
-        return math.fsum(
-            float(factor) * math.sqrt(radicand) * math.pi**power
+def approximate(number: Number) -> Fraction:
+    """The number to 40 digits of its largest term."""
+    return sum(
+        (
+            factor * Fraction(math.isqrt(radicand * 10**100), 10**50) * _PI**power
             for (radicand, power), factor in number.items()
-        )
-    except OverflowError as error:
-        raise OutOfReach("a number is too large") from error
+        ),
+        Fraction(0),
+    )
 
 
 def add(left: Number, right: Number) -> Number:

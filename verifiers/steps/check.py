@@ -183,13 +183,9 @@ def _rounded(
     if claimed is None:
         return False
     if exact is None:
-        if literal.decimals > 10:
+        if literal.decimals > 30:
             return False
-        try:
-            # 15 digits of a double decide a comparison at 10 decimals but for freak ties.
-            exact = Fraction(arithmetic.approximate(value))
-        except OutOfReach:
-            return False
+        exact = arithmetic.approximate(value)
     distance = abs(exact - claimed)
     if rounding is Rounding.TRUNCATED and abs(claimed) <= abs(exact):
         return distance < unit

@@ -258,7 +258,9 @@ class _Reader:
                 token = self._peek()
                 if token is not None and token.text == "[":
                     self._at += 1
+                    doubt = self.doubt
                     exact = arithmetic.as_fraction(self._bracketed().value)
+                    self.doubt = doubt  # these brackets hold a degree
                     if exact is None or exact.denominator != 1:
                         raise OutOfReach("a root of no whole degree")
                     degree = exact.numerator

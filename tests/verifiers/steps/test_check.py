@@ -88,13 +88,47 @@ TABLE = [
     (r"$\sqrt{2} = 1.414$, $\sqrt{2} = 1.415$", [R, W]),
     (r"$5\pi = 15.71$", [R]),
     ("1/3 = 33.33%", [R]),
+    ("1/3 = 33.9%", [W]),
+    ("100/3 = 33.33%", [R]),
+    (r"$\sqrt{2} = 1.41421356237$, $\sqrt{2} = 1.41421356238$", [R, W]),
+    (r"$\sqrt{2} = 1.4142135623730950488$", [R]),
+    (r"$5\pi = 15.70796326794897$", [R]),
+    (r"$1+\sqrt{2} = 1.00$", [W]),
+    ("1000000000000 + 1 = 1000000000002", [W]),
+    ("10 / 3 \u2248 4", [U]),
     # what calculators print
     ("6 * .10 = <<6*.10=0.6000000000000001>>0.6", [R, R]),
     ("7/3 = 2.3333333333333335, 7/3 = 2.3333333343333335", [R, W]),
     ("9 - 2.6999999999999997 = 6.300000000000001", [R]),
     ("0.6000000000000001 * 5 = 3", [R]),
     ("560//10 = 56; 565//10 = 56; 565//10 = 57", [R, R, W]),
+    ("-7//2 = -4", [R]),
     # what says nothing about arithmetic, or not surely
+    ("5 = 6", [U]),
+    ("Route 5 = 3 + 4", [U]),
+    ("Day 5 + 3 = 9", [U]),
+    ("3-4-5 = 6-8-10", [U]),
+    ("0730 - 30 = 600", [U]),
+    ("1, 500 + 1 = 502", [U]),
+    ("16 and 2/3 + 1 = 5", [U]),
+    ("3 of 5 + 1 = 7", [U]),
+    ("5!=120, 5!=121", [R, U]),
+    ("27 (9 * 3 = 28)", [W]),
+    ("12 / 2(3) = 2", [U]),
+    ("3 (4 + 5) = 28", [U]),
+    ("(4)5 = 21", [U]),
+    (r"$[3.5] \cdot 1 = 3$", [U]),
+    (r"$2^10 = 20$", [U]),
+    (r"$30^\circ + 30^\circ = 1$", [U]),
+    (r"$\frac{10 \text{ miles}}{2 \text{ hours}} = 6$", [U]),
+    ("$5 + 3 $\n$- 2 + 2 = 9$", [U]),
+    (r"$\frac{6\pi}{2\pi} = 3$", [R]),
+    (r"$\frac{1}{1+\pi} = 2$", [U]),
+    (r"$\frac{1}{1+\sqrt2+\sqrt3} = 2$", [U]),
+    (r"$\sqrt[3]{2} = 2$, $\sqrt[3]{16} = 4$", [U, U]),
+    (r"$\sqrt[3]{27} = 3$, $\sqrt[3]{27} = 4$", [R, W]),
+    (r"$2^{1+\sqrt2} = 2$", [U]),
+    ("150! / 149! = 150", [R]),
     ("x + 3 = 5", [U]),
     ("2x = 10", [U]),
     ("f(3) = 9", [U]),
@@ -153,6 +187,14 @@ def test_table(text: str, expected: list[StepOutcome]) -> None:
 )
 def test_rounding_rules(rounding: Rounding, expected: list[StepOutcome]) -> None:
     assert outcomes("2/3 = 0.67\n2/3 = 0.66\n2/3 = 1\n1/2 = 0.50", rounding) == expected
+
+
+def test_truncation_is_towards_zero_and_exactness_excludes_doubles() -> None:
+    assert outcomes("-2/3 = -0.66\n1/3 = 0.34", Rounding.TRUNCATED) == [R, W]
+    assert outcomes("6 * .10 = 0.6000000000000001\n<<2/3=0.67>>", Rounding.EXACT) == [W, W]
+    assert [step.outcome for step in check_spans("2/3 = 0.67", [10])] == [R]
+    exact = check_spans("2/3 = 0.67", [10], rounding=Rounding.EXACT)
+    assert [step.outcome for step in exact] == [W]
 
 
 def test_spans_and_details_are_those_of_the_text() -> None:

@@ -1,5 +1,6 @@
 """Functions that workers run in the tests of the pool: each misbehaves in one way."""
 
+import faulthandler
 import os
 import sys
 import time
@@ -11,6 +12,16 @@ def grow() -> int:
     kept = []
     while True:
         kept.append(bytearray(2**20))
+
+
+def grow_past_the_limit() -> None:
+    """Lift the limit on the address space, take half a gigabyte and stay."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    kept = bytearray(b"x") * 2**29
+    time.sleep(60 + len(kept) % 2)
 
 
 def recurse(depth: int = 0) -> int:
@@ -36,6 +47,12 @@ def note_and_hang(file: str, nine: int = 9) -> object:
     """Say that the call has begun, then hold the interpreter lock for hours."""
     Path(file).write_text(str(os.getpid()))
     return nine ** (nine**nine)
+
+
+def sleep_without_an_alarm(seconds: float) -> None:
+    """Take away the clock by which a worker ends itself, then wait."""
+    faulthandler.cancel_dump_traceback_later()
+    time.sleep(seconds)
 
 
 def imported() -> list[str]:

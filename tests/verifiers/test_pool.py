@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import queue
 import shutil
 import signal
 import subprocess
@@ -69,6 +70,7 @@ def test_value_comes_back_as_json_carries_it(workers: pool.WorkerPool) -> None:
         ("operator:pow", (9, 9**9)),  # holds the interpreter lock for hours
         ("re:match", (r"(a+)+$", "a" * 60 + "b")),
         ("time:sleep", (60,)),
+        (f"{BAD}:sleep_without_an_alarm", (60,)),  # nor does the worker end itself
     ],
 )
 def test_deadline_kills_what_no_thread_could_interrupt(
@@ -90,9 +92,57 @@ def test_deadline_kills_what_no_thread_could_interrupt(
 )
 def test_memory_is_bounded(name: str, arguments: tuple[object, ...]) -> None:
     with pool.WorkerPool(2, memory_bytes=400 * 2**20, warm=()) as small:
+        full = small.call("os:getpid", timeout=5)
         with pytest.raises(pool.WorkerCrashed, match="out of memory"):
             small.call(name, *arguments, timeout=60)
+        assert full not in small.process_ids()
         assert small.call("operator:add", 1, 1, timeout=5) == 2
+
+
+@pytest.mark.skipif(not ENFORCED_BY_SYSTEM, reason="frees itself of RLIMIT_AS first")
+def test_memory_is_watched_where_the_system_does_not_bound_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("verifiers.process.ENFORCED_BY_SYSTEM", False)
+    with pool.WorkerPool(1, memory_bytes=200 * 2**20, warm=()) as small:
+        assert small.call("time:sleep", 0.3, timeout=5) is None
+        with pytest.raises(pool.WorkerCrashed, match="took more than"):
+            small.call(f"{BAD}:grow_past_the_limit", timeout=20)
+
+
+@pytest.mark.skipif(not ENFORCED_BY_SYSTEM, reason="only Linux enforces RLIMIT_AS")
+def test_a_worker_has_its_memory() -> None:
+    import resource
+
+    with pool.WorkerPool(1, memory_bytes=300 * 2**20, warm=()) as small:
+        space = small.call("resource:getrlimit", resource.RLIMIT_AS, timeout=5)
+    assert isinstance(space, list)
+    assert space[0] == 300 * 2**20
+
+
+@pytest.mark.skipif(not ENFORCED_BY_SYSTEM, reason="only Linux enforces RLIMIT_AS")
+def test_a_stricter_limit_of_the_system_stays_and_no_core_is_left() -> None:
+    code = """
+import resource
+from verifiers.memory import limit_address_space
+resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+_, hard = resource.getrlimit(resource.RLIMIT_CORE)
+resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+limit_address_space(2**31)
+print(resource.getrlimit(resource.RLIMIT_AS), resource.getrlimit(resource.RLIMIT_CORE)[0])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"({2**30}, {2**30}) 0"
+
+
+def test_resident_size_is_that_of_the_process_and_none_of_no_process() -> None:
+    with pool.WorkerPool(1, warm=()) as idle:
+        pid = idle.call("os:getpid", timeout=5)
+        assert isinstance(pid, int)
+        expected = psutil.Process(pid).memory_info().rss
+        assert abs((resident_bytes(pid) or 0) - expected) < 0.01 * expected
+    assert _left_after([pid], 10) == []
+    assert resident_bytes(2**22 + 1) is None
 
 
 def test_resident_size_is_read_without_a_library() -> None:
@@ -127,6 +177,8 @@ def test_a_resident_size_that_may_not_be_asked_for_is_unknown(
         ("builtins:int", "ValueError", "invalid literal"),
         ("no_such_module:f", "ModuleNotFoundError", "no_such_module"),
         ("builtins:no_such_function", "AttributeError", "no_such_function"),
+        ("os:stat", "FileNotFoundError", "No such file"),
+        ("sys:path", "TypeError", "is not a function"),
     ],
 )
 def test_what_the_function_raises_is_named(
@@ -160,6 +212,20 @@ def test_prints_of_the_function_are_no_replies(workers: pool.WorkerPool) -> None
     assert workers.call("operator:add", 1, 1, timeout=5) == 2
 
 
+def test_nothing_that_a_worker_prints_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    with pool.WorkerPool(1, warm=()) as quiet:
+        quiet.call(f"{BAD}:print_loudly", timeout=5)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_order_of_sets_is_the_same_in_every_worker() -> None:
+    hashes = set()
+    for _ in range(2):
+        with pool.WorkerPool(1, warm=()) as made:
+            hashes.add(made.call("builtins:hash", "any text", timeout=5))
+    assert len(hashes) == 1
+
+
 def test_a_crash_costs_one_call(workers: pool.WorkerPool) -> None:
     with pytest.raises(pool.WorkerCrashed, match="died"):
         workers.call("os:abort", timeout=5)
@@ -174,6 +240,16 @@ def test_an_idle_worker_killed_from_outside_costs_nothing(workers: pool.WorkerPo
         os.kill(pid, signal.SIGKILL)
     assert _left_after(pids, 10) == []
     assert workers.call("operator:add", 1, 1, timeout=5) == 2
+
+
+@posix
+def test_a_dead_idle_worker_takes_no_place() -> None:
+    with ThreadPoolExecutor(1) as threads, pool.WorkerPool(1, warm=()) as only:
+        pid = only.call("os:getpid", timeout=5)
+        assert isinstance(pid, int)
+        os.kill(pid, signal.SIGKILL)
+        assert _left_after([pid], 10) == []
+        assert threads.submit(only.call, "operator:add", 1, 1, timeout=5).result(30) == 2
 
 
 def python_is(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,6 +285,63 @@ def test_a_busy_worker_killed_from_outside_costs_its_call_only(
         with pytest.raises(pool.WorkerCrashed):
             first.result()
         assert second.result() is None
+
+
+def _started(workers: pool.WorkerPool, count: int) -> bool:
+    """Whether so many workers have started, after at most half a minute."""
+    end = time.monotonic() + 30
+    while len(workers.process_ids()) < count and time.monotonic() < end:
+        time.sleep(0.02)
+    return len(workers.process_ids()) == count
+
+
+def test_one_worker_more_than_is_busy_is_kept_ready(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as threads, pool.WorkerPool(3, warm=()) as made:
+        for _ in range(3):
+            made.call("operator:add", 1, 1, timeout=5)
+        threads.submit(made.call, f"{BAD}:note_and_sleep", str(tmp_path / "one"), 60, timeout=60)
+        _wait_for(tmp_path / "one")
+        assert _started(made, 2)
+
+
+def test_a_killed_worker_is_replaced_before_the_next_call() -> None:
+    with pool.WorkerPool(1, warm=()) as only:
+        with pytest.raises(pool.DeadlineExceeded):
+            only.call("time:sleep", 60, timeout=0.1)
+        assert _started(only, 1)
+
+
+def test_warming_up_starts_as_many_as_asked_for_and_no_more_than_fit() -> None:
+    with pool.WorkerPool(3, warm=()) as made:
+        made.warm_up(2)
+        assert _started(made, 2)
+        made.warm_up(9)
+        assert _started(made, 3)
+
+
+def test_closing_ends_calls_in_flight_and_all_that_wait(tmp_path: Path) -> None:
+    made = pool.WorkerPool(1, warm=())
+    ended: queue.Queue[str] = queue.Queue()
+
+    def call(function: str, *arguments: object) -> None:
+        try:
+            made.call(function, *arguments, timeout=60)
+        except pool.PoolError as error:
+            ended.put(type(error).__name__)
+
+    def start(*arguments: object) -> None:
+        threading.Thread(target=call, args=arguments, daemon=True).start()
+
+    start(f"{BAD}:note_and_sleep", str(tmp_path / "one"), 60)
+    _wait_for(tmp_path / "one")
+    start("operator:add", 1, 1)
+    start("operator:add", 1, 1)
+    time.sleep(0.2)  # until both wait
+    made.close()
+    names = [ended.get(timeout=20) for _ in range(3)]
+    assert sorted(names) == ["PoolUnusable", "PoolUnusable", "WorkerCrashed"]
+    time.sleep(0.2)  # a worker that took the place of the killed one would run by now
+    assert made.process_ids() == []
 
 
 def test_fifty_threads_with_a_hang_among_every_ten(workers: pool.WorkerPool) -> None:
@@ -262,7 +395,7 @@ def test_async_code_is_not_blocked(workers: pool.WorkerPool) -> None:
     assert beats > 5
 
 
-def _run(script: str) -> "subprocess.Popen[str]":
+def _run(script: str, *, start_new_session: bool = False) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)],
         cwd=ROOT,
@@ -270,7 +403,43 @@ def _run(script: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=start_new_session,
     )
+
+
+@posix
+def test_an_interrupt_costs_the_call_that_it_meets_and_no_worker(tmp_path: Path) -> None:
+    script = f"""
+        import os, signal, threading
+        from pathlib import Path
+        from verifiers import pool
+        noted = Path({str(tmp_path)!r})
+        made = pool.WorkerPool(2, warm=())
+        other = []
+        def beside():
+            other.append(made.call("{BAD}:note_and_sleep", str(noted / "beside"), 2, timeout=20))
+        thread = threading.Thread(target=beside)
+        thread.start()
+        def interrupt():
+            while not ((noted / "beside").exists() and (noted / "here").exists()):
+                pass
+            os.killpg(0, signal.SIGINT)
+        threading.Thread(target=interrupt, daemon=True).start()
+        try:
+            made.call("{BAD}:note_and_sleep", str(noted / "here"), 60, timeout=60)
+        except KeyboardInterrupt:
+            print("interrupted")
+        thread.join()
+        sums = [made.call("operator:add", n, n, timeout=5) for n in (1, 2)]
+        print(other, sums)
+        made.close()
+    """
+    run = _run(script, start_new_session=True)
+    try:
+        out, err = run.communicate(timeout=30)
+    finally:
+        run.kill()
+    assert (run.returncode, out) == (0, "interrupted\n[None] [2, 4]\n"), err
 
 
 @posix
@@ -295,6 +464,81 @@ def test_a_forked_child_makes_workers_of_its_own() -> None:
     run = _run(script)
     out, err = run.communicate(timeout=120)
     assert (run.returncode, out) == (0, "both\n"), err
+
+
+@posix
+def test_a_worker_that_is_busy_at_a_fork_takes_no_place_in_the_child(tmp_path: Path) -> None:
+    script = f"""
+        import os, sys, threading
+        from pathlib import Path
+        from verifiers import pool
+        noted = Path({str(tmp_path / "busy")!r})
+        made = pool.WorkerPool(1, warm=())
+        busy = threading.Thread(target=made.call, kwargs={{"timeout": 20}},
+            args=("{BAD}:note_and_sleep", str(noted), 1))
+        busy.start()
+        while not noted.exists():
+            pass
+        child = os.fork()
+        if child == 0:
+            assert made.call("operator:add", 2, 2, timeout=20) == 4
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        busy.join()
+        print(made.call("operator:add", 3, 3, timeout=20))
+    """
+    run = _run(script, start_new_session=True)
+    try:
+        out, err = run.communicate(timeout=30)
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+    assert (run.returncode, out) == (0, "6\n"), err
+
+
+@posix
+def test_a_forked_child_keeps_no_worker_of_a_killed_parent_alive() -> None:
+    script = """
+        import os, time
+        from verifiers import pool
+        made = pool.WorkerPool(1, warm=())
+        made.call("operator:add", 1, 1, timeout=20)
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+        print(child, *made.process_ids(), flush=True)
+        time.sleep(60)
+    """
+    run = _run(script)
+    assert run.stdout is not None
+    child, *workers = [int(pid) for pid in run.stdout.readline().split()]
+    try:
+        assert workers
+        run.kill()
+        assert _left_after(workers, 10) == []
+        assert not _gone(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+    run.communicate()
+
+
+@posix
+def test_a_normal_exit_ends_a_busy_worker_before_its_deadline(tmp_path: Path) -> None:
+    script = f"""
+        import threading
+        from pathlib import Path
+        from verifiers import pool
+        noted = Path({str(tmp_path / "pid")!r})
+        made = pool.WorkerPool(1, warm=())
+        threading.Thread(target=made.call, daemon=True, kwargs={{"timeout": 60}},
+            args=("{BAD}:note_and_hang", str(noted))).start()
+        while not (noted.exists() and noted.read_text()):
+            pass
+    """
+    run = _run(script)
+    _, err = run.communicate(timeout=30)
+    assert run.returncode == 0, err
+    assert _left_after([int((tmp_path / "pid").read_text())], 10) == []
 
 
 @posix
@@ -368,9 +612,55 @@ def test_workers_find_the_package_after_a_change_of_folder(
 def test_workers_that_cannot_start_are_an_error_and_not_a_wait() -> None:
     with (
         pool.WorkerPool(2, warm=("no_such_module",)) as broken,
-        pytest.raises(pool.PoolUnusable, match=r"cannot start.*no_such_module"),
+        pytest.raises(pool.PoolUnusable, match="cannot start: No module named 'no_such_module'"),
     ):
         broken.call("operator:add", 1, 1, timeout=5)
+
+
+@posix
+def test_a_worker_that_never_gets_ready_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python_is("exec sleep 60", tmp_path, monkeypatch)
+    monkeypatch.setattr("verifiers.process.START_SECONDS", 0.2)
+    with (
+        pool.WorkerPool(1, warm=()) as stuck,
+        pytest.raises(pool.PoolUnusable, match="ended before it was ready"),
+    ):
+        stuck.call("operator:add", 1, 1, timeout=5)
+
+
+def test_the_time_for_starting_ends_with_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verifiers.process.START_SECONDS", 1.5)
+    with pool.WorkerPool(1, warm=()) as started:
+        # Nor does the deadline of a call that was answered end its worker.
+        pid = started.call("os:getpid", timeout=0.5)
+        time.sleep(1.7)
+        assert started.call("os:getpid", timeout=5) == pid
+
+
+def test_without_a_python_to_start_there_is_an_error_and_no_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "")
+    with ThreadPoolExecutor(1) as threads, pool.WorkerPool(1, warm=()) as broken:
+        call = threads.submit(broken.call, "operator:add", 1, 1, timeout=5)
+        with pytest.raises(pool.PoolUnusable, match="no Python"):
+            call.result(30)
+
+
+@posix
+def test_closing_ends_a_worker_that_is_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = tmp_path / "pid"
+    python_is(f"echo $$ > {noted}\nexec sleep 60", tmp_path, monkeypatch)
+    starting = pool.WorkerPool(1, warm=())
+    starting.warm_up()
+    starting.close()
+    time.sleep(0.5)
+    if noted.exists() and (pid := noted.read_text()):
+        assert _left_after([int(pid)], 5) == []
 
 
 def test_bad_requests_are_refused_before_they_are_sent(workers: pool.WorkerPool) -> None:

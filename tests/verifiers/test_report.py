@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from verifiers import Outcome, report, verify
+from verifiers import Outcome, Policy, report, verify
+from verifiers.batch import UnfitOption
 from verifiers.report import VerifyFileError, verify_file
 
 
@@ -29,9 +31,28 @@ def test_rows_come_back_in_order_with_outcomes(tmp_path: Path) -> None:
     assert [row["id"] for row in written] == list("abcd") * 3
     for row in written:
         verdict = verify(row["response"], row["answer"])
-        assert (row["outcome"], row["extracted"]) == (verdict.outcome.value, verdict.extracted)
+        said = row["outcome"], row["extracted"], row["reason"]
+        assert said == (verdict.outcome.value, verdict.extracted, verdict.reason)
     assert summary.counts == {Outcome.CORRECT: 6, Outcome.INCORRECT: 3, Outcome.NO_ANSWER: 3}
     assert summary.rows == 12
+
+
+def test_options_reach_the_verdicts(tmp_path: Path) -> None:
+    row = {"response": "\\boxed{5}\nA: \\int_0^{10} x\\,dx", "answer": "50\\%"}
+    source, target = _write(tmp_path / "in.jsonl", [row]), tmp_path / "out.jsonl"
+
+    def outcome(**options: Any) -> Outcome:
+        (found,) = verify_file(source, target, overwrite=True, **options).counts
+        return found
+
+    assert outcome(timeout=20) is Outcome.INCORRECT
+    assert outcome(convention="gsm8k", timeout=20) is Outcome.CORRECT
+    assert outcome(convention="gsm8k", timeout=1e-6) is Outcome.TIMEOUT
+    value = Policy(percent="value")
+    assert outcome(convention="gsm8k", timeout=20, policy=value) is Outcome.INCORRECT
+    for unfit in ({"workers": 0}, {"timeout": 0.0}):
+        with pytest.raises(UnfitOption):
+            verify_file(tmp_path / "missing.jsonl", target, **unfit)
 
 
 def test_summary_is_a_table_of_shares(tmp_path: Path) -> None:
@@ -64,6 +85,7 @@ def test_a_file_larger_than_a_piece_keeps_its_order(
         ('{"response": "1"}', "no field 'answer'; fields there: 'response'"),
         ('{"response": 1, "answer": "1"}', "'response' is int; a text was expected"),
         ('{"response": "1", "answer": null}', "'answer' is NoneType"),
+        ('{"response": "1", "answer": true}', "'answer' is bool"),
         ('{"response": "1", "answer": ""}', "gold answer ''"),
         ("[" * 100_000, "not JSON"),
     ],

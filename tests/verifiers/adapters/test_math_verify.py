@@ -1,5 +1,7 @@
 """Math-Verify's call shape: the gold first, texts or parsed answers."""
 
+import logging
+
 import pytest
 
 from verifiers import GoldError, Policy
@@ -21,7 +23,19 @@ def test_the_gold_is_first() -> None:
 
 def test_texts_are_taken_as_they_are() -> None:
     assert verify("42", "\\boxed{42}")
-    assert verify([Answer("7", "7", "math"), Answer("42", "42", "math")], "\\boxed{42}")
+    answers = [Answer("7", "7", "math"), Answer("42", "42", "math")]
+    assert verify(answers, "\\boxed{42}")
+    assert verify("42", answers)
+    assert not verify("43", answers)
+
+
+def test_a_verdict_that_is_not_reached_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert verify("\\frac12", "\\boxed{\\int_0^1 x dx}", timeout_seconds=1e-6) is False
+    assert "no verdict, counted as unequal" in caplog.text
+    caplog.clear()
+    assert verify("1", "2") is False
+    assert caplog.text == ""
 
 
 def test_nothing_found_is_an_empty_list_and_no_gold_is_an_error() -> None:

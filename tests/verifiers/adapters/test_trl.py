@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from verifiers import GoldError, Outcome
+from verifiers import GoldError, Outcome, Policy
 from verifiers.adapters.trl import VALUES, make_reward, reward
 
 
@@ -44,8 +44,15 @@ def test_values_are_chosen_by_outcome(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert skipping(completions=[needs_sympy, "\\boxed{2}"], answer=["1/3", "2"]) == [None, 1]
     assert "1 of 2 verdicts were not reached" in caplog.text
+    assert make_reward(timeout=1e-6)(completions=[needs_sympy], answer=["1/3"]) == [0.0]
     with pytest.raises(ValueError, match="INCORRECT"):
         make_reward(values={Outcome.CORRECT: 1.0})
+
+
+def test_the_policy_is_the_one_asked_for() -> None:
+    strict = make_reward(policy=Policy(units="required"))
+    assert strict(completions=["\\boxed{5}"], answer=["5 \\text{ cm}"]) == [0.0]
+    assert reward(completions=["\\boxed{5}"], answer=["5 \\text{ cm}"]) == [1.0]
 
 
 def test_faults_of_the_data_are_errors_and_no_rewards() -> None:
@@ -55,8 +62,9 @@ def test_faults_of_the_data_are_errors_and_no_rewards() -> None:
         reward(completions=["1"], gold=["1"], level=[3])
     with pytest.raises(ValueError, match="2 completions but 1"):
         reward(completions=["1", "1"], answer=["1"])
-    with pytest.raises(TypeError, match="row 0"):
-        reward(completions=["1"], answer=[None])
+    for gold in (None, True):
+        with pytest.raises(TypeError, match="row 0"):
+            reward(completions=["1"], answer=[gold])
     with pytest.raises(TypeError, match="messages"):
         reward(completions=[3], answer=["1"])
 

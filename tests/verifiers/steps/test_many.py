@@ -3,6 +3,7 @@
 import pytest
 
 from verifiers import pool
+from verifiers.frames import FrameError
 from verifiers.steps import StepOutcome, check_many, check_spans, many
 
 TEXTS = [f"{a}+{b}={a + b + (a % 3 == 0)}\nso x\n2*{a}={2 * a}" for a in range(20) for b in (1, 2)]
@@ -28,9 +29,12 @@ def test_workers_and_this_process_find_the_same(
     assert check_many([], []) == []
 
 
-def test_what_a_worker_cannot_do_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [pool.PoolUnusable, pool.WorkerCrashed, FrameError])
+def test_what_a_worker_cannot_do_is_done_here(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unusable(*_: object, **__: object) -> object:
-        raise pool.PoolUnusable("no processes here")
+        raise error("no processes here")
 
     monkeypatch.setattr(many, "IN_PROCESS_SECONDS", 0.0)
     monkeypatch.setattr(pool, "call", unusable)
@@ -54,3 +58,5 @@ def test_wrong_ends_are_refused(seconds: float, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(many, "IN_PROCESS_SECONDS", seconds)
     with pytest.raises(ValueError, match="increase strictly"):
         check_many(["1+1=2"], [(9,)])
+    with pytest.raises(ValueError, match="increase strictly"):
+        check_many(["1+1=2"], [(5, 2)])

@@ -1,7 +1,9 @@
 """verify(): its outcomes, its errors, and what it refuses to be called with."""
 
+import inspect
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,6 +18,7 @@ from verifiers import (
     Verdict,
     verify,
 )
+from verifiers.check import verify_cheaply
 
 
 @pytest.mark.parametrize(
@@ -29,6 +32,7 @@ from verifiers import (
         ("\\boxed{}", "42", Outcome.NO_ANSWER, None),
         ("\\boxed{x^}", "42", Outcome.UNPARSED, "x^"),
         ("\\boxed{1 \\frac}", "42", Outcome.UNPARSED, "1 \\frac"),
+        ("\\boxed{4}\\boxed{5}", "7", Outcome.INCORRECT, "5"),
     ],
 )
 def test_outcomes_are_told_apart(
@@ -37,6 +41,40 @@ def test_outcomes_are_told_apart(
     verdict = verify(response, answer)
     assert (verdict.outcome, verdict.extracted) == (outcome, extracted)
     assert verdict.correct is (outcome is Outcome.CORRECT)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("9" * 5_000, "5000 digits"),
+        ("1+" * 4_500 + "1", "4000 tokens"),
+        ("x" * 10_001, "10001 characters"),
+        ("1e1000", "exponent 1000"),
+    ],
+)
+def test_what_is_too_large_to_read_is_unparsed(text: str, why: str) -> None:
+    verdict = verify(f"\\boxed{{{text}}}", "42")
+    assert verdict.outcome is Outcome.UNPARSED
+    assert why in verdict.reason
+
+
+@pytest.mark.parametrize("text", ["x^", "9^{9^{9^9}}", "\\prod_{k=1}^{20000} k", "2^{1/0}"])
+def test_what_no_worker_could_decide_is_decided_without_one(text: str) -> None:
+    verdict = verify_cheaply(f"\\boxed{{{text}}}", "42")
+    assert verdict is not None
+    assert not verdict.correct
+
+
+def test_a_nearly_full_stack_leaves_an_answer_unparsed() -> None:
+    def deep(levels: int) -> Verdict | None:
+        if levels:
+            return deep(levels - 1)
+        return verify_cheaply("\\boxed{" + "(" * 30 + "x" + ")" * 30 + "}", "42")
+
+    used = len(inspect.stack())
+    verdict = deep(sys.getrecursionlimit() - used - 120)
+    assert verdict is not None
+    assert (verdict.outcome, "stack" in verdict.reason) == (Outcome.UNPARSED, True)
 
 
 def test_what_cannot_be_decided_in_time_is_a_timeout() -> None:
@@ -58,6 +96,8 @@ def test_only_an_empty_box_answers_an_empty_gold() -> None:
     for response in ("\\boxed{0}", "", "0", "I do not know."):
         with pytest.raises(GoldError, match="states no answer"):
             verify(response, "")
+    with pytest.raises(GoldError, match="states no answer"):
+        verify("\\boxed{}", "$$")
     assert not verify("\\boxed{}", "0").correct
 
 
@@ -83,6 +123,16 @@ def test_swapped_arguments_are_noticed() -> None:
         verify("12", SOLUTION)
     with pytest.raises(GoldError, match="swapped"):
         verify("12", f"<think>Two cases.</think> {SOLUTION}")
+    with pytest.raises(GoldError, match="swapped"):
+        verify("12", f"{SOLUTION}<|im_end|>")
+
+
+@pytest.mark.parametrize("response", [SOLUTION, "\\boxed{12} <|im_end|>", "We compute on. " * 6])
+def test_a_gold_may_be_a_whole_solution(response: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SwappedArgumentsWarning)
+        verify(response, SOLUTION)
+        verify("12", "3 * 4 = 12\n#### 12", convention="gsm8k")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +143,8 @@ def test_swapped_arguments_are_noticed() -> None:
         (Policy(), "5\\text{ cm}", "5\\text{ m}", False),
         (Policy(units="required"), "5\\text{ cm}", "5", False),
         (Policy(units="required"), "5\\text{ cm}", "5\\text{ cm}", True),
+        (Policy(units="required"), "5", "5\\text{ cm}", False),
+        (Policy(units="required"), "5", "5\\text{ in total}", True),
         (Policy(), "50\\%", "50", True),
         (Policy(), "50\\%", "0.5", True),
         (Policy(), "25", "25\\%", True),
@@ -100,7 +152,9 @@ def test_swapped_arguments_are_noticed() -> None:
         (Policy(), "0.25", "0.25\\%", False),
         (Policy(percent="value"), "50\\%", "0.5", True),
         (Policy(percent="value"), "50\\%", "50", False),
+        (Policy(percent="value"), "25", "25\\%", False),
         (Policy(percent="required"), "50\\%", "50", False),
+        (Policy(percent="required"), "50\\%", "0.5", False),
         (Policy(percent="required"), "50\\%", "50 percent", True),
         (Policy(), "\\frac{1}{12}", "0.0833333333333333", True),
         (Policy(), "\\frac{1}{12}", "0.0833", False),
@@ -112,16 +166,20 @@ def test_swapped_arguments_are_noticed() -> None:
         (LENIENT, "(\\frac{3}{5},\\frac{8}{3}]", "(0.6,2.6667]", True),
         (LENIENT, "(\\frac{3}{5},\\frac{8}{3}]", "(0.6,2.6]", False),
         (LENIENT, "\\sqrt{2}", "1.4", False),
+        (LENIENT, "(1, 2.6667)", "(1, 2.667)", False),
         (Policy(), "x^2-1", "(x-1)(x+1)", True),
         (Policy(form="gold"), "x^2-1", "(x-1)(x+1)", False),
         (Policy(form="gold"), "x^2-1", "-1+x^{2}", True),
         (Policy(form="gold"), "\\frac{1}{2}", "\\dfrac12", True),
         (Policy(form="gold"), "\\frac{1}{2}", "\\frac{2}{4}", False),
+        (Policy(form="gold"), "(1, 5)", "(1, 5.0)", False),
         (Policy(), "4", "3 or 4", False),
         (Policy(hedging="accept"), "4", "3 or 4", True),
         (Policy(hedging="accept"), "4", "3 or 5", False),
+        (Policy(hedging="accept"), "4", "(3, 4)", False),
         (Policy(), "1, 2", "2, 1", True),
         (Policy(list_order="kept"), "1, 2", "2, 1", False),
+        (Policy(list_order="kept"), "\\{1, 2\\}", "\\{2, 1\\}", True),
         (Policy(), "x = 5", "5", True),
         (Policy(relation="required"), "x = 5", "5", False),
         (Policy(relation="required"), "x = 5", "x = 5.0", True),

@@ -25,7 +25,11 @@ def test_every_spelled_number_is_read(n: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["", "and", "one two", "twenty ten", "hundred", "one million million", "five and", "x"]
-)
+    "words",
+    [
+        "", "and", "one two", "twenty ten", "hundred", "one million million", "five and", "x",
+        "twenty zero", "twenty hundred", "million", "one thousand one million",
+    ],
+)  # fmt: skip
 def test_other_words_are_no_number(words: str) -> None:
     assert whole_number(words.split()) is None

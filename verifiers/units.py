@@ -96,7 +96,7 @@ for _name in _OTHERS:
 
 _NEUTRAL = frozenset(("total", "each", "left", "altogether", "exactly"))
 _POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
-_IN_TOTAL = re.compile(r"\bin total\b")
+_IN_TOTAL = re.compile(r"\bin (?:total|all)\b")
 _SPLIT = re.compile(r"[\s*]+|(?=/)")
 
 

@@ -68,11 +68,11 @@ class Algebra:
             return left.top == right.top
         return self.times(left.top, right.bottom) == self.times(right.top, left.bottom)
 
-    def plus(self, left: Polynomial, right: Polynomial, sign: int = 1) -> Polynomial:
-        """The sum, or with `sign` -1 the difference."""
+    def plus(self, left: Polynomial, right: Polynomial) -> Polynomial:
+        """The sum."""
         total = dict(left)
         for monomial, coefficient in right.items():
-            value = total.get(monomial, 0) + sign * coefficient
+            value = total.get(monomial, 0) + coefficient
             if value:
                 total[monomial] = value
             else:

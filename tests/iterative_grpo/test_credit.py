@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from iterative_grpo.advantages.sum import Rule
 from iterative_grpo.credit import Credit, OddCredit
 from iterative_grpo.normalize import Normalizer
 from iterative_grpo.types import StepRewards
@@ -37,6 +38,13 @@ REWARDS = [StepRewards((1, 2), (0.0, 1.0)), StepRewards((3,), (1.0,))] * 2
 def test_outputs_come_back_in_their_order() -> None:
     found = Credit(Cut(), Normalizer()).advantages(REWARDS, 2)
     assert found == [[0.0, 1.0], [1.0]] * 2
+
+
+def test_rewards_are_normalised_as_the_phase_says() -> None:
+    for normalize in (Normalizer(), Normalizer("none")):
+        found = Credit(Rule(), normalize).advantages(REWARDS[1::2] + REWARDS[:2], 4)
+        ((values, *_),) = normalize([[[1.0], [1.0], [0.0, 1.0], [1.0]]])
+        assert found[0] == values
 
 
 @pytest.mark.parametrize("rule", [Cut(groups=1), Cut(outputs=1), Cut(steps=1)])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from iterative_grpo import divergence
-from iterative_grpo.divergence import kl
+from iterative_grpo import divergence, timing
+from iterative_grpo.divergence import Initial, Moved, kl, moved, together
 from iterative_grpo.engines import generate
 from iterative_grpo.types import Prompt, Sampling
 
@@ -56,6 +58,56 @@ def test_logits_of_a_pass_are_bounded(
     assert sizes == [22, 6, 22, 4]
     monkeypatch.setattr(divergence, "LOGITS", 1)
     assert torch.equal(divergence.token_logps(model, rows[:1]), found[:3])
+
+
+def test_what_reads_rows_is_timed_and_scored_in_float32(tiny_policy: PolicyMaker) -> None:
+    model = AutoModelForCausalLM.from_pretrained(
+        tiny_policy(0, torch.float32), dtype=torch.bfloat16
+    )
+    with timing.clock() as clock:
+        found = divergence.token_logps(model, [((3, 4), (5,)), ((6,), (7, 8, 9))])
+    assert {name: spent.tokens for name, spent in clock.parts.items()} == {"reference": 7}
+    assert found.dtype is torch.float32
+    assert not torch.equal(found, found.bfloat16().float())
+
+
+def test_rows_of_a_pass_are_bounded(
+    tiny_policy: PolicyMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_policy(0, torch.float32))
+    sizes: list[int] = []
+    model.register_forward_hook(lambda *_: sizes.append(len(_[2].logits)))
+    monkeypatch.setattr(divergence, "ROWS", 3)
+    divergence.token_logps(model, [((3, 4), (5,))] * 7)
+    assert sizes == [3, 3, 1]
+
+
+def test_a_batchs_distance_is_that_of_its_tokens_whatever_pads_it() -> None:
+    given: list[Any] = []
+
+    def logps(model: float, ids: torch.Tensor, mask: torch.Tensor, columns: int) -> torch.Tensor:
+        given.append((ids.tolist(), mask.tolist(), columns))
+        return (model * ids[:, -columns:]).bfloat16()
+
+    rows = [((3, 4, 5), (6,)), ((7,), (8, 9))]
+    found = moved(logps, -0.25, -0.5, rows, pad=2, device="cpu")
+    ids = [[3, 4, 5, 6, 2], [2, 2, 7, 8, 9]]
+    assert given == [(ids, [[1, 1, 1, 1, 0], [0, 0, 1, 1, 1]], 2)] * 2
+    assert found.tokens == 3
+    # Each token's estimate is in float32, in whatever precision the policies are.
+    expected = [math.exp(-0.25 * token) + 0.25 * token - 1 for token in (6, 8, 9)]
+    assert found.nats == pytest.approx(sum(expected), rel=1e-6)
+
+
+def test_processes_are_weighed_by_their_tokens() -> None:
+    assert together([Moved(3.0, 1), None, Moved(1.0, 3)]) == 1.0
+    assert together([None, None]) is None
+    assert together([Moved(0.0, 0)]) is None
+
+
+def test_no_outputs_show_no_distance() -> None:
+    with pytest.raises(ValueError, match="outputs is 0, must be at least 1"):
+        Initial(None, 0)
 
 
 def test_it_estimates_the_divergence_without_bias(tiny_policy: PolicyMaker) -> None:

@@ -55,6 +55,8 @@ def test_groups_are_skipped_by_their_advantages_whichever_rewards_a_rule_reads()
     # As under `outcome`, which reads the last rewards alone.
     alike = [rollout(text, (0.0, 0.0), values=(0.5, 1.0)) for text in ("a b", "a c")]
     assert figures([*alike, *GENERATION[:2]])["frac_skipped_groups"] == 0.5
+    # One advantage that is not zero is enough.
+    assert figures([*alike, rollout("a", (0.0, 1.0)), alike[0]])["frac_skipped_groups"] == 0.5
 
 
 def test_the_spread_of_rewards_is_that_of_a_groups_steps() -> None:
@@ -100,6 +102,9 @@ def test_what_a_step_more_is_worth_is_taken_at_one_verdict() -> None:
     # Both kinds gain 1 a step; over all of them the line would fall.
     assert figures(outputs, 5)["first_advantage_per_step"] == pytest.approx(1.0)
     assert "first_advantage_per_step" not in figures([rollout("a", (1.0,)), rollout("b", (2.0,))])
+    # Without verdicts all outputs are of one kind, and later tokens do not matter.
+    unjudged = [rollout("abc", (float(n), *(9.0,) * (n - 1))) for n in (1, 2, 3)]
+    assert figures(unjudged, 3)["first_advantage_per_step"] == pytest.approx(1.0)
 
 
 def test_length_steps_and_repetition_by_verdict() -> None:
@@ -138,10 +143,17 @@ def test_belief_is_the_last_ends_score_against_the_verdict() -> None:
     assert "verifier_accuracy" not in figures([rollout("a", (1.0,), score=0.5)])
 
 
+def test_a_score_of_one_half_says_right() -> None:
+    half = [rollout("a", (1.0,), score=0.5, right=right) for right in (True, False, False)]
+    found = figures(half, 3)
+    assert (found["liked_wrong"], found["disliked_right"]) == (pytest.approx(2 / 3), 0.0)
+
+
 def test_a_part_that_not_all_outputs_have_says_its_share() -> None:
     outputs = [rollout("a", (1.0,), score=0.5)] + [rollout("b", (1.0,))] * 3
     found = figures(outputs, 4)
     assert (found["reward/model"], found["share/model"]) == (0.5, 0.25)
+    assert figures(outputs[::-1], 4) == found
     assert "share/model" not in figures(GENERATION)
 
 

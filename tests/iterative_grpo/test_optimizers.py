@@ -37,6 +37,22 @@ def test_hidden_matrices_are_the_linear_layers_between_embedding_and_head() -> N
     assert names(scorer, hidden_matrices(scorer)) == expected
 
 
+class Outward(nn.Module):
+    """Layers that lead out of a model, and one in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(6, 4)
+        self.inner = nn.Linear(4, 4)
+        self.classifier, self.head, self.out = nn.Linear(4, 2), nn.Linear(4, 2), nn.Linear(4, 6)
+        self.out.weight = self.table.weight
+
+
+def test_layers_that_lead_out_and_what_is_tied_to_an_embedding_are_not_hidden() -> None:
+    model = Outward()
+    assert names(model, hidden_matrices(model)) == {"inner.weight"}
+
+
 def test_frozen_parameters_are_left_alone() -> None:
     model = LlamaForCausalLM(CONFIG)
     for param in model.model.layers[0].parameters():
@@ -143,6 +159,36 @@ def test_schedules_reach_every_group() -> None:
     assert all(
         torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True)
     )
+
+
+def test_both_kinds_take_the_same_defaults_of_adamw() -> None:
+    for kind in ("adamw", "muon"):
+        first, *others = build(LlamaForCausalLM(CONFIG), kind=kind, lr=3e-3).param_groups
+        assert first["lr"] == (0.02 if kind == "muon" else 3e-3)
+        assert {group["lr"] for group in others} == {3e-3}
+        told = build(Outward(), kind=kind, lr=3e-3, betas=(0.8, 0.9), weight_decay=0.1)
+        assert first["betas"] == (0.9, 0.95)
+        assert {group["betas"] for group in told.param_groups} == {(0.8, 0.9)}
+        for group in told.param_groups:
+            matrices = {each.ndim >= 2 for each in group["params"]}
+            assert matrices == {group["weight_decay"] == 0.1}
+
+
+def test_a_closures_loss_comes_back_and_what_has_no_gradient_stays() -> None:
+    model = Outward()
+    before = model.head.weight.detach().clone()
+    optimizer = build(model, kind="muon", lr=1e-2)
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        found = model.inner(model.table(torch.tensor([1, 2]))).square().sum()
+        found.backward()
+        return found
+
+    expected = loss()
+    assert torch.equal(optimizer.step(loss), expected)
+    assert torch.equal(model.head.weight, before)
+    assert bool(loss() < expected)
 
 
 def test_unknown_kinds_and_empty_models_are_refused() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from iterative_grpo.splitters.lines import Splitter
 from iterative_grpo.steps import TokenSteps
+from iterative_grpo.types import Completion, Finish
 
 CORPUS = [
     "Ann has 18 coins. Ann wins 5.\n18+5=23\n#### 23",
@@ -56,7 +60,10 @@ def sentencepiece_bpe() -> PreTrainedTokenizerFast:
     backend.train_from_iterator(
         CORPUS, trainers.BpeTrainer(vocab_size=420, special_tokens=[*SPECIAL, *bytes_])
     )
-    return _wrap(backend)
+    # The trainer knows tokens of its own as special ones alone, and those are no part of a text.
+    state = json.loads(backend.to_str())
+    state["added_tokens"] = [it for it in state["added_tokens"] if it["content"] in SPECIAL]
+    return _wrap(Tokenizer.from_str(json.dumps(state)))
 
 
 def unigram() -> PreTrainedTokenizerFast:
@@ -158,6 +165,34 @@ def test_long_texts_move_the_decoding_window() -> None:
     for step in range(60):
         of_step = [t for t, s in zip(ids, steps, strict=True) if s == step]
         assert tokenizer.decode(of_step, skip_special_tokens=True) == "数学 is 難しい ✓\n"
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("first", ["", "▁"])
+def test_a_character_is_of_the_token_that_completes_it(name: str, first: str) -> None:
+    tokenizer = TOKENIZERS[name]
+    # Characters of several tokens, and where there is such a token, a blank that nothing shows of.
+    ids = [*tokenizer("Ann 数学 ♞。 naïve ö5✓\n" * 5)["input_ids"], tokenizer.eos_token_id]
+    if first in tokenizer.get_vocab():
+        ids.insert(0, tokenizer.convert_tokens_to_ids(first))
+    text = str(tokenizer.decode(ids, skip_special_tokens=True))
+    counts = TokenSteps(tokenizer).tokens_of_steps(ids, text, range(1, len(text) + 1))
+    shown = [
+        len(str(tokenizer.decode(ids[:count], skip_special_tokens=True)).rstrip("�"))
+        for count in range(1, len(ids) + 1)
+    ]
+    for end, taken in enumerate(itertools.accumulate(counts), start=1):
+        completing = next(count for count, length in enumerate(shown, start=1) if length >= end)
+        assert taken == (len(ids) if end == len(text) else completing)
+
+
+def test_nothing_is_spread_behind_the_last_token() -> None:
+    tokenizer = TOKENIZERS["characters"]
+    ids = (*tokenizer("1\n8")["input_ids"], tokenizer.eos_token_id)
+    completion = Completion("p", 0, "1\n8", ids, Finish.STOP)
+    spread = TokenSteps(tokenizer).spread(completion, (2, 3), (0.5, -0.1), 6)
+    assert spread.dtype == np.float32
+    assert spread.tolist() == np.float32([0.5, 0.5, -0.1, -0.1, 0, 0]).tolist()
 
 
 def test_eos_belongs_to_the_last_step_and_an_empty_output_is_its_eos() -> None:

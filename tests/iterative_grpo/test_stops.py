@@ -13,8 +13,11 @@ EOS = 256
 class Bytes:
     """A tokenizer whose tokens are bytes, and EOS: every character may be divided."""
 
+    def __init__(self, errors: str = "replace") -> None:
+        self.errors = errors
+
     def decode(self, token_ids: list[int], skip_special_tokens: bool) -> str:
-        return bytes(i for i in token_ids if i != EOS).decode(errors="replace")
+        return bytes(i for i in token_ids if i != EOS).decode(errors=self.errors)
 
 
 def completion(text: str, stop: tuple[str, ...], *, end: tuple[int, ...] = ()) -> tuple[str, ...]:
@@ -37,6 +40,8 @@ def test_the_first_of_several_ends_a_completion() -> None:
     assert completion("a.\nb\nc.", ("c", "\n", "b\n")) == ("a.", "a.\n", "stop")
     # Both are complete with the same token: the text ends before the one that began first.
     assert completion("xabc", ("c", "abc")) == ("x", "xabc", "stop")
+    # One that began first and is complete later ends nothing.
+    assert completion("xabc", ("b", "abc")) == ("xa", "xab", "stop")
 
 
 def test_characters_of_several_tokens_are_found_whole() -> None:
@@ -60,6 +65,21 @@ def test_looking_at_the_tail_finds_what_looking_at_all_finds(text: str) -> None:
     assert first == (text.encode().index(b"</s>") + 4 if "</s>" in text else None)
 
 
+@pytest.mark.parametrize("stop", ["y" + "x" * 30, "。" * 10])
+def test_a_stop_string_of_many_tokens_is_found_beside_a_short_one(stop: str) -> None:
+    endings = Endings(Bytes(), frozenset({EOS}), (stop, "q"))
+    ids = tuple(f"3 {stop}".encode())
+    assert not endings.stopped(ids[:-1])
+    assert endings.stopped(ids)
+
+
+def test_tokens_without_text_and_tokens_behind_hide_no_stop_string() -> None:
+    endings = Endings(Bytes(), frozenset(), ("</s>",))
+    assert endings.stopped((*b"</s", *[EOS] * 12, *b">"))
+    # As many as an engine samples between two looks.
+    assert endings.stopped((*b"</s>", *b"x" * 8))
+
+
 def test_last_characters_that_no_single_token_shows_are_found() -> None:
     # The last byte of "。" alone decodes to nothing readable; a space stands between words only.
     full_stop = Endings(Bytes(), frozenset({EOS}), ("。",))
@@ -67,6 +87,8 @@ def test_last_characters_that_no_single_token_shows_are_found() -> None:
         *[False] * 3,
         True,
     ]
+    silent = Endings(Bytes("ignore"), frozenset({EOS}), ("。",))
+    assert silent.stopped(tuple("3。".encode()))
     space = Endings(tiny.NoEos(), frozenset(), ("w4 ",))
     assert not space.stopped((3, 4))
     assert space.stopped((3, 4, 5))

@@ -55,5 +55,6 @@ def test_what_follows_an_error_does_not_matter(group: Group, tail: list[float]) 
 
 
 def test_a_reward_at_the_threshold_is_no_error() -> None:
+    assert Rule() == Rule(0.5)
     assert Rule(0.5).first_error([0.5, 0.4]) == 1
     assert Rule(0.5).first_error([0.5, 0.5]) is None

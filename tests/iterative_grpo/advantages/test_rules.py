@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -120,6 +121,14 @@ def test_the_std_floor_silences_a_group_and_leaves_others() -> None:
     ours = credit("sum", [quiet, loud], std_floor=0.1)
     assert ours[0] == [[0.0], [0.0]]
     assert [row[0] for row in ours[1]] == pytest.approx([row[0] for row in double_loop(loud)])
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_the_std_floor_is_of_each_groups_deviation_whatever_divides(scale: Any) -> None:
+    quiet, loud = [[0.0], [1.0], [2.0]], [[0.0], [10.0], [20.0]]
+    at, above = (Normalizer(scale, std_floor=floor)([quiet, loud]) for floor in (1.0, 1.01))
+    assert at[0][0][0] < 0 < at[0][2][0]
+    assert above == [[[0.0], [0.0], [0.0]], at[1]]
 
 
 def test_outcome_gives_every_step_the_last_reward() -> None:

@@ -17,11 +17,16 @@ CASES = [
     ("lines", "\n\na\n\nb\n", ["\n\na\n\n", "b\n"]),
     ("lines", "one line", ["one line"]),
     ("blank_lines", "a\nb\n\nc\n \nd", ["a\nb\n\n", "c\n \n", "d"]),
+    ("blank_lines", "a\n\nb\nc", ["a\n\n", "b\nc"]),
     ("sentences", "It is 3.5 km. Then 2!\nSo 5.", ["It is 3.5 km.", " Then 2!\n", "So 5."]),
     ("sentences", "So 5. \nThen  6.  7", ["So 5. \n", "Then  6.", "  7"]),
+    ("sentences", "Why? 对吗？ 是。 好！ So", ["Why?", " 对吗？", " 是。", " 好！", " So"]),
     ("step_k", "Plan.\nStep 1: a\nb\nstep 2. c", ["Plan.\n", "Step 1: a\nb\n", "step 2. c"]),
     ("step_k", "Steps 1: no", ["Steps 1: no"]),
+    ("step_k", "a\n  Step 10: b", ["a\n", "  Step 10: b"]),
+    ("step_k", "a\nStep: no\nStep 1) no", ["a\nStep: no\nStep 1) no"]),
     ("separator", "a<extra_0>b<extra_0>", ["a<extra_0>", "b<extra_0>"]),
+    ("separator", "<extra_0>a<extra_0>b", ["<extra_0>", "a<extra_0>", "b"]),
 ]
 
 
@@ -48,6 +53,11 @@ def test_every_cut_is_whole_and_no_step_is_blank(name: str, text: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_empty_text_is_one_step(name: str) -> None:
     assert plugins.find("iterative_grpo.splitters", name).Splitter().split("") == (0,)
+
+
+def test_separators_do_not_overlap() -> None:
+    splitter = plugins.find("iterative_grpo.splitters", "separator").Splitter(separator="##")
+    assert splitter.split("a###b") == (3, 5)
 
 
 def test_an_empty_separator_is_refused() -> None:

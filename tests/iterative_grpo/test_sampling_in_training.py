@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,10 +14,12 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from iterative_grpo.advantages.sum import Rule
 from iterative_grpo.engines import native
 from iterative_grpo.normalize import Normalizer
+from iterative_grpo.protocols import Engine, Samplings
 from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
-from iterative_grpo.types import Problem, Prompt
+from iterative_grpo.types import Completion, Problem, Prompt, Sampling
 from tests.iterative_grpo.logps.making import VOCABULARY, decoder
 from tests.iterative_grpo.logps.test_against_trl import NoSource, arguments, our_trainer
+from tests.iterative_grpo.test_trainer import G, PolicyMaker, generation, make
 
 
 @pytest.mark.parametrize(
@@ -40,6 +45,47 @@ def test_a_checkpoint_s_own_defaults_do_not_reach_it(
         assert trainer.model.generation_config is before
     assert drawn[0] == drawn[1]
     assert len({token for ids in drawn[0] for token in ids}) > VOCABULARY / 2
+
+
+class Recording:
+    """An engine that keeps what it was asked for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.asked: list[Sampling] = []
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
+        self.asked += [sampling] if isinstance(sampling, Sampling) else sampling
+        return self.engine.generate(prompts, sampling)
+
+
+def test_an_engine_is_asked_for_the_runs_settings(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
+    settings = {"temperature": 0.8, "top_p": 0.9, "top_k": 7, "max_completion_length": 5}
+    trainer = make(
+        tiny_policy(0, torch.float32),
+        tmp_path,
+        engine=lambda model, tokenizer: Recording(native.load(model, tokenizer)),
+        stop=("3",),
+        seed=3,
+        **settings,
+    )
+    generation(trainer)
+    own = Sampling(G, 5, 0.8, 0.9, 7, ("3",), trainer._sampling_seed())
+    assert trainer._rows is not None
+    assert trainer._rows.engine.asked == [own] * 2
+
+
+def test_each_generation_and_process_draws_numbers_of_its_own(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    trainer = make(tiny_policy(0, torch.float32), tmp_path)
+    seeds = []
+    for trainer.args.seed, trainer.state.global_step, rank in itertools.product(
+        (1, 2), range(3), range(2)
+    ):
+        trainer.accelerator = SimpleNamespace(num_processes=2, process_index=rank)
+        seeds.append(trainer._sampling_seed())
+    assert len(set(seeds)) == len(seeds) == 12
 
 
 def test_trl_tells_truncation_by_every_id_that_ends_an_engine_s_output(

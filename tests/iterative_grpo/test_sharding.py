@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from iterative_grpo.sharding import Sharding, UnsupportedSharding, whole_weights
+from iterative_grpo.sharding import Sharding, UnsupportedSharding, largest, whole_weights
 from tests.iterative_grpo.ranks import launch
 
 Maker = Callable[[int, torch.dtype], Path]
@@ -128,6 +128,23 @@ def test_without_shards_nothing_is_copied(tiny_policy: Maker) -> None:
     other = torch.nn.Linear(2, 2)
     assert sharding.frozen(other) is other
     assert {name for name, _ in whole_weights(policy)} == dict(policy.named_parameters()).keys()
+
+
+def test_whole_weights_go_by_the_names_of_the_model_that_is_saved() -> None:
+    layer = torch.nn.Linear(2, 2)
+    layer.bias.requires_grad = False
+    # As gradient checkpointing wraps layers.
+    model = torch.nn.ModuleDict({"layer": torch.nn.Module()})
+    model["layer"].add_module("_checkpoint_wrapped_module", layer)
+    assert [name for name, _ in whole_weights(model)] == ["layer.weight", "layer.bias"]
+    ((name, weight),) = whole_weights(model, trained_only=True)
+    assert name == "layer.weight"
+    assert torch.equal(weight, layer.weight)
+
+
+def test_the_largest_is_that_of_all_processes() -> None:
+    pair = SimpleNamespace(device="cpu", gather=lambda own: torch.stack([own, own + 2, own - 1]))
+    assert largest(pair, 3) == 5
 
 
 def test_what_cannot_be_put_together_is_refused() -> None:

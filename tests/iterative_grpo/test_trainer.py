@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -276,6 +277,8 @@ def test_a_policy_of_an_earlier_trainer_is_copied_with_its_own_weights(
     policy = AutoModelForCausalLM.from_pretrained(path)
     for turn in ("first", "second"):
         trainer = make(path, tmp_path / turn, model=policy)
+        for own, other in zip(policy.parameters(), trainer.ref_model.parameters(), strict=True):
+            assert torch.equal(own, other)
         before = trainer.ref_model(input_ids=torch.tensor([[3, 4, 5]])).logits
         trainer.train()
         after = trainer.ref_model(input_ids=torch.tensor([[3, 4, 5]])).logits
@@ -362,6 +365,46 @@ def test_the_distance_from_the_initial_policy_is_that_of_the_named_outputs(
     assert torch.equal(batch["advantages"], without["advantages"])
 
 
+def test_the_distance_is_that_at_the_runs_temperature_on_every_path(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    found = []
+    for path in ("shared", "trl"):
+        initial = AutoModelForCausalLM.from_pretrained(tiny_policy(1, torch.float32))
+        trainer = make(
+            tiny_policy(0, torch.float32), tmp_path, initial=Initial(initial, 3), temperature=0.6
+        )
+        trainer.logps_path = path
+        generation(trainer)
+        found += trainer._metrics["train"]["kl_initial"]
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(("outputs", "own"), [(1, 1), (6, 3)])
+def test_a_process_measures_its_part_of_the_distance(
+    outputs: int, own: int, tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    class Pair:
+        num_processes = 2
+
+        def __init__(self, accelerator: Any) -> None:
+            self.accelerator = accelerator
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.accelerator, name)
+
+    policy = tiny_policy(0, torch.float32)
+    initial = AutoModelForCausalLM.from_pretrained(policy)
+    trainer = make(policy, tmp_path, initial=Initial(initial, outputs))
+    trainer.accelerator = Pair(trainer.accelerator)
+    ids = [[5, 6, 7, 8][:length] for length in (2, 3, 1, 4)]
+    with timing.clock() as clock:
+        part = trainer._moved([trainer.train_dataset[0]] * 4, ids)
+    assert part is not None
+    assert (part.nats, part.tokens) == (0.0, sum(map(len, ids[:own])))
+    assert set(clock.parts) == {"reference"}
+
+
 def test_the_time_of_a_step_is_divided(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
     rollouts: list[tuple[int, list[Rollout]]] = []
     started = time.perf_counter()
@@ -382,6 +425,15 @@ def test_the_time_of_a_step_is_divided(tiny_policy: PolicyMaker, tmp_path: Path)
     # Every row is read once without a gradient, and once with.
     assert clock.parts["reference"].tokens == sampled + G * prompts
     assert clock.parts["forward-backward"].tokens == sampled + G * prompts
+
+
+def test_clipping_gradients_is_time_of_the_optimizer(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    trainer = make(tiny_policy(0, torch.float32), tmp_path)
+    with timing.clock() as clock:
+        trainer._clip_grad_norm(trainer.model)
+    assert set(clock.parts) == {"optimizer"}
 
 
 @pytest.mark.parametrize("updates", [1, 2])
@@ -427,6 +479,16 @@ def test_engines_sample_in_mixed_precision(
     assert all(weight.dtype == dtype for weight in model.parameters())
     assert all(weight.isfinite().all() for weight in model.parameters())
     assert any(not torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+
+
+def test_mixed_precision_scores_in_its_precision(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
+    trainer = make(tiny_policy(0, torch.float32), tmp_path, bf16=True)
+    seen: set[torch.dtype] = set()
+    layer = trainer.model.model.layers[0].mlp.down_proj
+    layer.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    ids = torch.full((3, 9), 5)
+    trainer._get_per_token_logps_and_entropies(trainer.model, ids, torch.ones_like(ids), 4)
+    assert seen == {torch.bfloat16}
 
 
 def test_stop_strings_end_answers_and_get_the_last_steps_credit(
@@ -507,13 +569,105 @@ def _loss(trainer: IterativeGRPOTrainer, batch: dict[str, Any]) -> torch.Tensor:
     return trainer._compute_loss(trainer.model, batch).detach()
 
 
-def test_wrong_numbers_of_rewards_are_named(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
+def test_outputs_are_recorded_in_their_order_with_their_own_verdicts(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    rollouts: list[tuple[int, list[Rollout]]] = []
+    trainer = make(tiny_policy(0, torch.float32), tmp_path, "lines", rollouts)
+    trainer._truth = lambda problems, found: [
+        problem.id == one.problem_id and len(one.text) % 2 == 0
+        for problem, one in zip(problems, found, strict=True)
+    ]
+    trainer.state.global_step = 6
+    with timing.clock() as clock:
+        generation(trainer)
+    ((step, rows),) = rollouts
+    assert step == 7
+    assert [(row.problem_id, row.sample) for row in rows] == [
+        (f"toy/{problem}", sample) for problem in range(2) for sample in range(G)
+    ]
+    assert [row.correct for row in rows] == [len(row.text) % 2 == 0 for row in rows]
+    assert {row.correct for row in rows} == {True, False}
+    assert clock.parts["verify"].tokens == sum(row.tokens for row in rows)
+    # One number an output for TRL's tables, and one spread: that of the groups.
+    means = [statistics.fmean(row.rewards.values) for row in rows]
+    assert trainer._metrics["train"]["reward"] == pytest.approx([statistics.fmean(means)])
+    assert max(len(row.rewards.values) for row in rows) > 1
+    assert len(trainer._metrics["train"]["reward_std"]) == 1
+
+
+def test_an_evaluation_is_in_groups_of_its_own_size_and_in_no_record(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    rollouts: list[tuple[int, list[Rollout]]] = []
+    policy = tiny_policy(0, torch.float32)
+    more = {"num_generations_eval": 2, "per_device_eval_batch_size": 4}
+    trainer = make(policy, tmp_path, rollouts=rollouts, **more)
+    sizes: list[int] = []
+    credit = trainer._credit
+
+    class Counted:
+        def advantages(self, rewards: Sequence[StepRewards], group_size: int) -> Any:
+            sizes.append(group_size)
+            return credit.advantages(rewards, group_size)
+
+    trainer._credit = Counted()
+    figures = trainer.evaluate(trainer.train_dataset[:2])
+    assert sizes == [2]
+    assert not rollouts
+    assert trainer._buffered_inputs is None  # nothing of it is trained on
+    assert {"eval_advantage_rms", "eval_kl"} <= figures.keys()
+    assert "eval_beta" not in figures
+    assert not any("time/" in name for name in figures)
+
+
+def test_rewards_that_trl_does_not_ask_for_are_missed(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    trainer = make(tiny_policy(0, torch.float32), tmp_path)
+    generation(trainer)
+    trainer._calculate_rewards = lambda *_: torch.zeros(2 * G, 1)
+    with pytest.raises(RuntimeError, match="TRL did not ask for rewards"):
+        generation(trainer)
+
+
+@pytest.mark.parametrize("more", [{"compute_aux_loss": True}, {"pixel_values": torch.ones(1)}])
+def test_experts_losses_and_images_are_left_to_trl(
+    more: dict[str, Any],
+    tiny_policy: PolicyMaker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trainer = make(tiny_policy(0, torch.float32), tmp_path)
+    expected = (torch.zeros(3, 4), None, torch.zeros(()))
+    given: list[Any] = []
+
+    def by_trl(_: GRPOTrainer, *args: Any, **media: Any) -> Any:
+        given.append((*args[3:], media))
+        return expected
+
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", by_trl)
+    ids = torch.full((3, 9), 5)
+    found = trainer._get_per_token_logps_and_entropies(
+        trainer.model, ids, torch.ones_like(ids), 4, 2, True, **more
+    )
+    assert found is expected
+    images = {name: value for name, value in more.items() if name == "pixel_values"}
+    assert given == [(4, 2, True, not images, images)]
+    assert "log-probabilities come from TRL" in caplog.text
+
+
+@pytest.mark.parametrize("number", [7, 9])
+def test_wrong_numbers_of_rewards_are_named(
+    number: int, tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
     trainer = make(tiny_policy(0, torch.float32), tmp_path)
 
-    class Short(DigitSource):
+    class Other(DigitSource):
         def score(self, *args: Any) -> list[StepRewards]:
-            return super().score(*args)[1:]
+            return (super().score(*args) * 2)[:number]
 
-    trainer._source = Short(plugins.find("iterative_grpo.splitters", "whole").Splitter())
-    with pytest.raises(ValueError, match="7 rewards for 8 completions"):
+    trainer._source = Other(plugins.find("iterative_grpo.splitters", "whole").Splitter())
+    with pytest.raises(ValueError, match=f"{number} rewards for 8 completions"):
         generation(trainer)

@@ -136,6 +136,19 @@ def test_a_loss_that_fails_leaves_nothing_behind(tiny_policy: PolicyMaker, tmp_p
     assert not metrics
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("use_adaptive_entropy", True), ("top_entropy_quantile", 0.5)]
+)
+def test_what_the_loss_itself_needs_is_asked_at_once(
+    name: str, value: Any, tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    trainer = make(tiny_policy(0, torch.float32), tmp_path)
+    trainer.accelerator = pair = Pair(trainer.accelerator)
+    setattr(trainer, name, value)
+    with trainer._deferred.keeping(trainer):
+        assert trainer.accelerator is pair
+
+
 def test_what_a_loss_may_not_defer_is_named(tiny_policy: PolicyMaker, tmp_path: Path) -> None:
     trainer = make(tiny_policy(0, torch.float32), tmp_path)
     trainer.accelerator = Pair(trainer.accelerator)
@@ -150,10 +163,14 @@ def test_what_a_loss_may_not_defer_is_named(tiny_policy: PolicyMaker, tmp_path: 
     def averages() -> None:
         trainer.accelerator.reduce(torch.ones(2), reduction="mean")
 
+    def sums_three() -> None:
+        trainer.accelerator.reduce(torch.ones(3), reduction="sum")
+
     for loss, said in (
         (gathers_for_itself, "what it does not log"),
         (gathers_what_nobody_knows, "gathers 'new'"),
         (averages, "by mean"),
+        (sums_three, r"reduces a \(3,\) tensor by sum"),
     ):
         with pytest.raises(RuntimeError, match=said), trainer._deferred.keeping(trainer):
             loss()

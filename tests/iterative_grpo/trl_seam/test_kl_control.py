@@ -66,5 +66,6 @@ def test_a_fixed_coefficient_is_logged_too(tiny_policy: PolicyMaker, tmp_path: P
     trainer.train()
     rows = [row["beta"] for row in trainer.state.log_history if "loss" in row]
     assert rows == [0.04, 0.04]
+    assert not any("beta" in row for row in trainer.state.log_history if "loss" not in row)
     assert isinstance(trainer.callback_handler.callbacks, list)
     assert not any(isinstance(c, AdaptiveKL) for c in trainer.callback_handler.callbacks)

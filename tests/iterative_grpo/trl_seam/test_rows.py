@@ -20,8 +20,10 @@ class Counting:
 
     def __init__(self) -> None:
         self.asked: list[tuple[tuple[int, ...], int]] = []
+        self.names: list[str] = []
 
     def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
+        self.names += [prompt.problem_id for prompt in prompts]
         sizes = [own.group_size for own in per_prompt(prompts, sampling)]
         self.asked += zip((prompt.token_ids for prompt in prompts), sizes, strict=True)
         return [
@@ -47,6 +49,7 @@ def test_equal_neighbours_are_sampled_as_one_group(
     engine = Counting()
     found = EngineRows(engine).sample(rows, Sampling(group_size=2, max_tokens=4))
     assert engine.asked == groups
+    assert len(set(engine.names)) == len(groups)
     assert [ids.tolist() for ids in found] == [
         [group, n] for group, (_, size) in enumerate(groups) for n in range(size)
     ]

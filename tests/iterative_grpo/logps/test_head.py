@@ -36,7 +36,7 @@ def inputs(bias: bool) -> tuple[torch.Tensor, nn.Linear, torch.Tensor]:
 def test_chunks_give_the_gradients_of_full_logits(bias: bool, used: str) -> None:
     hidden_NH, linear, targets_N = inputs(bias)
     weights = torch.randn(2, 40, dtype=torch.float64)
-    weights[:, ::3] = 0
+    weights[0, ::3] = weights[1, ::4] = 0
     parameters = [hidden_NH, *linear.parameters()]
     gradients = []
     for scores in (
@@ -66,6 +66,43 @@ def test_a_frozen_head_gets_no_gradient() -> None:
     logps_N.sum().backward()
     assert linear.weight.grad is None
     assert hidden_NH.grad is not None
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_autocast_gives_what_its_precision_gives_forward_and_backward(bias: bool) -> None:
+    hidden_NH, linear, targets_N = inputs(bias)
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        linear, hidden_NH = linear.to(dtype), hidden_NH.detach().to(dtype).requires_grad_()
+        linear.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.float32):
+            logps_N = head.score(hidden_NH, linear, targets_N, 0.7)[0]
+        logps_N.sum().backward()
+        assert logps_N.dtype is torch.float32
+        gradients = [hidden_NH.grad, *(each.grad for each in linear.parameters())]
+        found.append([logps_N.detach(), *(each.float() for each in gradients)])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+def test_hidden_states_in_float32_meet_a_head_in_bfloat16() -> None:
+    hidden_NH, linear, targets_N = inputs(bias=False)
+    linear = linear.bfloat16()
+    found, expected = (
+        head.score(hidden_NH.to(dtype), linear, targets_N, 1.0)[0]
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert torch.equal(found, expected)
+
+
+def test_chunks_of_low_precision_add_up_without_rounding() -> None:
+    linear = nn.Linear(1, 2, bias=False, dtype=torch.bfloat16)
+    nn.init.zeros_(linear.weight)
+    hidden_NH, targets_N = torch.ones(48, 1).bfloat16(), torch.zeros(48, dtype=torch.long)
+    # Half of a row's weight is its gradient: 257 of each chunk, which bfloat16 has not.
+    weights_N = torch.tensor(([30.0] * 15 + [64.0]) * 3)
+    (head.score(hidden_NH, linear, targets_N, 1.0)[0] * weights_N).sum().backward()
+    assert linear.weight.grad is not None
+    assert linear.weight.grad.flatten().tolist() == [772.0, -772.0]  # nearest to 771
 
 
 def test_large_logits_stay_finite() -> None:

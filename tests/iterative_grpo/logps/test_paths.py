@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -16,6 +18,7 @@ from torch import nn
 from transformers import BertConfig, BertLMHeadModel, PhimoeConfig, PhimoeForCausalLM
 
 from iterative_grpo.logps import paths, rectangles
+from iterative_grpo.logps.packing import Rows, budgeted
 from iterative_grpo.logps.paths import Logps, Path, UnscorableModel
 from pipelines import world
 from tests.iterative_grpo.logps.making import (
@@ -117,6 +120,31 @@ def test_chunks_by_token_budget_change_nothing(
     assert distance(found[0], oracle(model, rows)[0]) < 1e-12
 
 
+@pytest.mark.parametrize("tokens", [1, 30, 47, 48, 10_000])
+def test_chunks_are_as_large_as_the_budget_allows(tokens: int) -> None:
+    given = batch((9, 5, 1, 1))
+    rows = Rows.read(given.ids, given.mask, given.columns)
+    assert rows is not None
+    sizes, of_groups = [], list(budgeted(rows, rows.groups(), tokens))
+    for groups in of_groups:
+        sizes.append([])
+        for group in groups:
+            completions = sum(rows.completion_lengths[row] for row in group)
+            sizes[-1].append(rows.prompt_lengths[group[0]] + completions)
+    assert list(itertools.chain(*of_groups)) == rows.groups()
+    assert all(sum(own) <= tokens or len(own) == 1 for own in sizes)
+    assert all(sum(own) + after[0] > tokens for own, after in itertools.pairwise(sizes))
+
+    def padded(chunk: list[int]) -> int:
+        prompt = max(rows.prompt_lengths[row] for row in chunk)
+        return len(chunk) * (prompt + max(rows.completion_lengths[row] for row in chunk))
+
+    chunks = paths._similar(rows, tokens)
+    assert sorted(itertools.chain(*chunks)) == list(range(16))
+    assert all(padded(chunk) <= tokens or len(chunk) == 1 for chunk in chunks)
+    assert all(padded([*own, after[0]]) > tokens for own, after in itertools.pairwise(chunks))
+
+
 def test_rows_of_a_group_need_not_lie_together() -> None:
     model, rows = decoder("llama"), batch()
     order = torch.randperm(len(rows.ids), generator=torch.Generator().manual_seed(0))
@@ -161,7 +189,7 @@ def test_completions_that_come_again_score_and_differentiate_as_single_rows(
 
 @pytest.mark.parametrize("wanted", ["shared", "prompts"])
 def test_equal_completions_are_computed_once_on_the_shared_path(wanted: Path) -> None:
-    model, rows = decoder("llama"), repeating((30,))
+    model, rows = decoder("llama"), repeating((30,), 12)
     seen: list[int] = []
     logps = Logps(TEMPERATURE, contextlib.nullcontext)
     compute(model, rows, wanted, logps)
@@ -171,9 +199,83 @@ def test_equal_completions_are_computed_once_on_the_shared_path(wanted: Path) ->
         tuple(ids[mask.bool()].tolist())
         for ids, mask in zip(rows.ids[:, 30:], rows.mask[:, 30:], strict=True)
     ]
-    assert len(set(completions)) < len(completions)
-    computed = set(completions) if wanted == "shared" else completions
-    assert seen == [30 + sum(max(len(ids) - 1, 0) for ids in computed)]
+    once, again = (
+        sum(max(len(ids) - 1, 0) for ids in of) for of in (set(completions), completions)
+    )
+    assert once < again
+    assert seen == [30 + (once if wanted == "shared" else again)]
+
+
+@pytest.mark.parametrize("first", ["plain", "prompts"])
+def test_the_path_is_the_one_that_is_wanted_whichever_was_before(first: Path) -> None:
+    model, rows = decoder("llama"), repeating((30,), 12)
+    logps = Logps(TEMPERATURE, contextlib.nullcontext)
+    seen: list[int] = []
+    model.model.embed_tokens.register_forward_hook(lambda _, ids, __: seen.append(ids[0].numel()))
+    tokens = {}
+    for wanted in (first, "shared", first):
+        compute(model, rows, wanted, logps)
+        compute(model, rows, wanted, logps)
+        tokens.setdefault(wanted, seen[-1])
+        assert seen[-1] == tokens[wanted]
+    assert tokens["shared"] < tokens[first]
+
+
+def test_one_output_a_prompt_is_on_the_shared_path(caplog: pytest.LogCaptureFixture) -> None:
+    model, rows = decoder("llama"), batch((9, 5), group=1)
+    assert distance(compute(model, rows)[0], oracle(model, rows)[0]) < 1e-12
+    assert not caplog.records
+
+
+def test_a_first_batch_without_tokens_decides_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    model, rows = decoder("llama"), batch((30,), group=8)
+    logps = Logps(TEMPERATURE, contextlib.nullcontext)
+    masked = rows.mask.clone()
+    masked[:, -rows.columns :] = 0
+    assert not compute(model, Batch(rows.ids, masked, rows.columns), logps=logps)[0].any()
+    compute(model, rows, logps=logps)
+    seen: list[int] = []
+    model.model.embed_tokens.register_forward_hook(lambda _, ids, __: seen.append(ids[0].numel()))
+    compute(model, rows, logps=logps)
+    assert seen[-1] < rows.mask.sum()
+    assert not caplog.records
+
+
+def test_the_check_leaves_every_layer_in_its_mode() -> None:
+    model, rows = decoder("llama").train(), batch()
+    model.model.layers[1].eval()
+    modes = [module.training for module in model.modules()]
+    compute(model, rows)
+    assert [module.training for module in model.modules()] == modes
+
+
+def test_a_path_that_fails_is_left_but_not_for_want_of_memory(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = [torch.OutOfMemoryError("none left"), RuntimeError("no such kernel")]
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise errors[0]
+
+    monkeypatch.setattr(paths, "_shared", fail)
+    model, rows = decoder("llama"), batch()
+    with pytest.raises(torch.OutOfMemoryError):
+        compute(model, rows)
+    errors.pop(0)
+    assert distance(compute(model, rows)[0], oracle(model, rows)[0]) < 1e-12
+    assert "not on the shared path: RuntimeError: no such kernel" in caplog.text
+
+
+def test_numbers_that_are_none_agree_with_nothing() -> None:
+    expected = torch.tensor([[-1.0, -2.0]])
+    assert paths._disagreement(expected, expected, torch.float32) is None
+    assert paths._disagreement(expected * torch.nan, expected, torch.float32) is not None
+
+
+def test_other_tokens_are_of_the_vocabulary() -> None:
+    assert paths._two_others(np.array([0, 2]), 50) == [1, 3]
+    assert paths._two_others(np.array([0, 2]), 4) == [1, 3]
+    assert paths._two_others(np.array([0, 2, 1]), 3) == [0, 1]
 
 
 def test_masked_batches_have_a_gradient_of_zero() -> None:
@@ -396,18 +498,19 @@ def test_few_tokens_in_bfloat16_are_no_other_head(sizes: tuple[int, int]) -> Non
         )
 
 
-def test_dropout_is_drawn_for_each_row(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("wanted", ["shared", "prompts"])
+def test_dropout_is_drawn_for_each_row(wanted: Path, caplog: pytest.LogCaptureFixture) -> None:
     model, rows = decoder("llama"), batch()
     model.config.attention_dropout = 0.5
     for layer in model.model.layers:
         layer.self_attn.attention_dropout = 0.5
     model.train()
     logps = Logps(TEMPERATURE, contextlib.nullcontext)
-    found = compute(model, rows, logps=logps)[0]
+    found = compute(model, rows, wanted, logps)[0]
     assert "dropout" in caplog.text
-    assert distance(found, compute(model, rows, logps=logps)[0]) > 1e-3
+    assert distance(found, compute(model, rows, wanted, logps)[0]) > 1e-3
     model.eval()
-    assert distance(compute(model, rows, logps=logps)[0], oracle(model, rows)[0]) < 1e-12
+    assert distance(compute(model, rows, wanted, logps)[0], oracle(model, rows)[0]) < 1e-12
 
 
 @pytest.mark.parametrize("unusual", ["softcap", "empty prompt", "hole", "wrapper"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -30,6 +32,13 @@ def test_numbers_are_uniform_and_unrelated_along_every_axis() -> None:
         assert pearsonr(a.ravel(), b.ravel()).pvalue > 1e-3
 
 
+def test_numbers_are_those_of_splitmix64() -> None:
+    """The first outputs of Java's SplittableRandom(0), to 53 bits."""
+    outputs = (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC)
+    found = uniforms(np.zeros(1, dtype=np.uint64), 4)[:, 0]
+    assert found.tolist() == [(output >> 11) / 2**53 for output in outputs]
+
+
 def test_a_number_depends_on_seed_prompt_occurrence_sample_and_position_alone() -> None:
     small = numbers([(1, 2), (3,), (1, 2)], Sampling(2, 4, seed=9))
     large = numbers([(3,), (7, 7), (1, 2), (1, 2)], Sampling(5, 6, seed=9))
@@ -52,6 +61,36 @@ def test_log_probabilities_are_those_after_temperature_and_filters() -> None:
     assert int(picked) == 2
     expected = torch.tensor([6.0, 4.0]).log_softmax(0)[1]
     assert float(logp) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_a_nucleus_is_the_fewest_tokens_that_hold_its_mass() -> None:
+    logits = torch.zeros(1, 4)
+    last = torch.tensor([1 - 2**-53], dtype=torch.float64)
+    for top_p, token in ((0.25, 0), (0.5, 1), (0.51, 2), (0.76, 3)):
+        picked, logp = picker(top_p=top_p).pick(logits, last)
+        assert int(picked) == token
+        assert float(logp) == pytest.approx(-math.log(token + 1), abs=1e-6)
+
+
+@pytest.mark.parametrize("beside", [1.0, 0.5])
+def test_the_rarest_tokens_keep_their_probability(beside: float) -> None:
+    """In float32 their sum with the others is 1 before they are added, a nucleus beside or not."""
+    logits = torch.tensor([0.0, *[-19.0] * 40]).expand(2, -1)
+    mixed = Picker.of([Sampling(1, 1), Sampling(1, 1, top_p=beside)])
+    rare = 40 * math.exp(-19)
+    for share, token in ((0.0, 0), (1 - rare / 2, 20), (1 - 2**-53, 40)):
+        picked, _ = mixed.pick(logits, torch.tensor([share] * 2, dtype=torch.float64))
+        assert picked.tolist() == [token, token if beside == 1 else 0]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_logits_of_low_precision_are_picked_from_in_float32(temperature: float) -> None:
+    logits = torch.randn(4, 50, generator=torch.Generator().manual_seed(0)).bfloat16()
+    u = torch.rand(4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found, expected = (picker(temperature).pick(x, u) for x in (logits, logits.float()))
+    assert found[1].dtype is torch.float32
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
 
 
 @pytest.mark.parametrize("vocabulary", [1025, 4096, 5000])

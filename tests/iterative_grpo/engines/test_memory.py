@@ -136,3 +136,13 @@ def test_engines_say_whether_they_remember() -> None:
     model = tiny.model("llama")
     assert isinstance(native.load(model, tiny.NoEos()), Remembering)
     assert not isinstance(generate.load(model, tiny.NoEos()), Remembering)
+
+
+def test_an_inner_context_leaves_the_outer_one_its_memory() -> None:
+    engine = native.load(tiny.model("llama"), tiny.NoEos())
+    with engine.remembering():
+        outer = engine._memory
+        with engine.remembering():
+            assert engine._memory is not outer
+        assert engine._memory is outer is not None
+    assert engine._memory is None

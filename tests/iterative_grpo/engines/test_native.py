@@ -34,6 +34,8 @@ from transformers import (
 
 from iterative_grpo.engines import _decoding, _shared_cache, generate, native
 from iterative_grpo.engines._decoding import NoDistribution, cache_tokens
+from iterative_grpo.engines._draws import streams
+from iterative_grpo.engines._requests import Request
 from iterative_grpo.engines._shared_cache import BLOCK, UnsupportedModel
 from iterative_grpo.types import Completion, Finish, Prompt, Sampling
 from tests.iterative_grpo.engines import tiny
@@ -99,6 +101,30 @@ def test_results_do_not_depend_on_how_prompts_are_batched() -> None:
         assert [[c.token_ids for c in g] for g in other] == [
             [c.token_ids for c in g] for g in together
         ]
+
+
+@pytest.mark.parametrize(
+    ("room", "rows", "sizes"), [(20, 2, [2, 2]), (19, 2, [1] * 4), (20, 1, [1] * 4)]
+)
+def test_batches_take_as_much_as_there_is_room_for(room: int, rows: int, sizes: list[int]) -> None:
+    sampling = Sampling(1, 6)
+    prompts = [(token,) * 4 for token in (3, 5, 7, 9)]
+    requests = [
+        Request(ids, sampling, None, stream)
+        for ids, stream in zip(prompts, streams(prompts, [sampling] * 4), strict=True)
+    ]
+    found = list(_decoding.batches(requests, room, rows))
+    assert [len(batch) for batch in found] == sizes
+    assert sorted(itertools.chain(*found)) == [0, 1, 2, 3]
+
+
+def test_an_end_that_no_vocabulary_holds_ends_nothing() -> None:
+    prompts, sampling = tiny.prompts(4, 9), Sampling(3, 20, seed=3)
+    found, expected = (
+        native.load(tiny.model("llama", eos=eos), tiny.NoEos()).generate(prompts, sampling)
+        for eos in ([5, 10_000], [5])
+    )
+    assert found == expected
 
 
 def test_rows_of_a_batch_are_bounded_by_their_logits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +244,26 @@ def test_bfloat16_is_near_and_the_weights_come_back_untouched() -> None:
             errors.append((torch.tensor(completion.logps) - chosen).abs().mean())
     # It is bfloat16 that ran: near, and not as near as float32.
     assert 1e-4 < float(torch.stack(errors).mean()) < 0.1
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
+def test_it_samples_in_the_precision_that_is_named(name: str) -> None:
+    model = tiny.model("llama").bfloat16()
+    seen: set[torch.dtype] = set()
+    model.lm_head.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    engine = native.load(model, tiny.NoEos(), dtype=name, fuse_layers=False)
+    engine.generate(tiny.prompts(4), Sampling(2, 3))
+    assert seen == {getattr(torch, name)}
+
+
+def test_layers_are_joined_only_where_they_are_asked_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(_decoding, "supports", lambda model: bool(asked.append(model)))
+    for fuse in (False, True):
+        native.load(tiny.model("llama"), tiny.NoEos(), fuse_layers=fuse).generate(
+            tiny.prompts(4), Sampling(2, 3)
+        )
+        assert bool(asked) == fuse
 
 
 def test_the_weights_come_back_when_sampling_fails() -> None:
@@ -368,6 +414,22 @@ def test_a_model_that_sees_later_tokens_is_refused() -> None:
         native.load(model, tiny.NoEos()).generate(tiny.prompts(4), Sampling(1, 2))
 
 
+def test_a_model_without_a_head_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match="LlamaModel has no output embeddings"):
+        native.check_model(tiny.model("llama").model)
+
+
+def test_a_layer_that_keeps_nothing_in_the_cache_is_refused() -> None:
+    class Passing(torch.nn.Module):
+        def forward(self, hidden_states: torch.Tensor, **_: Any) -> torch.Tensor:
+            return hidden_states
+
+    model = tiny.model("llama")
+    model.model.layers[1] = Passing()
+    with pytest.raises(UnsupportedModel, match="used the cache 1 times for 2 layers"):
+        native.load(model, tiny.NoEos()).generate(tiny.prompts(4), Sampling(1, 2))
+
+
 def test_an_encoder_decoder_is_refused() -> None:
     config = T5Config(vocab_size=24, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=4)
     with pytest.raises(UnsupportedModel, match="encoder-decoder"):
@@ -377,7 +439,8 @@ def test_an_encoder_decoder_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("dtype", "bf17"), ("cache_gib", 0), ("cache_gib", float("inf"))]
+    ("option", "value"),
+    [("dtype", "bf17"), ("cache_gib", 0), ("cache_gib", float("inf")), ("cache_gib", float("nan"))],
 )
 def test_wrong_options_are_named(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=option.split("_")[0]):

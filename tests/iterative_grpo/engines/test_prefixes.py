@@ -112,6 +112,14 @@ def test_a_prompt_that_is_known_whole_is_computed_from_its_last_token() -> None:
     assert found.levels == ((Edge(3, 4, (0,)),),)
 
 
+def test_what_is_known_whole_is_no_edge_beside_what_is_not() -> None:
+    prompts = [(1, 2, 3), (1, 2, 4), (5, 6, 7), (5, 6, 8)]
+    found = plan(prompts, 1, lambda ids: 2 if ids[0] == 1 else 0)
+    assert found.levels[0] == (Edge(0, 2, (2, 3)),)
+    assert [(edge.start, edge.stop) for edge in found.levels[1]] == [(2, 3)] * 4
+    assert families([]) == []
+
+
 def test_a_level_that_saves_little_is_left_out_and_later_ones_stay() -> None:
     solutions = [(1, question, *[9] * 20, *ends) for question in (2, 3) for ends in ((4, 4), (5,))]
     found = plan(solutions, 20)

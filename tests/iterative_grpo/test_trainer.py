@@ -397,11 +397,11 @@ def test_a_process_measures_its_part_of_the_distance(
     initial = AutoModelForCausalLM.from_pretrained(policy)
     trainer = make(policy, tmp_path, initial=Initial(initial, outputs))
     trainer.accelerator = Pair(trainer.accelerator)
-    ids = [[5, 6, 7, 8][:length] for length in (2, 3, 1, 4)]
+    rows = [Completion("", 0, "", (5, 6, 7, 8)[:n], Finish.STOP) for n in (2, 3, 1, 4)]
     with timing.clock() as clock:
-        part = trainer._moved([trainer.train_dataset[0]] * 4, ids)
+        part = trainer._moved([trainer.train_dataset[0]] * 4, rows)
     assert part is not None
-    assert (part.nats, part.tokens) == (0.0, sum(map(len, ids[:own])))
+    assert (part.nats, part.tokens) == (0.0, sum(len(row.token_ids) for row in rows[:own]))
     assert set(clock.parts) == {"reference"}
 
 

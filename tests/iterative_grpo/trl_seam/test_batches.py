@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from iterative_grpo.trl_seam.batches import trim
+from iterative_grpo.trl_seam.rows import EngineRows
 from tests.iterative_grpo.test_trainer import G, PolicyMaker, generation, make
 from tests.iterative_grpo.train_on_ranks import GivenEngine
 
@@ -16,7 +17,7 @@ def test_a_micro_batch_is_as_wide_as_its_own_longest_row(
     tiny_policy: PolicyMaker, tmp_path: Path
 ) -> None:
     trainer = make(tiny_policy(0, torch.float32), tmp_path, per_device_train_batch_size=G)
-    trainer._sampler = GivenEngine(trainer.processing_class, first=0)
+    trainer._rows = EngineRows(GivenEngine(trainer.processing_class, first=0))
     trainer.model.train()
     rows = [trainer.train_dataset[i] for i in range(2) for _ in range(G)]
     widths = []

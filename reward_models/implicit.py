@@ -129,8 +129,9 @@ class ImplicitRewardModel(RewardModel):
         for b, row in enumerate(rows):
             # Position t holds the log-probability of token t + 1; the question's do not count.
             answer_BT[b, max(row.question - 1, 0) : len(row.token_ids) - 1] = 1
-        sums_BT = (ratios_BT * answer_BT).cumsum(dim=1)
-        at = [(b, max(mark - 1, 0)) for b, row in enumerate(rows) for mark in row.marks]
+        # Nothing conditions the first token: there, the sum is of none.
+        sums_BT = torch.nn.functional.pad((ratios_BT * answer_BT).cumsum(dim=1), (1, 0))
+        at = [(b, mark) for b, row in enumerate(rows) for mark in row.marks]
         place_N2 = torch.tensor(at, device=ids_BT.device)
         return self.beta * sums_BT[place_N2[:, 0], place_N2[:, 1]][:, None]
 

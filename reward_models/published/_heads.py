@@ -48,7 +48,6 @@ def stored(path_or_name: str, names: Sequence[str], shape: str) -> list[torch.Te
 
     Raises UntrainedHead if one is missing: the checkpoint is then not of the `shape` expected.
     """
-    from safetensors import safe_open
     from transformers.utils.hub import cached_file
 
     index = cached_file(
@@ -60,11 +59,21 @@ def stored(path_or_name: str, names: Sequence[str], shape: str) -> list[torch.Te
         files = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
     weights = []
     for name in names:
-        path = cached_file(path_or_name, files.get(name, "model.safetensors"))
-        with safe_open(path, framework="pt") as file:
-            if name not in set(file.keys()):
-                raise UntrainedHead(
-                    f"{path_or_name}: has no {name}; not a checkpoint of {shape}'s shape"
-                )
-            weights.append(file.get_tensor(name))
+        # An index names every weight: what it leaves out, none of its files has.
+        file = files.get(name)
+        found = None if file is None else _weight(cached_file(path_or_name, file), name)
+        if found is None:
+            raise UntrainedHead(
+                f"{path_or_name}: has no {name}; not a checkpoint of {shape}'s shape"
+            )
+        weights.append(found)
     return weights
+
+
+def _weight(path: Any, name: str) -> torch.Tensor | None:
+    """Return a weight of one file, None if the file has none of that name."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        found: torch.Tensor | None = file.get_tensor(name) if name in set(file.keys()) else None
+    return found

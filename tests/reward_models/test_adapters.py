@@ -13,7 +13,7 @@ from reward_models.model import RewardModel
 from reward_models.training import TrainingSettings, train
 from tests.reward_models.making import additions, llama, words
 
-pytest.importorskip("peft")
+LoraLayer = pytest.importorskip("peft").tuners.lora.LoraLayer
 
 
 def test_the_change_is_low_rank_and_the_checkpoint_loads_elsewhere(tmp_path: Path) -> None:
@@ -56,3 +56,38 @@ def test_a_model_without_a_known_head_is_refused() -> None:
         lora(model, rank=2, alpha=4),
     ):
         pass
+
+
+def fresh() -> RewardModel:
+    tokenizer = words()
+    return RewardModel.from_shape(llama(len(tokenizer)), tokenizer)
+
+
+def test_settings_reach_the_adapters() -> None:
+    model = fresh()
+    with lora(model, rank=2, alpha=6, dropout=0.25, targets=("q_proj", "score")):
+        layers = [layer for layer in model.model.modules() if isinstance(layer, LoraLayer)]
+        # The head is trained whole, whatever is asked for.
+        assert len(layers) == 2
+        for layer in layers:
+            assert layer.r == {"default": 2}
+            assert layer.scaling == {"default": 3.0}
+            assert layer.lora_dropout["default"].p == 0.25
+        names = [name for name, _ in model.model.named_parameters() if "lora_" in name]
+        assert all("q_proj" in name for name in names)
+    assert not [layer for layer in model.model.modules() if isinstance(layer, LoraLayer)]
+
+
+def test_adapters_are_merged_when_training_fails() -> None:
+    model = fresh()
+    with pytest.raises(KeyboardInterrupt), lora(model, rank=2, alpha=4):
+        raise KeyboardInterrupt
+    assert not [name for name in model.model.state_dict() if "lora_" in name]
+    assert len(model.score(["How many?"], ["1"], [(1,)])) == 1
+
+
+def test_a_process_without_the_whole_model_merges_nothing() -> None:
+    model = fresh()
+    with lora(model, rank=2, alpha=4):
+        model.model = None
+    assert model.model is None

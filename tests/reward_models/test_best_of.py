@@ -108,8 +108,36 @@ def test_estimates_over_problems_with_paired_intervals() -> None:
     assert one.pass_at_n.value == pytest.approx(accuracy)
 
 
+def test_the_interval_is_that_of_resampled_problems() -> None:
+    generator = np.random.default_rng(0)
+    right = generator.random(200) < 0.4
+    candidates = [Candidate(f"p{i}", 0.5, bool(each), i) for i, each in enumerate(right)]
+    found = best_of(candidates, 1, resamples=5_000).best_of_n
+    # Each of 200 draws is right with the share of right problems; 95 % lie between.
+    drawn = stats.binom(200, right.mean())
+    assert found.low == pytest.approx(drawn.ppf(0.025) / 200, abs=0.0051)
+    assert found.high == pytest.approx(drawn.ppf(0.975) / 200, abs=0.0051)
+
+
+def test_the_seed_draws_the_interval() -> None:
+    candidates = [Candidate(f"p{i}", 0.5, i % 3 == 0, i) for i in range(200)]
+    assert best_of(candidates, 1, seed=1) == best_of(candidates, 1, resamples=1000, seed=1)
+    assert best_of(candidates, 1, resamples=50, seed=1) != best_of(
+        candidates, 1, resamples=50, seed=2
+    )
+
+
+def test_problems_without_enough_samples_are_left_out() -> None:
+    candidates = [Candidate("a", 0.5, True, 1)] * 2 + [Candidate("b", 0.5, False, 2)] * 3
+    found = best_of(candidates, 3)
+    assert (found.problems, found.pass_at_n.value) == (1, 0)
+    assert best_of(candidates, 2).problems == 2
+
+
 def test_too_few_samples_are_told() -> None:
     with pytest.raises(ValueError, match="no problem has 5 samples, the most is 4"):
         best_of([Candidate("p", 0.5, True, 1)] * 4, 5)
+    with pytest.raises(ValueError, match="the most is 0"):
+        best_of([], 1)
     with pytest.raises(ValueError, match="n is 0"):
         best_of([], 0)

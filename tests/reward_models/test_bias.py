@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -17,6 +19,7 @@ def test_spearman_is_scipys_with_ties() -> None:
         other = one + generator.integers(0, 5, 50)
         assert spearman(one, other) == pytest.approx(spearmanr(one, other).statistic)
     assert spearman(np.ones(5), np.arange(5.0)) is None
+    assert spearman(np.arange(5.0), np.ones(5)) is None
     assert spearman(np.ones(1), np.ones(1)) is None
 
 
@@ -37,3 +40,24 @@ def test_length_counts_within_a_class_alone() -> None:
     assert bias([(0.5,)], rows[:1]).score_wrong is None
     with pytest.raises(ValueError, match="1 rows of scores for 2"):
         bias([(0.5,)], rows[:2])
+
+
+def test_classes_weigh_by_their_rows_and_last_ends_count() -> None:
+    rows, scores = [], []
+    for k in range(9):
+        row = solution(k, right=k < 3, text="x" * (k + 2))
+        rows.append(
+            replace(row, ends=(1, k + 2), labels=(1.0, *row.labels), counts=((1, 1), *row.counts))
+        )
+        # Longer is better among the three right ones, and worse among the six wrong ones.
+        scores.append((0.5, 0.5 + (k if k < 3 else -k) / 20))
+    found = bias(scores, rows)
+    assert found.score_by_length == pytest.approx((3 * 1 - 6 * 1) / 9)
+    assert found.score_right == pytest.approx(0.55)
+    assert found.score_wrong == pytest.approx(0.5 - 33 / 120)
+
+
+def test_what_the_limit_cut_off_is_not_right() -> None:
+    rows = [solution(1, right=True), replace(solution(2, right=True), finished=False)]
+    found = bias([(0.9,), (0.2,)], rows)
+    assert (found.score_right, found.score_wrong) == (0.9, 0.2)

@@ -79,11 +79,19 @@ def test_file_round_trip(tmp_path: Path) -> None:
     (tmp_path / "calibration.json").write_text('{"version": 9}')
     with pytest.raises(BrokenCalibration, match=r"written in format 9.*; restore it"):
         read_calibration(tmp_path / "calibration.json")
+    for text in ('{"version": 1}', "[1]", "{"):
+        (tmp_path / "calibration.json").write_text(text)
+        with pytest.raises(BrokenCalibration, match=r"calibration\.json: not a calibration"):
+            read_calibration(tmp_path / "calibration.json")
 
 
 def test_what_cannot_be_fitted_is_told() -> None:
     with pytest.raises(ValueError, match="all 2 labels are 1"):
         fit("temperature", [(0.5,), (0.6,)], [(1.0,), (1.0,)], ["a", "b"])
+    with pytest.raises(ValueError, match="all 2 labels are 0"):
+        fit("isotonic", [(0.5,), (0.6,)], [(0.0,), (0.0,)], ["a", "b"])
+    with pytest.raises(ValueError, match=r"score 2\.5 is no probability"):
+        fit("temperature", [(0.5,), (2.5,)], [(0.0,), (1.0,)], ["a", "b"])
     with pytest.raises(ValueError, match="known: temperature, isotonic"):
         fit("platt", [(0.5,)], [(1.0,)], ["a"])
 

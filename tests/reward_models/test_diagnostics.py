@@ -52,6 +52,11 @@ def test_reliability_equals_sklearns_curve() -> None:
     assert found.ece == pytest.approx(float(np.sum(sizes * np.abs(truth - predicted)) / 500))
 
 
+def test_a_score_of_one_lies_in_the_last_bin() -> None:
+    found = diagnose([(1.0,), (0.95,), (0.0,)], [(1.0,), (1.0,), (0.0,)], ["a", "b", "c"])
+    assert [(bar.low, bar.high, bar.ends) for bar in found.bins] == [(0.0, 0.1, 1), (0.9, 1.0, 2)]
+
+
 def test_pair_accuracy_is_the_double_loop_within_problems() -> None:
     scores, labels, problems = sample(80)
     right = pairs = 0.0
@@ -122,11 +127,31 @@ def test_soft_labels_count_for_calibration() -> None:
     assert found.auroc == 1.0
 
 
+def test_one_half_is_right() -> None:
+    scores: Rows = [(0.5,), (0.4,)]
+    labels: Rows = [(0.5,), (0.0,)]
+    found = diagnose(scores, labels, ["a", "a"])
+    assert (found.positive_share, found.accuracy) == (0.5, 1.0)
+    assert (found.auroc, found.outcome_auroc, found.average_precision) == (1.0, 1.0, 1.0)
+    assert (found.pair_accuracy, found.pairs) == (1.0, 1)
+    assert found.positions[0].positive_share == 0.5
+    assert found.positions[0].auroc == 1.0
+
+
+def test_solutions_are_judged_by_their_last_ends() -> None:
+    found = diagnose([(0.1, 0.9), (0.8, 0.2)], [(0.0, 1.0), (1.0, 0.0)], ["a", "a"])
+    assert (found.outcome_auroc, found.pair_accuracy, found.rank_correlation) == (1.0, 1.0, 1.0)
+    soft = diagnose([(0.2, 0.4, 0.9)], [(0.0, 0.5, 0.75)], ["a"])
+    assert (soft.score_mean, soft.truth_mean) == (0.9, 0.75)
+    assert soft.positive_share == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize(
     ("scores", "labels", "problems", "message"),
     [
         ([], [], [], "no solutions"),
         ([(0.5,)], [(1.0,), (0.0,)], ["a"], "1 rows of scores, 2 of labels"),
+        ([(0.5,)], [(1.0,)], ["a", "b"], "1 of labels, 2 problem ids"),
         ([(0.5, 0.5)], [(1.0,)], ["a"], r"row 0 \(a\): 2 scores for 1 labels"),
         ([(1.5,)], [(1.0,)], ["a"], "score 1.5 is no probability"),
         ([(float("nan"),)], [(1.0,)], ["a"], "score nan is no probability"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward_models.division import Division, EmptyPart, HeldOutQuestion, Part
+from reward_models.division import Division, EmptyPart, HeldOutQuestion, Part, unit_hash
 from reward_models.leaks import Forbidden
 from tests.reward_models.making import solution
 
@@ -54,6 +54,8 @@ def test_rows_are_divided_whole_and_in_order() -> None:
     assert list(division.checked(divided[Part.LABELS])) == divided[Part.LABELS]
     with pytest.raises(HeldOutQuestion, match="belongs to heldout"):
         list(division.checked([*divided[Part.LABELS], divided[Part.HELD_OUT][0]]))
+    with pytest.raises(HeldOutQuestion, match="belongs to validation"):
+        list(division.checked(divided[Part.VALIDATION]))
 
 
 def test_a_question_under_another_name_is_in_the_same_part() -> None:
@@ -84,3 +86,11 @@ def test_forbidden_says_why() -> None:
     assert forbidden.why("train/1", "ann has 18 coins: how many") == "gsm8k/test"
     assert forbidden.why("gsm8k/test/0", "another") == "gsm8k/test"
     assert forbidden.why("train/1", "Ann has 19 coins. How many?") is None
+
+
+def test_any_name_has_a_place() -> None:
+    places = [unit_hash(f"p{number}", "salt") for number in range(1000)]
+    assert 0 <= min(places) < 0.01
+    assert 0.99 < max(places) < 1
+    # Also one that was cut inside a character.
+    assert unit_hash("\ud800", "salt") != unit_hash("\ud801", "salt")

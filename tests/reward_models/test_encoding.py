@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from reward_models import encoding
@@ -31,6 +31,7 @@ def test_marks_are_the_tokens_that_cover_the_last_characters() -> None:
     (row,) = encode(BPE, ["How many?"], [text], [(8, 15)], separator="\n", context=99)
     question = tuple(BPE("How many?\n")["input_ids"])
     assert row.token_ids[: len(question)] == question
+    assert row.question == len(question)
     for end, mark in zip((8, 15), row.marks, strict=True):
         # By decoding, which knows nothing of offsets: the end lies inside the marked token.
         assert len(decoded(BPE, row.token_ids[len(question) : mark])) < end
@@ -116,6 +117,37 @@ def test_a_step_that_no_token_reaches_is_refused() -> None:
     blind = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
     with pytest.raises(UnreadableSolution, match=r"row 1: no token reaches the step '@@'"):
         encode(blind, ["a", "a"], ["a b", "a @@ b"], [(1, 3), (2, 4, 6)], separator="", context=99)
+    # Nor does one that ends where the step begins.
+    with pytest.raises(UnreadableSolution, match=r"row 0: no token reaches the step '@@'"):
+        encode(blind, ["a"], ["a@@ b"], [(1, 3, 5)], separator="", context=99)
+
+
+def test_control_characters_that_the_tokenizer_drops_are_read_before() -> None:
+    backend = Tokenizer(models.WordLevel({"<unk>": 0, "a": 1, "b": 2}, unk_token="<unk>"))
+    backend.normalizer = normalizers.Replace("\x00", "")
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    blind = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    (row,) = encode(blind, ["a"], ["a\x00 b"], [(1, 2, 4)], separator="", context=99)
+    assert row.marks == (1, 1, 2)
+
+
+def test_special_tokens_are_the_questions_alone() -> None:
+    opening = byte_bpe()
+    opening.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<eos> $A", special_tokens=[("<eos>", 1)]
+    )
+    (row,) = encode(opening, ["How many?"], ["1+1"], [(3,)], separator="\n", context=99)
+    (plain,) = encode(BPE, ["How many?"], ["1+1"], [(3,)], separator="\n", context=99)
+    assert row.token_ids == (1, *plain.token_ids)
+    assert (row.question, row.marks) == (plain.question + 1, (plain.marks[0] + 1,))
+
+
+def test_a_text_may_fill_the_context() -> None:
+    (row,) = encode(WORDS, ["How many?"], ["1+1"], [(3,)], separator="\n", context=99)
+    size = len(row.token_ids)
+    assert encode(WORDS, ["How many?"], ["1+1"], [(3,)], separator="\n", context=size) == [row]
+    with pytest.raises(UnreadableSolution, match=f"reads {size - 1};"):
+        encode(WORDS, ["How many?"], ["1+1"], [(3,)], separator="\n", context=size - 1)
 
 
 def test_text_beyond_the_context_is_refused_not_cut() -> None:
@@ -144,11 +176,16 @@ def test_what_is_no_cut_is_refused(cut: tuple[int, ...]) -> None:
 def test_unequal_lists_are_refused() -> None:
     with pytest.raises(ValueError, match="2 questions, 1 texts and 1 lists of ends"):
         encode(WORDS, ["a", "b"], ["1"], [(1,)], separator="\n", context=99)
+    with pytest.raises(ValueError, match="1 questions, 1 texts and 2 lists of ends"):
+        encode(WORDS, ["a"], ["1"], [(1,), (1,)], separator="\n", context=99)
 
 
 def test_tokenizers_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UnfitTokenizer, match="the model 5 embeddings"):
         check_tokenizer(WORDS, 5)
+    check_tokenizer(WORDS, len(WORDS))
+    with pytest.raises(UnfitTokenizer, match="do not belong together"):
+        check_tokenizer(WORDS, len(WORDS) - 1)
 
     from transformers import CanineTokenizer
 
@@ -162,3 +199,17 @@ def test_fingerprint_tells_tokenizers_apart() -> None:
     renamed = words()
     renamed.add_tokens(["new"])
     assert fingerprint(renamed) != fingerprint(WORDS)
+
+
+def test_fingerprint_is_of_names_places_and_cuts() -> None:
+    def of(vocabulary: dict[str, int], pieces: str = "removed") -> str:
+        backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+        backend.pre_tokenizer = pre_tokenizers.Split(" ", pieces)
+        return fingerprint(PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>"))
+
+    known = of({"<unk>": 0, "x": 1, "y": 2})
+    assert known == of({"y": 2, "x": 1, "<unk>": 0})
+    # No probe text shows these.
+    assert known != of({"<unk>": 0, "y": 1, "x": 2})
+    assert known != of({"<unk>": 0, "x": 1, "z": 2})
+    assert known != of({"<unk>": 0, "x": 1, "y": 2}, "isolated")

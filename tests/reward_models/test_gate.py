@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from reward_models.diagnostics import diagnose
-from reward_models.gate import Decision, Margins, SampleSet, decide
+from reward_models.gate import CONSTANT, Decision, Margins, SampleSet, admit, decide
 from reward_models.model import RewardModel
 from reward_models.training import TrainingSettings, train
 from tests.reward_models.making import additions, llama, words
@@ -92,6 +92,49 @@ def test_forgetting_is_refused_though_fresh_samples_look_better() -> None:
     assert decision.reasons[0].startswith("iteration 1: auroc went from")
 
 
+def test_each_figure_has_a_margin_of_its_own() -> None:
+    margins = {"auroc": 0.1, "pair_accuracy": 0.2, "brier": 0.3, "ece": 0.4}
+    found = gate(OLD, frozen=OLD, **margins, frozen_auroc=0.5).comparisons
+    assert {item.figure: item.margin for item in found if item.samples == "fresh"} == margins
+    assert [(item.figure, item.margin) for item in found[4:]] == [("auroc", 0.5)]
+
+
+def test_margins_are_narrow_unless_given() -> None:
+    found = gate(OLD, frozen=OLD).comparisons
+    assert [item.margin for item in found] == [0.02, 0.03, 0.02, 0.05, 0.05]
+
+
+def test_no_floor_is_asked_for_unless_given() -> None:
+    sets = [SampleSet("fresh", rows(LABELS), PROBLEMS, rows(1 - OLD), rows(1 - OLD))]
+    assert decide(sets, Margins()).promoted
+
+
+def test_a_figure_at_the_floor_passes() -> None:
+    accuracy = next(item.new for item in gate(OLD).comparisons if item.figure == "pair_accuracy")
+    assert gate(OLD, floor=accuracy).promoted
+
+
+def test_the_seed_and_the_number_of_resamples_make_the_interval() -> None:
+    sets = [SampleSet("fresh", rows(LABELS), PROBLEMS, rows(OLD), rows(judge(1.6, 2)))]
+    found = [
+        decide(sets, Margins(), resamples=resamples, seed=seed).comparisons[0]
+        for resamples, seed in ((50, 1), (50, 1), (50, 2), (51, 1))
+    ]
+    assert found[0] == found[1]
+    assert len({item.low for item in found}) == 3
+    assert len({item.difference for item in found}) == 1
+
+
+def test_resamples_of_one_class_are_left_out() -> None:
+    # Two problems, one all right and one all wrong: half of the resamples hold one class.
+    sets = [SampleSet("few", [(1.0,), (0.0,)], ["a", "b"], [(0.6,), (0.4,)], [(0.4,), (0.6,)])]
+    for seed in range(5):
+        (found, *_) = decide(sets, Margins(), resamples=1, seed=seed).comparisons
+        assert (found.difference, found.high) in ((-1, -1), (-1, 0))
+        # Without a resample that defines it, there is no interval, and nothing is proven.
+        assert found.worse is (found.high == -1)
+
+
 def test_a_drop_within_the_margin_is_accepted() -> None:
     slightly = judge(1.35, 1)
     assert not gate(slightly, auroc=0.0).promoted
@@ -129,12 +172,32 @@ def test_one_class_is_undefined_and_does_not_block() -> None:
     json.dumps(decision.as_row())
 
 
+def test_a_first_model_is_admitted_unless_it_is_constant_or_fails_a_probe() -> None:
+    assert admit(rows(OLD)).promoted
+    assert admit(rows(OLD), failed_probes=["empty"]).reasons == ("failed probe: empty",)
+    assert admit(rows(np.full(SIZE, 0.5))).reasons == (CONSTANT,)
+    # Scores that differ in their last bits tell a policy nothing either.
+    assert admit(rows(0.5 + 1e-9 * OLD)).reasons == (CONSTANT,)
+    assert admit([(0.5,)]).promoted
+
+
+def test_a_constant_model_is_refused_by_past_samples_alone() -> None:
+    found = gate(OLD, frozen=np.full(SIZE, 0.5), frozen_auroc=1.0)
+    assert found.reasons == (f"iteration 1: {CONSTANT}",)
+
+
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match="needs fresh samples"):
         decide([], Margins())
+    old = SampleSet("past", rows(LABELS), PROBLEMS, rows(OLD), rows(OLD), frozen=True)
+    with pytest.raises(ValueError, match="needs fresh samples"):
+        decide([old], Margins())
     short = SampleSet("fresh", rows(LABELS), PROBLEMS, rows(OLD), rows(OLD)[1:])
     with pytest.raises(ValueError, match="599 rows of scores, 600 of labels"):
         decide([short], Margins())
+    raw = SampleSet("fresh", rows(LABELS), PROBLEMS, rows(10 * OLD), rows(OLD))
+    with pytest.raises(ValueError, match="is no probability"):
+        decide([raw], Margins())
 
 
 def test_a_real_model_retrained_on_flipped_labels_is_refused() -> None:

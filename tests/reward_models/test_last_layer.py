@@ -143,9 +143,14 @@ def test_layers_that_somebody_changed_or_watches_run_whole() -> None:
     handle = last.self_attn.register_forward_hook(lambda *_: None)
     assert tokens() > 2 * trimmed
     handle.remove()
-    handle = last.register_full_backward_hook(lambda *_: None)
-    assert tokens() > 2 * trimmed
-    handle.remove()
+    for watch in (
+        last.register_full_backward_hook,
+        last.register_full_backward_pre_hook,
+        last.register_forward_pre_hook,
+    ):
+        handle = watch(lambda *_: None)
+        assert tokens() > 2 * trimmed
+        handle.remove()
     last.forward = last.forward
     assert tokens() > 2 * trimmed
     del last.forward
@@ -208,6 +213,18 @@ def test_attention_of_another_kind_runs_whole() -> None:
     seen = watched(model)
     answers(model)
     assert seen[0] > 2
+
+
+def test_scores_are_scaled_as_the_layer_has_it() -> None:
+    model = model_of(LlamaConfig).model
+    with torch.no_grad():
+        # Clear opinions: what is scaled otherwise attends elsewhere.
+        for name, weight in model.named_parameters():
+            if name.endswith(("q_proj.weight", "k_proj.weight")):
+                weight.mul_(30)
+    before = answers(model)
+    model.model.layers[-1].self_attn.scaling /= 4
+    assert not torch.allclose(answers(model), before)
 
 
 def test_two_stacks_of_layers_run_whole() -> None:

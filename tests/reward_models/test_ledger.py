@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from reward_models.ledger import CELLS, Judgement, Ledger, read_ledger
+from reward_models.ledger import CELLS, Judgement, Ledger, disputed, read_ledger
 
 
 def judgement(number: int, score: float, *, correct: bool) -> Judgement:
@@ -35,6 +36,35 @@ def test_samples_are_bounded_and_fair() -> None:
     # 2,000 draws of 50: 40 each, five standard deviations are 30.
     assert len(seen) == 50
     assert all(10 < count < 70 for count in seen.values())
+
+
+def test_every_output_of_a_cell_has_the_same_chance_whatever_the_others_hold() -> None:
+    kept: Counter[str] = Counter()
+    for seed in range(900):
+        ledger = Ledger(capacity=1, seed=seed)
+        ledger.add(judgement(n, 0.9, correct=True) for n in range(10, 16))
+        ledger.add(judgement(n, 0.9, correct=False) for n in range(3))
+        kept.update(sample.problem_id for sample in ledger.samples("liked wrong"))
+    # 300 each, five standard deviations are 71.
+    assert all(abs(kept[f"p{n}"] - 300) < 71 for n in range(3))
+
+
+def test_the_threshold_cuts_the_cells_and_is_written(tmp_path: Path) -> None:
+    ledger = Ledger(threshold=0.8)
+    ledger.add([judgement(1, 0.7, correct=True), judgement(2, 0.8, correct=True)])
+    assert (ledger.counts["disliked right"], ledger.counts["liked right"]) == (1, 1)
+    ledger.write(tmp_path / "ledger.jsonl")
+    with (tmp_path / "ledger.jsonl").open() as file:
+        assert json.loads(file.readline())["threshold"] == 0.8
+
+
+def test_most_disputed_problems_come_first(tmp_path: Path) -> None:
+    ledger = Ledger()
+    ledger.add([judgement(1, 0.9, correct=False), judgement(2, 0.1, correct=True)])
+    ledger.add([judgement(2, 0.2, correct=True), judgement(3, 0.9, correct=True)])
+    ledger.add([judgement(4, 0.1, correct=False)])
+    ledger.write(tmp_path / "ledger.jsonl")
+    assert disputed(tmp_path / "ledger.jsonl") == ["p2", "p1"]
 
 
 def test_file_round_trip_and_broken_lines(tmp_path: Path) -> None:

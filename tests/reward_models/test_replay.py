@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import random
 from collections import Counter
@@ -68,7 +69,26 @@ def test_strata_are_even_and_the_short_ones_are_made_up_for(tmp_path: Path) -> N
         3: drawn[(1, True)] + drawn[(1, False)],
     }
     assert mixture.record.positive_fresh == 0.5
+    assert list(mixture.record.as_row()["ages"]) == ["1", "2", "3"]
     json.dumps(mixture.record.as_row())
+
+
+def test_rows_of_a_round_come_in_random_order(tmp_path: Path) -> None:
+    history = past(tmp_path, {1: (9, 9), 2: (9, 9)})
+    drawn = {
+        (row.iteration, row.positive)
+        for seed in range(60)
+        for row in mix(rows_of(3, 4, 5), history, seed=seed).rows[9:]
+    }
+    # One row a time, of any stratum.
+    assert drawn == {(1, False), (1, True), (2, False), (2, True)}
+
+
+def test_fresh_repeats_count_for_the_share(tmp_path: Path) -> None:
+    fresh = rows_of(2, 5, 4) * 10
+    record = mix(fresh, past(tmp_path, {1: (50, 50)}), seed=7).record
+    assert (record.fresh, record.repeats, record.replayed) == (90, 81, 10)
+    assert record.seed == 7
 
 
 def test_seed_fixes_the_draw(tmp_path: Path) -> None:
@@ -91,13 +111,17 @@ def test_every_stored_row_is_equally_likely(tmp_path: Path) -> None:
     assert len(drawn) == 10
 
 
-def test_nothing_is_replayed_twice_and_fresh_repeats_keep_their_weight(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["share", "reservoir"])
+def test_nothing_is_replayed_twice_and_fresh_repeats_keep_their_weight(
+    tmp_path: Path, strategy: str
+) -> None:
     shared = [solution(number, right=True, iteration=1) for number in range(4)]
     write_labels(tmp_path / "1.jsonl", shared * 3)
     again = [solution(number, right=True, iteration=2) for number in range(8)]
     write_labels(tmp_path / "2.jsonl", again)
     fresh = [solution(number, right=True, iteration=3) for number in (0, 1, 1, 20, 21, 22)]
-    mixture = mix(fresh, [tmp_path / "1.jsonl", tmp_path / "2.jsonl"], share=0.8, seed=0)
+    paths = [tmp_path / "1.jsonl", tmp_path / "2.jsonl"]
+    mixture = mix(fresh, paths, share=0.8, seed=0, strategy=strategy)
     assert list(mixture.rows[:6]) == fresh
     assert mixture.record.repeats == 1
     replayed = [row.digest for row in mixture.rows[6:]]
@@ -122,10 +146,21 @@ def test_no_history_is_the_first_iteration() -> None:
         assert mixture.record.positive_replayed is None
 
 
+def test_without_fresh_rows_nothing_is_replayed(tmp_path: Path) -> None:
+    assert mix([], past(tmp_path, {1: (5, 5)}), seed=0).rows == ()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_that_leaves_no_fresh_row_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\)"):
+        mix(rows_of(1, 1, 1), [], share=share, seed=0)
+
+
 def test_other_strategies(tmp_path: Path) -> None:
     history = past(tmp_path, {1: (100, 100), 2: (20, 180)})
     fresh = rows_of(3, 90, 90)
-    assert mix(fresh, history, seed=0, strategy="none").record.replayed == 0
+    none = mix(fresh, history, seed=0, strategy="none").record
+    assert (none.replayed, none.wanted_share) == (0, 0)
     assert mix(fresh, history, seed=0, strategy="add").record.replayed == 40
     drawn: Counter[tuple[int, bool]] = Counter()
     for seed in range(100):
@@ -138,6 +173,25 @@ def test_other_strategies(tmp_path: Path) -> None:
     assert drawn[(2, False)] == pytest.approx(900, abs=90)
 
 
+def test_what_is_added_is_a_uniform_sample_of_all_history(tmp_path: Path) -> None:
+    history = past(tmp_path, {1: (100, 100), 2: (20, 180)})
+    drawn = Counter(
+        (row.iteration, row.positive)
+        for seed in range(50)
+        for row in mix(rows_of(3, 5, 5), history, seed=seed, strategy="add").rows[10:]
+    )
+    assert drawn.total() == 2000
+    assert drawn[(2, True)] == pytest.approx(100, abs=45)
+
+
+def test_a_share_of_history_is_the_nearest_number_of_rows(tmp_path: Path) -> None:
+    history = past(tmp_path, {1: (9, 9), 2: (4, 4)})
+    assert mix(rows_of(3, 5, 5), history, seed=0, strategy="add").record.replayed == 3
+    # Of the young rows alone: what may not be drawn does not count.
+    young = mix(rows_of(3, 5, 5), history, seed=0, strategy="add", max_age=1, share=0.25)
+    assert young.record.replayed == 2
+
+
 def test_unknown_strategy_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"'shares'.*Did you mean 'share'.*reservoir"):
         mix([], [], seed=0, strategy="shares")
@@ -148,6 +202,7 @@ def test_stale_rows_are_left_out(tmp_path: Path) -> None:
     mixture = mix(rows_of(4, 45, 45), history, seed=0, max_age=2)
     assert set(mixture.record.ages) == {1, 2}
     assert mixture.record.too_old == 1
+    assert mixture.record.history == 300
 
 
 def test_history_from_the_future_is_refused(tmp_path: Path) -> None:
@@ -184,6 +239,20 @@ def newer_index(path: Path) -> None:
     index.write_bytes(index.read_bytes().replace(b'"version": 1', b'"version": 2'))
 
 
+def longer_labels(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+def longer_index(path: Path) -> None:
+    index = index_path(path)
+    index.write_bytes(index.read_bytes() + b"\0")
+
+
+def no_iteration(path: Path) -> None:
+    index = index_path(path)
+    index.write_bytes(index.read_bytes().replace(b'"iteration"', b'"round"'))
+
+
 def no_index(path: Path) -> None:
     index_path(path).unlink()
 
@@ -192,15 +261,28 @@ def other_index(path: Path) -> None:
     index_path(path).write_bytes(b"not json\n")
 
 
+def index_of_a_list(path: Path) -> None:
+    index_path(path).write_bytes(b"[1]\n")
+
+
+def index_without_version(path: Path) -> None:
+    index_path(path).write_bytes(b'{"rows": 40}\n')
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (cut_labels, "the file was cut or edited"),
         (edit_labels, "are not those that were indexed"),
+        (longer_labels, "the file was cut or edited"),
         (cut_index, "the index was cut"),
+        (longer_index, r"\d+ bytes, expected \d+"),
+        (no_iteration, r"index:1: missing iteration"),
         (newer_index, "written in format 2"),
         (no_index, r"1\.jsonl\.index: not found"),
         (other_index, "not an index"),
+        (index_of_a_list, "not an index"),
+        (index_without_version, "not an index"),
         (Path.unlink, r"1\.jsonl: not found"),
     ],
 )
@@ -231,10 +313,27 @@ def test_index_reads_what_was_written(tmp_path: Path) -> None:
         assert [history.read(row) for row in range(8)] == rows[3:] + rows[:3]
 
 
+def test_duplicates_are_no_rows_to_draw(tmp_path: Path) -> None:
+    rows = rows_of(1, 2, 3)
+    assert write_labels(tmp_path / "1.jsonl", rows * 3) == 15
+    with History(tmp_path / "1.jsonl") as history:
+        assert history.rows == 15
+        assert [stratum.rows for stratum in history.strata] == [3, 2]
+
+
 @given(st.integers(0, 40), st.integers(0, 2**32))
 def test_permuted_is_a_permutation(rows: int, seed: int) -> None:
     generator = random.Random(seed)
     assert sorted(permuted(rows, iter(generator.random, 2.0))) == list(range(rows))
+
+
+def test_every_permutation_is_equally_likely() -> None:
+    # The middles of twelve equal parts of [0, 1), in all combinations: 4, 3, and 2 divide twelve.
+    middles = [(part + 0.5) / 12 for part in range(12)]
+    found = Counter(
+        tuple(permuted(4, iter([*draws, 0.0]))) for draws in itertools.product(middles, repeat=3)
+    )
+    assert list(found.values()) == [12**3 // 24] * 24
 
 
 def test_a_long_history_costs_no_more_than_a_short_one(tmp_path: Path) -> None:
@@ -293,6 +392,8 @@ def test_replayed_rows_can_be_relabeled(tmp_path: Path) -> None:
     assert {row.labeler for row in again.rows[90:]} == {"again"}
     with pytest.raises(ValueError, match="returned others"):
         mix(rows_of(2, 45, 45), history, seed=0, relabel=lambda rows: rows[1:])
+    with pytest.raises(ValueError, match="returned others"):
+        mix(rows_of(2, 45, 45), history, seed=0, relabel=lambda rows: rows[::-1])
 
 
 def test_outcomes_keep_what_does_not_age(tmp_path: Path) -> None:
@@ -318,6 +419,7 @@ def test_draws_of_the_past_are_even_and_distinct(tmp_path: Path) -> None:
     assert sorted(counts.values()) == [5, 26, 26, 26, 27]
     assert len({row.digest for row in drawn}) == 110
     assert draw_past(history, 110, seed=0) == drawn
+    assert draw_past(history, 110, seed=1) != drawn
     assert draw_past(history, 10_000, seed=0) != drawn
     assert len(draw_past(history, 10_000, seed=0)) == 1055
     assert draw_past([], 10, seed=0) == ()

@@ -32,6 +32,22 @@ def test_weights_are_repetitions(figure: str, seed: int) -> None:
     assert compute(weights) == pytest.approx(getattr(expected, figure))
 
 
+@pytest.mark.parametrize("figure", list(FIGURES))
+def test_weights_are_in_the_problems_order_of_appearance(figure: str) -> None:
+    labels = [(1.0,), (0.0,), (0.5,), (0.0,)]
+    scores = [(0.9,), (0.2,), (0.3,), (0.5,)]
+    weights_P = np.array([3.0, 1.0])
+    compute = FIGURES[figure][0]
+    expected = compute(scores, labels, ["a", "a", "b", "b"])(weights_P)
+    assert compute(scores, labels, ["z", "z", "b", "b"])(weights_P) == expected
+    thrice = diagnose(
+        [*scores[:2]] * 3 + scores[2:],
+        [*labels[:2]] * 3 + labels[2:],
+        ["a", "a", "b", "b", "c", "c", "d", "d"],
+    )
+    assert expected == pytest.approx(getattr(thrice, figure))
+
+
 def test_undefined_stays_undefined() -> None:
     scores, labels, names = [(0.2,), (0.7,)], [(1.0,), (0.0,)], ["a", "b"]
     assert FIGURES["auroc"][0](scores, labels, names)(np.array([1.0, 0.0])) is None
@@ -43,4 +59,6 @@ def test_draws_resample_problems() -> None:
     assert weights.shape == (500, 3)
     assert (weights.sum(axis=1) == 3).all()
     assert weights.mean() == 1
+    assert (weights == draws(["a", "a", "b", "c"], 500, 0)).all()
+    assert (weights != draws(["a", "a", "b", "c"], 500, 1)).any()
     assert weights.var() == pytest.approx(2 / 3, abs=0.1)

@@ -107,6 +107,47 @@ def test_advantages_are_compared_with_those_of_the_configured_cut() -> None:
     assert whole.flipped == sum(a * b < 0 for a, b in zip(known, other, strict=True)) / 4
 
 
+def test_the_advantage_of_an_output_is_the_mean_over_its_characters() -> None:
+    (_, _, whole) = measure(ByEnd(), lines.Splitter(), TEXTS, GROUPS, sums.Rule(), Normalizer())
+    normalize = Normalizer()
+    rewards = [[[0.3, 0.6, 0.7], [0.3, 0.6]], [[0.1, 0.2, 0.3, 0.4, 0.5], [0.1]]]
+    lengths = [[6, 6, 2], [6, 5], [2, 2, 2, 2, 1], [3]]
+    known = [
+        sum(a * length for a, length in zip(advantages, own, strict=True)) / sum(own)
+        for advantages, own in zip(
+            (row for group in sums.Rule().credit(rewards, normalize) for row in group),
+            lengths,
+            strict=True,
+        )
+    ]
+    ends = [[[0.7], [0.6]], [[0.5], [0.1]]]
+    other = [a[0] for group in sums.Rule().credit(ends, normalize) for a in group]
+    size = (sum(a * a for a in known) / 4) ** 0.5
+    moved = sum(abs(a - b) for a, b in zip(known, other, strict=True)) / 4
+    assert whole.whole_output == pytest.approx(moved / size)
+
+
+def test_rewards_that_are_all_alike_move_nothing() -> None:
+    def alike(splitter: Splitter) -> list[StepRewards]:
+        cuts = [splitter.split(text) for text in ("", "a\nb")]
+        return [StepRewards(ends, (0.5,) * len(ends)) for ends in cuts]
+
+    for shift in measure(
+        alike, lines.Splitter(), ["", "a\nb"], ["g", "g"], outcome.Rule(), Normalizer()
+    ):
+        assert (shift.first_token, shift.whole_output, shift.flipped) == (0, 0, 0)
+
+
+def test_a_step_of_two_visible_characters_is_split() -> None:
+    recut = Recut(lines.Splitter(), "split")
+    assert [recut.split(text) for text in ("ab", "a\nb", "a", "a b")] == [
+        (1, 2),
+        (2, 3),
+        (1,),
+        (2, 3),
+    ]
+
+
 def test_a_head_at_marked_ends_does_not_move() -> None:
     tokens = byte_bpe()
     model = RewardModel.from_shape(llama(len(tokens)), tokens)
@@ -147,3 +188,9 @@ def test_what_does_not_belong_together_is_refused() -> None:
     fixed = ByEnd()(lines.Splitter())
     with pytest.raises(ValueError, match="uses the splitter it is given"):
         measure(lambda _: fixed, lines.Splitter(), TEXTS, GROUPS, sums.Rule(), Normalizer())
+
+    def elsewhere(_: Splitter) -> list[StepRewards]:
+        return [StepRewards((1, 3), (0.5, 0.5))]
+
+    with pytest.raises(ValueError, match=r"at ends \[1, 3\] where the splitter cuts at \[2, 3\]"):
+        measure(elsewhere, lines.Splitter(), ["1\n1"], ["g"], sums.Rule(), Normalizer())

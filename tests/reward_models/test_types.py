@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from reward_models.types import (
     VERSION,
     BrokenLabels,
+    LabelCost,
     LabeledSolution,
+    as_rewarded,
     parse,
     read_solutions,
     to_json,
@@ -47,9 +49,12 @@ GOOD = LabeledSolution(
         ({"ends": ()}, "at least one step end"),
         ({"labels": (True, 1.0)}, "label True is a bool"),
         ({"labels": (-100, 1.0)}, r"label -100 is outside \[0, 1\]"),
+        ({"labels": (1.5, 1.0)}, r"label 1\.5 is outside"),
         ({"labels": (float("nan"), 1.0)}, "label nan is outside"),
         ({"labels": ("1", 1.0)}, "label '1' is a str"),
         ({"counts": ((9, 8), (1, 1))}, "is not a count"),
+        ({"counts": ((-1, 8), (1, 1))}, "is not a count"),
+        ({"counts": ((2, 8, 0), (1, 1))}, "is not a count"),
         ({"iteration": -1}, "iteration is -1"),
     ],
 )
@@ -64,6 +69,12 @@ def test_empty_text_is_one_end_at_zero() -> None:
         GOOD, text="", ends=(0,), labels=(0.0,), counts=((0, 1),), correct=False
     )
     assert parse(to_json(empty).encode(), "here") == empty
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_steps_come_back_from_json(finished: bool) -> None:
+    row = dataclasses.replace(GOOD, finished=finished)
+    assert parse(to_json(row).encode("ascii"), "here") == row
 
 
 @given(st.text(), st.text(min_size=1), st.lists(st.floats(0, 1), min_size=1, max_size=1))
@@ -90,6 +101,12 @@ def test_files_stream_and_keep_order(tmp_path: Path) -> None:
     assert list(reader) == rows[1:]
 
 
+def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_text(f"{to_json(GOOD)}\n\n  \n{to_json(GOOD)}\n")
+    assert list(read_solutions(path)) == [GOOD, GOOD]
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -97,10 +114,13 @@ def test_files_stream_and_keep_order(tmp_path: Path) -> None:
         (lambda row: row.update(version=VERSION + 1), f"format {VERSION + 1}"),
         (lambda row: row.pop("version"), "'version' is missing"),
         (lambda row: row.update(version="1"), "'version' is missing"),
+        (lambda row: row.update(version=True), "'version' is missing"),
         (lambda row: row.update(correct=1), "correct is a int, expected bool"),
         (lambda row: row.update(iteration=True), "iteration is a bool"),
         (lambda row: row.update(ends=[6.0, 12]), "ends must be integers"),
+        (lambda row: row.update(ends=[True, 12]), "ends must be integers"),
         (lambda row: row.update(counts=[[1], [1, 1]]), "pairs of integers"),
+        (lambda row: row.update(counts=[[2, 8], [True, True]]), "pairs of integers"),
         (lambda row: row.update(labels=[True, 1.0]), "label True is a bool"),
         (lambda row: row.update(labels=[-100, 1.0]), "label -100"),
     ],
@@ -131,3 +151,31 @@ def test_digest_is_of_question_and_text_alone() -> None:
         GOOD, question="How many?2", text=GOOD.text[1:], ends=(11,), labels=(0.0,), counts=((0, 1),)
     )
     assert moved.digest != GOOD.digest
+    assert dataclasses.replace(GOOD, problem_id="gsm8k/train/18").digest == GOOD.digest
+    assert dataclasses.replace(GOOD, question="How much?").digest != GOOD.digest
+    # A text that was cut inside a character has a digest, too.
+    assert dataclasses.replace(GOOD, question="\ud800").digest != GOOD.digest
+
+
+def test_the_last_label_says_the_class_and_one_half_is_positive() -> None:
+    assert dataclasses.replace(GOOD, labels=(0.0, 0.5)).positive
+    assert not dataclasses.replace(GOOD, labels=(1.0, 0.25)).positive
+
+
+@pytest.mark.parametrize("correct", [True, False])
+@pytest.mark.parametrize("finished", [True, False])
+def test_right_is_correct_and_finished(correct: bool, finished: bool) -> None:
+    row = dataclasses.replace(GOOD, correct=correct, finished=finished)
+    assert row.right is (correct and finished)
+
+
+def test_the_cut_off_end_alone_is_worth_nothing() -> None:
+    assert as_rewarded((0.75, 0.5), finished=True) == (0.75, 0.5)
+    assert as_rewarded((0.75, 0.5), finished=False) == (0.75, 0.0)
+
+
+def test_costs_add_up() -> None:
+    cost = LabelCost(labels=4, prefixes=2, rollouts=8, tokens=100, reused=3)
+    assert cost + cost == LabelCost(labels=8, prefixes=4, rollouts=16, tokens=200, reused=6)
+    assert cost.tokens_per_label == 25
+    assert LabelCost(tokens=5).tokens_per_label == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,52 @@ def test_pair_accuracy_and_distance_have_rules_of_their_own() -> None:
     assert steps(flat, flat, Drift(), kl_initial=9.0) is None
     found = steps(flat, flat, Drift(kl=0.5), kl_initial=0.6)
     assert found == (4, "the policy is 0.600 from the initial one (limit 0.5)")
+
+
+def last_words(observations: Iterable[Observation], rules: Drift | None = None) -> str | None:
+    """Return what the watch says at the last of the steps."""
+    watch = Watch(rules or Drift())
+    return [watch.see(observation) for observation in observations][-1]
+
+
+def test_the_first_window_is_what_growth_is_measured_from() -> None:
+    gaps = [Observation(gap) for gap in (0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5, 0.5)]
+    said = last_words(gaps)
+    assert said is not None
+    assert "has grown by 0.300" in said
+    assert "from +0.000 to +0.300" in said
+
+
+def test_growth_is_held_against_the_errors_of_both_windows() -> None:
+    # Of standard deviation 1: the standard error of the mean is 0.447, of a difference 0.632.
+    noisy = [-1.0, 1.0, -1.0, 1.0, 0.0]
+    for grown, heard in ((1.2, False), (1.4, True)):
+        steps = [Observation(gap) for gap in (*noisy, *(gap + grown for gap in noisy))]
+        assert (last_words(steps) is not None) is heard
+    # A start that was not known well cannot have been left for certain.
+    assert last_words([Observation(gap) for gap in (*noisy, *[0.5] * 5)]) is None
+
+
+def test_pair_accuracy_must_be_below_its_limit_for_certain() -> None:
+    def seen(*accuracies: float | None) -> list[Observation]:
+        return [Observation(0.0, pair_accuracy=accuracy) for accuracy in accuracies]
+
+    assert last_words(seen(0.6, 0.61, 0.59, 0.6, 0.6)) is not None
+    # The mean is as low, and the standard error 0.1.
+    assert last_words(seen(0.4, 0.8, 0.4, 0.8, 0.6)) is None
+    # One step that defines it is no reason.
+    assert last_words(seen(None, None, 0.1, None, None)) is None
+    assert last_words(seen(None, None, 0.1, None, 0.1)) is not None
+
+
+def test_distance_is_the_mean_of_the_window_and_may_reach_the_limit() -> None:
+    def seen(*distances: float) -> list[Observation]:
+        return [Observation(0.0, kl_initial=distance) for distance in distances]
+
+    rules = Drift(kl=0.5)
+    assert last_words(seen(0.5, 0.5, 0.5, 0.5, 0.5), rules) is None
+    assert last_words(seen(0.25, 0.25, 0.25, 0.25, 1.0), rules) is None
+    assert last_words(seen(0.75, 0.75, 0.75, 0.75, 0.25), rules) is not None
 
 
 def test_rules_can_be_switched_off() -> None:

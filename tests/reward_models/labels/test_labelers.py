@@ -56,7 +56,9 @@ def test_every_labeler_is_found_by_name() -> None:
 def test_verdict_labels_every_end_and_zeroes_a_fragment() -> None:
     labeler = verdict.build(Tools(verify, iteration=4))
     whole, cut = completion("1\n1"), completion("1\n1", finish=Finish.LENGTH)
-    rows, _ = labeler.label([PROBLEM] * 3, [whole, cut, completion("1\n2")], [(3,), (2, 3), (2, 3)])
+    texts = [whole, cut, completion("1\n2")]
+    rows, cost = labeler.label([PROBLEM] * 3, texts, [(3,), (2, 3), (2, 3)])
+    assert (cost.labels, cost.rollouts) == (2, 0)
     assert [row.labels for row in rows] == [(1.0,), (1.0, 0.0), (0.0, 0.0)]
     assert [row.correct for row in rows] == [True, True, False]
     assert [row.finished for row in rows] == [True, False, True]
@@ -86,6 +88,7 @@ def test_exact_labels(text: str, ends: tuple[int, ...], labels: tuple[float, ...
     ((row,), _) = labeler.label([PROBLEM], [completion(text)], [ends])
     assert row.labels == labels
     assert row.counts == tuple((int(label), 1) for label in labels)
+    assert (row.iteration, row.labeler, row.completer) == (1, "exact", "")
 
 
 def test_right_answer_after_a_wrong_derivation_is_visible() -> None:
@@ -123,6 +126,9 @@ def test_a_step_check_of_the_wrong_length_is_refused() -> None:
     labeler = exact.Labeler(verify, exact.one_by_one(lambda problem, text, ends: [True]), 1)
     with pytest.raises(ValueError, match="p0: the step check returned 1 results for 2 steps"):
         labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
+    labeler = exact.Labeler(verify, exact.one_by_one(lambda problem, text, ends: [True] * 3), 1)
+    with pytest.raises(ValueError, match="p0: the step check returned 3 results for 2 steps"):
+        labeler.label([PROBLEM], [completion("1\n1")], [(2, 3)])
 
 
 def test_monte_carlo_estimates_the_known_success_rates() -> None:
@@ -147,11 +153,13 @@ def test_equal_prefixes_are_continued_once() -> None:
     engine = ChainEngine(first=0.5, second=0.5)
     labeler = naive(engine)
     texts = ["1\n1", "1\n2", "1\n1", "2\n2"]
-    rows, _ = labeler.label(
+    rows, cost = labeler.label(
         [PROBLEM] * 4, [completion(t, sample=i) for i, t in enumerate(texts)], [(2, 3)] * 4
     )
     assert len(engine.asked) == 2
     assert rows[0].counts[0] == rows[1].counts[0] == rows[2].counts[0]
+    # Nothing is shared but that: a rollout counts for the prefix that it was made for.
+    assert (cost.prefixes, cost.rollouts, cost.reused) == (2, 16, 0)
 
 
 def test_prefixes_are_the_sampled_ids() -> None:
@@ -222,6 +230,8 @@ def test_rows_that_do_not_belong_together_are_refused() -> None:
         labeler.label([Problem("p9", "q", "1", "d")], [completion("1\n1")], [(3,)])
     with pytest.raises(ValueError, match="do not close a text of 3"):
         labeler.label([PROBLEM], [completion("1\n1")], [(2,)])
+    with pytest.raises(ValueError, match=r"ends \[\] do not close a text of 3"):
+        labeler.label([PROBLEM], [completion("1\n1")], [()])
 
 
 def test_completions_and_shorter_prefixes_rollouts_are_trials_too() -> None:
@@ -373,11 +383,55 @@ def test_first_error_trusts_right_solutions() -> None:
     assert all(asked[-2] != ids("1")[0] for asked, _ in engine.asked)
 
 
+def test_first_error_needs_few_prefixes_though_nothing_is_shared() -> None:
+    # Continuations in one line pass through no other prefix.
+    text = "\n".join(["1"] * 14 + ["2", "1"])
+    ends = tuple(min(start + 2, len(text)) for start in range(0, 32, 2))
+    engine = OnesEngine(len(ends), between="")
+    labeler = first_error.build(Tools(verify, 3, continuing=continuing(engine, max_tokens=64)))
+    problem = replace(PROBLEM, answer="1" * len(ends))
+    rows, _ = labeler.label([problem], [completion(text)], [ends])
+    assert rows[0].labels == (1.0,) * 14 + (0.0,) * 2
+    assert len(set(engine.asked)) == 4
+
+
+def test_first_error_finds_none_in_what_is_right_but_was_cut_off() -> None:
+    engine = ChainEngine(first=0.0, second=0.0)
+    labeler = first_error.build(Tools(verify, 3, continuing=continuing(engine)))
+    cut = completion("1\n1", finish=Finish.LENGTH)
+    ((row,), cost) = labeler.label([PROBLEM], [cut], [(2, 3)])
+    assert row.labels == (1.0, 0.0)
+    assert (cost.rollouts, cost.labels, engine.asked) == (0, 1, [])
+
+
+def test_first_error_looks_after_every_four_continuations_up_to_the_limit() -> None:
+    engine = ChainEngine(first=1.0, second=0.0)
+    labeler = first_error.build(Tools(verify, 3, continuing=continuing(engine, group_size=7)))
+    ((row,), cost) = labeler.label([PROBLEM], [completion("1\n2")], [(2, 3)])
+    # One trial is the completion itself.
+    assert [own.group_size for call in engine.calls for own in call] == [4, 2]
+    assert (row.counts[0], row.labels, cost.rollouts) == ((0, 7), (0.0, 0.0), 6)
+    lucky = ChainEngine(first=1.0, second=1.0)
+    labeler = first_error.build(Tools(verify, 3, continuing=continuing(lucky, group_size=7)))
+    ((row,), cost) = labeler.label([PROBLEM], [completion("1\n2")], [(2, 3)])
+    assert (row.counts[0], row.labels, cost.rollouts) == ((4, 5), (1.0, 0.0), 4)
+
+
+def test_a_right_solution_settles_the_prefixes_of_a_wrong_one() -> None:
+    engine = ChainEngine(first=0.0, second=0.0)
+    labeler = first_error.build(Tools(verify, 3, "hash", continuing=continuing(engine)))
+    texts = [completion("1\n1"), completion("1\n2", sample=1)]
+    rows, cost = labeler.label([PROBLEM] * 2, texts, [(2, 3)] * 2)
+    assert [row.labels for row in rows] == [(1.0, 1.0), (1.0, 0.0)]
+    assert (cost.prefixes, cost.labels, cost.rollouts, engine.asked) == (1, 2, 0, [])
+    assert {(row.iteration, row.completer) for row in rows} == {(3, "hash")}
+
+
 class OnesEngine:
     """Continues lines of ones to the right answer, and nothing else."""
 
-    def __init__(self, lines: int) -> None:
-        self.lines = lines
+    def __init__(self, lines: int, between: str = "\n") -> None:
+        self.lines, self.between = lines, between
         self.asked: list[tuple[int, ...]] = []
 
     def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
@@ -386,7 +440,7 @@ class OnesEngine:
             self.asked.append(prompt.token_ids)
             done = str(TOKENIZER.decode(list(prompt.token_ids[len(ids(PROBLEM.question)) :])))
             left = self.lines - done.count("\n")
-            text = "\n".join(["1"] * left)
+            text = self.between.join(["1"] * left)
             one = Completion("p0", 0, text, (*ids(text), 1), Finish.STOP)
             groups.append([one] * own.group_size)
         return groups
@@ -412,3 +466,77 @@ class Narrow(ChainEngine):
     def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
         check_prompts(prompts, per_prompt(prompts, sampling), self.context)
         return super().generate(prompts, sampling)
+
+
+@dataclass
+class Writes:
+    """Continues every prefix by the same texts, each finished or cut off."""
+
+    texts: list[tuple[str, Finish]]
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> list[list[Completion]]:
+        group = [
+            completion(text, sample=i, finish=finish) for i, (text, finish) in enumerate(self.texts)
+        ]
+        return [group for _ in prompts]
+
+
+def rollouts_of(engine: Engine, *prefixes: str, stop: tuple[str, ...] = ()) -> Rollouts:
+    tools = continuing(engine)
+    tools = replace(tools, sampling=replace(tools.sampling, stop=stop))
+    return Rollouts([("p0", ids(text)) for text in prefixes], {"p0": "11"}, verify, tools)
+
+
+def test_a_completion_that_was_cut_off_is_a_failed_trial() -> None:
+    rollouts = rollouts_of(ChainEngine(1, 1), "1", "1\n")
+    whole, cut = completion("1\n1"), completion("1\n1", sample=1, finish=Finish.LENGTH)
+    rollouts.own([whole, cut], [True, True])
+    assert rollouts.count(("p0", ids("1"))) == (1, 2)
+    # Also of the prefix at whose end it was cut off.
+    rollouts.own([completion("1\n", sample=2, finish=Finish.LENGTH)], [False])
+    assert rollouts.count(("p0", ids("1\n"))) == (1, 3)
+
+
+def test_a_continuation_that_was_cut_off_takes_no_others_verdict() -> None:
+    rollouts = rollouts_of(Writes([("\n1", Finish.LENGTH), ("\n2", Finish.STOP)]), "1")
+    rollouts.sample({("p0", ids("1")): 2})
+    assert rollouts.count(("p0", ids("1"))) == (0, 2)
+
+
+def test_what_follows_a_stop_is_no_part_of_the_answer() -> None:
+    engine = Writes([("\n1#2", Finish.STOP)])
+    for stop, successes in (((), 0), (("#",), 1)):
+        rollouts = rollouts_of(engine, "1", stop=stop)
+        rollouts.sample({("p0", ids("1")): 1})
+        assert rollouts.count(("p0", ids("1"))) == (successes, 1)
+
+
+def test_settings_of_monte_carlo_labels_that_mean_nothing_are_refused() -> None:
+    for confidence in (0, -0.5, 1.5):
+        with pytest.raises(ValueError, match=f"confidence is {confidence}"):
+            monte_carlo.Labeler(verify, None, 1, "", confidence=confidence)
+    with pytest.raises(ValueError, match="at_once is 0"):
+        monte_carlo.Labeler(verify, None, 1, "", at_once=0)
+
+
+def test_monte_carlo_shares_and_stops_at_decisions_unless_told_otherwise() -> None:
+    engine = ChainEngine(first=1.0, second=1.0)
+    tools = Tools(verify, 5, "hash", continuing=continuing(engine, group_size=32))
+    ((row,), cost) = monte_carlo.build(tools).label([PROBLEM], [completion("1\n1")], [(2, 3)])
+    # The completion is a trial, then pairs, until 5 of 5 decide: P(rate < 1/2) = 2^-6.
+    assert row.counts[0] == (5, 5)
+    assert [own.group_size for call in engine.calls for own in call] == [2, 2]
+    assert (row.iteration, row.completer, cost.reused) == (5, "hash", 1)
+
+
+def test_prefixes_that_share_nothing_are_continued_in_one_call() -> None:
+    engine = ChainEngine(first=1.0, second=1.0)
+    naive(engine).label([PROBLEM], [completion("1\n1")], [(1, 2, 3)])
+    assert [len(call) for call in engine.calls] == [2]
+
+
+def test_short_prefixes_go_first_as_their_rollouts_may_decide_longer_ones() -> None:
+    engine = ChainEngine(first=1.0, second=1.0)
+    labeler = monte_carlo.build(Tools(verify, 1, continuing=continuing(engine, group_size=8)))
+    labeler.label([PROBLEM], [completion("1\n1")], [(1, 2, 3)])
+    assert {len(asked) - len(ids(PROBLEM.question)) for asked, _ in engine.asked} == {1}

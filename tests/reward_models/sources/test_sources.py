@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from iterative_grpo import plugins
@@ -49,6 +52,19 @@ def test_sources_say_who_judges_where_no_reward_model_is_trained() -> None:
     assert sources.judged_by("verifyer") is None
 
 
+def test_a_broken_source_is_left_to_others_to_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "reward_models" / "sources"
+    folder.mkdir(parents=True)
+    (folder / "cracked.py").write_text("1 / 0\n")
+    monkeypatch.setattr(sources, "__path__", [*sources.__path__])
+    monkeypatch.setenv(plugins.FOLDERS, str(tmp_path))
+    with pytest.raises(plugins.BrokenPlugin, match="ZeroDivisionError"):
+        plugins.find("reward_models.sources", "cracked", "reward")
+    assert sources.judged_by("cracked") is None
+
+
 def test_sources_are_built_from_parts() -> None:
     judge_model = reward_model()
     parts = Parts(
@@ -63,6 +79,8 @@ def test_sources_are_built_from_parts() -> None:
     )
     truth = verifier.build(parts).score([PROBLEM] * 2, TEXTS[:2])
     assert [reward.values for reward in truth] == [(1.0, 1.0), (1.0, 0.0)]
+    strict = replace(parts, check_steps=lambda p, t, ends: [False] * len(ends))
+    assert verifier.build(strict).score([PROBLEM], TEXTS[:1])[0].values == (0.0, 1.0)
     judged = model.build(parts).score([PROBLEM] * 2, TEXTS[:2])
     alone = judge_model.score([PROBLEM.question], ["1\n1"], [(2, 3)])[0]
     assert judged[0].values == pytest.approx(alone, abs=1e-6)
@@ -137,5 +155,58 @@ def test_mixture_refuses_other_cuts_and_wrong_weights() -> None:
         source.score([PROBLEM], TEXTS[:1])
     with pytest.raises(ValueError, match="verified_share is 2"):
         mixture.Source(Constant(1, "v"), Constant(1, "m"), verified_share=2)
-    with pytest.raises(ValueError, match="model_weight is nan"):
-        mixture.Source(Constant(1, "v"), Constant(1, "m"), model_weight=float("nan"))
+    for weight in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(ValueError, match=f"model_weight is {weight}"):
+            mixture.Source(Constant(1, "v"), Constant(1, "m"), model_weight=weight)
+        with pytest.raises(ValueError, match=f"verifier_weight is {weight}"):
+            mixture.Source(Constant(1, "v"), Constant(1, "m"), verifier_weight=weight)
+    # As many ends, in other places.
+    source = mixture.Source(Constant(1, "v"), Constant(1, "m", (1, 3)), verified_share=1)
+    with pytest.raises(ValueError, match="give both the same splitter"):
+        source.score([PROBLEM], TEXTS[:1])
+
+
+def test_a_weight_of_zero_leaves_a_source_out() -> None:
+    source = mixture.Source(
+        Constant(1, "v"), Constant(0.5, "m"), verifier_weight=2, model_weight=0, verified_share=1
+    )
+    (reward,) = source.score([PROBLEM], TEXTS[:1])
+    assert reward.values == (2, 2)
+    # Components are not weighted.
+    assert reward.components == {"verifier": (1, 1), "model": (0.5, 0.5)}
+
+
+def test_the_seed_draws_the_verified_questions_by_their_id() -> None:
+    problems = [Problem(f"p{n}", "q", "1", "d") for n in range(300)]
+
+    def chosen(seed: int, share: float = 0.3) -> set[str]:
+        source = mixture.Source(Constant(1, "v"), Constant(1, "m"), verified_share=share, seed=seed)
+        return {problem.id for problem in problems if source.verifies(problem)}
+
+    assert chosen(0) == chosen(0) != chosen(1)
+    assert chosen(0) < chosen(0, share=0.6)
+    assert chosen(0, share=0.0) == set()
+    assert len(chosen(0, share=1.0)) == 300
+    # A tenth, as PURE has it, unless asked for.
+    assert mixture.Source(Constant(1, "v"), Constant(1, "m")).verified_share == 0.1
+
+
+class Silent:
+    """A source that must not be asked."""
+
+    def score(self, problems: list[Problem], completions: list[Completion]) -> list[StepRewards]:
+        raise AssertionError("asked without a question to verify")
+
+
+def test_without_verified_questions_the_verifier_is_not_asked() -> None:
+    source = mixture.Source(Silent(), Constant(0.5, "model"), verified_share=0.0)
+    assert len(source.score([PROBLEM], TEXTS[:1])) == 1
+
+
+def test_problems_and_completions_belong_together() -> None:
+    for source in (
+        model.Source(reward_model(), lines.Splitter()),
+        verifier.Source(verdict.Labeler(verify, 1), whole.Splitter()),
+    ):
+        with pytest.raises(ValueError, match="1 problems for 2 completions"):
+            source.score([PROBLEM], TEXTS[:2])

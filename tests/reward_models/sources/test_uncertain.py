@@ -12,10 +12,12 @@ import torch
 
 from iterative_grpo.splitters import lines, whole
 from iterative_grpo.types import Finish
+from reward_models.calibration import Calibration
 from reward_models.model import RewardModel, UntrainedHead
+from reward_models.protocols import Parts
 from reward_models.sources import uncertain
 from reward_models.training import TrainingSettings, train
-from tests.reward_models.labels.chain import PROBLEM, completion
+from tests.reward_models.labels.chain import PROBLEM, completion, verify
 from tests.reward_models.making import additions, llama, words
 
 
@@ -103,3 +105,49 @@ def test_wrong_settings_are_refused() -> None:
         uncertain.Source(ensemble(), whole.Splitter(), limit=0)
     with pytest.raises(ValueError, match="at least one head, found 0"):
         ensemble(0)
+
+
+def test_it_is_built_with_the_action_and_limit_asked_for() -> None:
+    parts = Parts(whole.Splitter(), verify, model=ensemble(2))
+    assert uncertain.build(parts) == uncertain.Source(
+        ensemble_of(parts), whole.Splitter(), "shrink", 0.25
+    )
+    assert uncertain.build(parts) == uncertain.Source(ensemble_of(parts), whole.Splitter())
+    source = uncertain.build(parts, action="mask", limit=0.5)
+    assert (source.action, source.limit) == ("mask", 0.5)
+
+
+def ensemble_of(parts: Parts) -> RewardModel:
+    assert parts.model is not None
+    return parts.model
+
+
+def test_the_mean_heads_score_is_calibrated_before_it_is_drawn_to_one_half() -> None:
+    model = ensemble()
+    with torch.no_grad():
+        # The mean of clear opinions is not the opinion of the mean.
+        model.model.score.weight.mul_(20)
+    texts = [completion("1\n1"), completion("1\n2", finish=Finish.LENGTH)]
+    source = uncertain.Source(model, lines.Splitter(), limit=1e9)
+    plain = source.score([PROBLEM] * 2, texts)
+    said = model.score([PROBLEM.question] * 2, [text.text for text in texts], [(2, 3)] * 2)
+    assert plain[0].components["model"] == pytest.approx(said[0], abs=1e-9)
+    model.calibration = Calibration("temperature", (0.0, 1.0), (0.5, 1.0))
+    for before, after in zip(plain, source.score([PROBLEM] * 2, texts), strict=True):
+        mapped = [0.5 + p / 2 for p in before.components["model"]]
+        if after.values[-1] == 0:
+            mapped[-1] = 0.0
+        assert after.components["model"] == pytest.approx(tuple(mapped))
+        assert after.values == pytest.approx(tuple(mapped))
+        assert after.components["spread"] == before.components["spread"]
+    # The fragment's end is worth nothing, in the component too.
+    assert plain[1].components["model"][-1] == 0
+
+
+def test_a_spread_at_the_limit_is_no_doubt_yet() -> None:
+    model = ensemble()
+    (known,) = uncertain.Source(model, whole.Splitter()).score([PROBLEM], [completion("1\n1")])
+    (spread,) = known.components["spread"]
+    source = uncertain.Source(model, whole.Splitter(), "mask", spread)
+    (reward,) = source.score([PROBLEM], [completion("1\n1")])
+    assert reward.values == known.components["model"] != (0.5,)

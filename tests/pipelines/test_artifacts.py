@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,11 @@ def test_the_fingerprint_is_of_content_and_not_of_time(tmp_path: Path) -> None:
     first, again = make(tmp_path / "1"), make(tmp_path / "2", log="2 s")
     assert first.fingerprint == again.fingerprint
     assert make(tmp_path / "3", text="other").fingerprint != first.fingerprint
+
+
+def test_the_fingerprint_is_of_keys_in_any_order() -> None:
+    one, other = {"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}
+    assert artifacts.fingerprint_of(one) == artifacts.fingerprint_of(other)
 
 
 def test_what_is_not_as_it_was_written_is_listed(tmp_path: Path) -> None:
@@ -52,14 +59,30 @@ def test_an_unfinished_artifact_can_be_gone_on_with(tmp_path: Path) -> None:
         artifacts.resume(place, "P", {"a": 2}, {"in": "f00"})
     with pytest.raises(ArtifactError, match=r"its input in has changed.*to begin it again"):
         artifacts.resume(place, "P", {"a": 1}, {"in": "bad"})
-    artifacts.finish(place, "P", {"a": 1}, {"in": "f00"}, dict)
+    (again / artifacts.WORK).mkdir()
+    (again / artifacts.WORK / "journal").write_text("rows", encoding="utf-8")
+    made = artifacts.finish(place, "P", {"a": 1}, {"in": "f00"}, dict)
     assert sorted(p.name for p in place.iterdir()) == ["half.txt", artifacts.MANIFEST]
+    assert artifacts.existing(place, "P", {"a": 1}, {"in": "f00"}) == made
 
 
 def test_the_same_settings_find_it(tmp_path: Path) -> None:
     made = make(tmp_path / "phase")
     found = artifacts.existing(tmp_path / "phase", "phase", {"a": {"b": 1}}, {"in": "f00"})
     assert found == made
+
+
+def test_lists_are_stored_as_lists_whatever_they_were(tmp_path: Path) -> None:
+    settings = {"tasks": ("gsm8k", "math")}
+    artifacts.start(tmp_path / "phase")
+    made = artifacts.finish(tmp_path / "phase", "P", settings, {}, dict)
+    assert artifacts.existing(tmp_path / "phase", "P", settings, {}) == made
+
+
+def test_a_changed_log_is_no_other_result(tmp_path: Path) -> None:
+    made = make(tmp_path / "phase")
+    (made.path / artifacts.LOG / "seconds").write_text("", encoding="utf-8")
+    assert artifacts.existing(made.path, "phase", {"a": {"b": 1}}, {"in": "f00"}) == made
 
 
 @pytest.mark.parametrize(
@@ -69,6 +92,7 @@ def test_the_same_settings_find_it(tmp_path: Path) -> None:
         ({"a": {"b": 1}, "c": 3}, {"in": "f00"}, "c was null and is now 3"),
         ({"a": {"b": 1}}, {"in": "bad"}, "its input in has changed"),
         ({"a": {"b": 1}}, {}, "its input in has changed"),
+        ({"a": {"b": 1}}, {"in": "f00", "more": "f11"}, "its input more has changed"),
     ],
 )
 def test_other_settings_are_refused_with_what_differs(
@@ -82,9 +106,10 @@ def test_other_settings_are_refused_with_what_differs(
 def test_damage_is_seen(tmp_path: Path) -> None:
     place = tmp_path / "phase"
     make(place)
-    (place / "file.txt").write_text("cont", encoding="utf-8")
-    with pytest.raises(ArtifactError, match=r"damaged: file\.txt"):
-        artifacts.existing(place, "phase", {"a": {"b": 1}}, {"in": "f00"})
+    for text in ("cont", "content and more"):
+        (place / "file.txt").write_text(text, encoding="utf-8")
+        with pytest.raises(ArtifactError, match=r"damaged: file\.txt"):
+            artifacts.existing(place, "phase", {"a": {"b": 1}}, {"in": "f00"})
     (place / "file.txt").write_text("content", encoding="utf-8")
     changed = (place / artifacts.MANIFEST).read_text(encoding="utf-8").replace("f00", "f11")
     (place / artifacts.MANIFEST).write_text(changed, encoding="utf-8")
@@ -101,6 +126,31 @@ def test_an_interrupted_write_of_json_leaves_the_old_file(tmp_path: Path) -> Non
     with pytest.raises(TypeError):
         artifacts.write_json(file, {"a": object()})
     assert file.read_text(encoding="utf-8") == '{\n  "a": 1\n}\n'
+
+
+def test_an_interrupted_write_of_bytes_leaves_the_old_file(tmp_path: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"new"
+        raise KeyboardInterrupt
+
+    file = tmp_path / "x.jsonl"
+    artifacts.write_bytes(file, [b"old"])
+    with pytest.raises(KeyboardInterrupt):
+        artifacts.write_bytes(file, pieces())
+    assert file.read_bytes() == b"old"
+
+
+def test_a_folder_is_copied_where_links_are_not_to_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("links are not supported here")
+
+    (tmp_path / "old" / "inner").mkdir(parents=True)
+    (tmp_path / "old" / "inner" / "weights").write_text("1", encoding="utf-8")
+    monkeypatch.setattr(os, "link", refused)
+    artifacts.link_or_copy(tmp_path / "old", tmp_path / "new")
+    assert (tmp_path / "new" / "inner" / "weights").read_text(encoding="utf-8") == "1"
 
 
 def test_a_path_that_is_no_text_is_written_and_read(tmp_path: Path) -> None:

@@ -45,8 +45,25 @@ def test_what_is_left_of_others_is_removed(tmp_path: Path) -> None:
     checkpoints.seal(tmp_path, 2)
     write(tmp_path, 3)
     (tmp_path / "README.md").write_text("TRL's", encoding="utf-8")
+    (tmp_path / "checkpoint-best").mkdir()
     checkpoints.keep_only(tmp_path, checkpoints.last(tmp_path))
-    assert sorted(it.name for it in tmp_path.iterdir()) == ["README.md", "checkpoint-2"]
+    kept = ["README.md", "checkpoint-2", "checkpoint-best"]
+    assert sorted(it.name for it in tmp_path.iterdir()) == kept
+
+
+def test_the_later_one_counts_where_the_earlier_is_still_there(tmp_path: Path) -> None:
+    write(tmp_path, 9)
+    checkpoints.seal(tmp_path, 9)
+    write(tmp_path / "beside", 10)
+    checkpoints.seal(tmp_path / "beside", 10)
+    (tmp_path / "beside" / "checkpoint-10").rename(tmp_path / "checkpoint-10")
+    assert checkpoints.last(tmp_path) == tmp_path / "checkpoint-10"
+
+
+def test_where_none_is_whole_all_are_removed(tmp_path: Path) -> None:
+    write(tmp_path, 2)
+    checkpoints.keep_only(tmp_path, checkpoints.last(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("record", ["[]", "null", "3", "{}", '{"weights": 1}'])

@@ -111,10 +111,14 @@ def test_a_run_records_its_plug_ins_and_says_which_have_changed(
     config = toy.config(tmp_path, toy.write_data(tmp_path / "data"))
     found = chosen.fingerprints(config)
     assert {"credit rule sum", "data set gsm8k", "labeler exact", "engine native"} <= found.keys()
-    for changed in ({}, {}, {"credit rule sum": "0" * 64}):
+    changed = {"credit rule sum": "0" * 64}
+    told = []
+    for more in ({}, {}, changed, changed, {}):
         progress = Noting()
-        monkeypatch.setattr("pipelines.runs.fingerprints", lambda _, more=changed: found | more)
+        monkeypatch.setattr("pipelines.runs.fingerprints", lambda _, more=more: found | more)
         with Run(config, progress, start=lambda job: None):
             pass
-        assert bool(progress.said) == bool(changed)
-    assert "credit rule sum: its file has changed" in progress.said[0]
+        told.append("".join(progress.said))
+    # Each start is compared with the one before it.
+    assert [bool(text) for text in told] == [False, False, True, False, True]
+    assert told[2].startswith("credit rule sum: its file has changed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,3 +180,50 @@ def test_options_of_an_engine_of_checkpoints_are_not_for_live_policies(tmp_path:
     live = policies.live_loader(config)(None, None)
     assert isinstance(live, generate.Engine)
     assert live.batch_tokens == generate.BATCH_TOKENS
+
+
+def test_prompts_are_padded_on_the_left(tiny_policy: Maker) -> None:
+    folder = tiny_policy(0, torch.float32)
+    _, tokenizer = policies.load(folder, PolicySettings())
+    tokenizer.padding_side = "right"
+    tokenizer.save_pretrained(folder)
+    assert policies.load(folder, PolicySettings())[1].padding_side == "left"
+    assert policies.load_tokenizer(folder, PolicySettings()).padding_side == "left"
+
+
+def test_a_folder_is_known_by_what_its_files_hold_and_are_called(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    (tmp_path / "config.json").write_bytes(b"{}")
+    file.write_bytes(b"weights")
+    first = policies.identity(tmp_path)
+    assert policies.identity(tmp_path) == first
+    before = file.stat()
+    file.write_bytes(b"WEIGHTS")  # as many bytes, at another time
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    second = policies.identity(tmp_path)
+    file.rename(tmp_path / "other.safetensors")
+    third = policies.identity(tmp_path)
+    assert len({first, second, third}) == 3
+
+
+def test_an_end_token_without_an_embedding_is_refused(tiny_policy: Maker) -> None:
+    folder = tiny_policy(0, torch.float32)
+    model, tokenizer = policies.load(folder, PolicySettings())
+    tokenizer.add_special_tokens({"eos_token": "<new>"})
+    policies.save(model, tokenizer, folder)
+    with pytest.raises(PolicyError, match="save the model after"):
+        policies.load(folder, PolicySettings())
+
+
+def test_a_released_model_is_known_by_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    stored = tmp_path / "models--some--model"
+    for file, text in ((f"snapshots/{commit}/config.json", "{}"), ("refs/main", commit)):
+        (stored / file).parent.mkdir(parents=True)
+        (stored / file).write_text(text, encoding="utf-8")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert policies.identity("some/model") == commit
+    assert policies.identity("other/model") == "other/model"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,9 +14,11 @@ import transformers
 
 from pipelines import preflight
 from pipelines.datasets import DataError
+from pipelines.keywords import UnknownField
 from pipelines.progress import Progress
 from pipelines.prompts import Unrenderable
 from pipelines.runs import RunError
+from pipelines.trackers import NoTracker
 from reward_models.division import EmptyPart
 from tests.pipelines import toy
 
@@ -95,7 +99,7 @@ def test_a_watch_that_cannot_speak_is_told(
     data = toy.write_data(tmp_path / "data")
     preflight.check(toy.config(tmp_path, data, *more), Progress())
     said = " ".join("".join(capsys.readouterr()).split())
-    assert ("optimize.steps 4 is below optimize.watch.retrain_when.window 5" in said) == told
+    assert ("is below optimize.watch.retrain_when.window 5" in said) == told
 
 
 def test_no_question_left_is_told(tmp_path: Path) -> None:
@@ -134,3 +138,48 @@ def test_checkpoints_that_could_not_be_resumed_are_refused(
     with pytest.raises(RunError, match=r"transformers 5\.17\.0 cannot resume 2 processes on CPUs"):
         preflight.resumable(config)
     preflight.resumable(toy.config(tmp_path, data, *several))
+
+
+def test_what_the_policy_phase_could_not_use_is_refused(tmp_path: Path) -> None:
+    data = toy.write_data(tmp_path / "data")
+    refused: tuple[tuple[str, type[Exception]], ...] = (
+        ("optimize.trl.adam_betta2=0.9", UnknownField),
+        ("report_to=[nothing]", NoTracker),
+    )
+    for override, error in refused:
+        with pytest.raises(error):
+            preflight.check(toy.config(tmp_path, data, override), Progress(quiet=True))
+
+
+def test_checkpoints_that_could_not_be_resumed_end_a_run_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    more = ("launch.mode=accelerate", "launch.processes=2", "optimize.checkpoint_every=1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(transformers, "__version__", "5.17.0")
+    with pytest.raises(RunError, match="cannot resume"):
+        preflight.check(toy.config(tmp_path, data, *more), Progress(quiet=True))
+    monkeypatch.setattr(transformers, "__version__", "5.18.0")
+    preflight.resumable(toy.config(tmp_path, data, *more))
+
+
+def test_a_disk_that_is_as_good_as_full_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy.config(tmp_path, toy.write_data(tmp_path / "data"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=63 * 2**20))
+    with pytest.raises(RunError, match="has 63 MiB free, at least 64 are needed"):
+        preflight.check(config, Progress(quiet=True))
+
+
+def test_what_is_read_and_left_out_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    with (data / "gsm8k" / "train.jsonl").open("a", encoding="utf-8") as rows:
+        rows.write(json.dumps({"question": "What?", "answer": "#### \\frac{1}{"}) + "\n")
+    preflight.check(toy.config(tmp_path, data, "data.max_bad_golds=0.1"), Progress())
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "left out for unreadable golds: 1 (gsm8k/train/96" in said
+    assert "evaluate on gsm8k/test: 12 questions" in said

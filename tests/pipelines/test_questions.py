@@ -55,3 +55,42 @@ def test_data_that_changed_meanwhile_is_refused(tmp_path: Path) -> None:
         rows.write(json.dumps({"question": "And now?", "answer": "#### 2"}) + "\n")
     with pytest.raises(DataError, match="has changed since this command read it"):
         questions.training(config)
+
+
+def test_questions_that_come_again_come_in_another_order(tmp_path: Path) -> None:
+    problems = questions.training(toy.config(tmp_path, toy.write_data(tmp_path / "data"))).problems
+    count = len(problems)
+    drawn = questions.draw(problems, 2 * count, seed=0)
+    assert drawn[:count] != drawn[count:]
+    assert {it.id for it in drawn[:count]} == {it.id for it in drawn[count:]}
+
+
+def test_a_limited_run_takes_a_subset_that_its_seed_chooses(tmp_path: Path) -> None:
+    data = toy.write_data(tmp_path / "data")
+    one, other = (
+        questions.training(toy.config(tmp_path, data, "data.limit=20", f"seed={seed}")).problems
+        for seed in (0, 1)
+    )
+    assert len(one) == len(other) == 20
+    assert {it.id for it in one} != {it.id for it in other}
+
+
+def test_made_questions_are_taken_over_and_compared_with_those_that_will_be_asked(
+    tmp_path: Path,
+) -> None:
+    more = ("data.name=arithmetic", "data.limit=30", "evaluate.limit=10")
+    config = toy.config(tmp_path, tmp_path, *more, evaluate={"tasks": ["arithmetic/test"]})
+    (compared,) = questions.contamination(config).compared
+    assert compared.questions == 10
+    kept = questions.training(config)
+    questions.take_over(questions.as_found(config))
+    assert questions.training(config) == kept
+
+
+def test_what_is_taken_over_takes_the_place_of_what_was_before(tmp_path: Path) -> None:
+    data = toy.write_data(tmp_path / "data")
+    config = toy.config(tmp_path, data)
+    found = questions.as_found(config)
+    for kept in (found["ids"], found["ids"][:5]):
+        questions.take_over({**found, "ids": kept})
+        assert [problem.id for problem in questions.training(config).problems] == kept

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +19,7 @@ from pipelines import run
 from pipelines.artifacts import Artifact, ArtifactError
 from pipelines.config import Config
 from pipelines.progress import Progress
-from pipelines.runs import Job, Phase, Run, RunError, lock
+from pipelines.runs import Job, Phase, Run, RunError, lock, seed_of
 from tests.pipelines import toy
 
 RECORD = ("config.yaml", "decontamination.json")
@@ -58,6 +60,20 @@ def starts(folder: Path) -> int:
     return len(json.loads((folder / "run.json").read_text(encoding="utf-8"))["starts"])
 
 
+def test_each_phase_of_each_iteration_and_run_draws_by_a_seed_of_its_own(
+    tmp_path: Path, data: Path
+) -> None:
+    configs = [toy.config(tmp_path, data, f"seed={seed}") for seed in (0, 1)]
+    seeds = [
+        seed_of(config, iteration, phase)
+        for config in configs
+        for iteration in (1, 2, 11)
+        for phase in ("sample", "label")
+    ]
+    assert len(set(seeds)) == len(seeds) == 12
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
 @pytest.mark.parametrize("changed", ["seed=7", "sample.problems=20", "max_tokens=19"])
 def test_a_refused_command_leaves_the_record(changed: str, tmp_path: Path, data: Path) -> None:
     folder = tmp_path / "run"
@@ -84,6 +100,33 @@ def test_a_phase_that_was_begun_otherwise_leaves_the_record(tmp_path: Path, data
     with open_run(toy.config(tmp_path, data, "max_tokens=19"), "other") as opened, refused:
         both(opened)
     assert recorded(folder) == before
+
+
+def test_a_phase_that_was_begun_by_as_many_processes_goes_on(tmp_path: Path, data: Path) -> None:
+    with open_run(toy.config(tmp_path, data)) as opened:
+        opened.start = fail
+        with pytest.raises(RuntimeError, match="label failed"):
+            opened.do(SECOND, 1)
+    two = toy.config(tmp_path, data, "launch.mode=accelerate", "launch.processes=2")
+    refused = pytest.raises(ArtifactError, match="processes was 1 and is now 2")
+    with open_run(two) as opened, refused:
+        opened.do(SECOND, 1)
+    with open_run(toy.config(tmp_path, data)) as opened:
+        finished = opened.do(SECOND, 1)
+    # What is finished does not depend on how many made it.
+    with open_run(two) as opened:
+        assert opened.do(SECOND, 1) == finished
+
+
+def test_every_start_is_recorded(tmp_path: Path, data: Path) -> None:
+    for count, max_tokens in enumerate((20, 19), start=1):
+        with open_run(toy.config(tmp_path, data, f"max_tokens={max_tokens}")) as opened:
+            opened.do(FIRST, 1)
+            opened.do(SECOND, count)
+        assert starts(tmp_path / "run") == count
+    (tmp_path / "run" / "run.json").write_text('{"starts": 2}', encoding="utf-8")
+    with pytest.raises(RunError, match="starts is no list"), open_run(toy.config(tmp_path, data)):
+        pass
 
 
 def test_what_an_accepted_command_changes_is_recorded_before_it_works(
@@ -127,6 +170,25 @@ def test_the_record_of_a_finished_run(tmp_path: Path, data: Path) -> None:
     optimize = settings()["optimize"]
     assert isinstance(optimize, dict)
     assert optimize["checkpoint_every"] == 7
+
+
+def test_a_lock_names_its_holder_alone(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("1234567890123", encoding="utf-8")
+    holder = re.escape(f"(process {os.getpid()})")
+    with lock(tmp_path / "lock"), pytest.raises(RunError, match=holder):
+        lock(tmp_path / "lock")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="children share open files on POSIX")
+def test_a_lock_lives_until_the_last_child_that_was_given_it_ends(tmp_path: Path) -> None:
+    with lock(tmp_path / "lock"):
+        child = subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False
+        )
+    with pytest.raises(RunError, match="in use by another run"):
+        lock(tmp_path / "lock")
+    child.communicate(b"\n")
+    lock(tmp_path / "lock").close()
 
 
 def test_a_lock_of_windows_keeps_others_out_and_says_who_holds_it(

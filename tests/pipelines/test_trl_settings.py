@@ -22,6 +22,53 @@ def test_other_fields_reach_trl(tmp_path: Path) -> None:
     assert made.run_name == "arithmetic-03"
 
 
+@pytest.mark.parametrize(
+    ("override", "field", "value"),
+    [
+        ("optimize.steps=7", "max_steps", 7),
+        ("optimize.updates=3", "num_iterations", 3),
+        ("optimize.prompts=4", "per_device_train_batch_size", 4 * 8),
+        ("optimize.group_size=4", "num_generations", 4),
+        ("optimize.micro_batch=32", "gradient_accumulation_steps", 4),
+        ("optimize.learning_rate=1e-4", "learning_rate", 1e-4),
+        ("optimize.schedule=cosine", "lr_scheduler_type", "cosine"),
+        ("optimize.warmup_steps=3", "warmup_steps", 3),
+        ("optimize.weight_decay=0.1", "weight_decay", 0.1),
+        ("optimize.max_grad_norm=0.5", "max_grad_norm", 0.5),
+        ("optimize.beta=0.02", "beta", 0.02),
+        ("optimize.epsilon=0.3", "epsilon", 0.3),
+        ("optimize.loss=dr_grpo", "loss_type", "dr_grpo"),
+        ("optimize.scale=none", "scale_rewards", "none"),
+        ("optimize.temperature=0.7", "temperature", 0.7),
+        ("optimize.mask_truncated=true", "mask_truncated_completions", True),
+        ("optimize.bf16=true", "bf16", True),
+        ("optimize.gradient_checkpointing=true", "gradient_checkpointing", True),
+        ("max_tokens=37", "max_completion_length", 37),
+        ("optimize.checkpoint_every=6", "save_steps", 6),
+        ("optimize.checkpoint_every=6", "save_strategy", "steps"),
+        ("optimize.checkpoint_every=0", "save_strategy", "no"),
+        ("report_to=[tensorboard]", "report_to", ["tensorboard"]),
+        ("report_to=[]", "report_to", "none"),
+    ],
+)
+def test_the_runs_settings_are_trls(override: str, field: str, value: object) -> None:
+    own = trl_settings.ours(configured(override), 7, 3, Path())
+    assert own[field] == value
+    assert (own["seed"], own["data_seed"]) == (7, 7)
+    # The paper's estimator, as the loss has it.
+    assert own["use_bias_correction_kl"] is False
+
+
+def test_trl_samples_with_vllm_where_it_is_asked_to() -> None:
+    named = ("policy=null", "policy.model=x/y")
+    off, colocated = (
+        trl_settings.ours(configured(*named, f"optimize.vllm={mode}"), 0, 1, Path())
+        for mode in ("off", "colocate")
+    )
+    assert off["use_vllm"] is False
+    assert (colocated["use_vllm"], colocated["vllm_mode"]) == (True, "colocate")
+
+
 def test_policies_train_without_dropout(tmp_path: Path) -> None:
     """Else the reference differs from the policy before the first step."""
     assert trl_settings.arguments(configured(), 7, 3, tmp_path).disable_dropout

@@ -69,6 +69,12 @@ def test_steps_that_a_verifier_rewards_say_nothing() -> None:
     assert seen(far)[0].reason is None
 
 
+def test_pairs_that_are_ordered_wrongly_end_the_phase_too() -> None:
+    level = [row(step, 0.5, 0.5, pair_accuracy=0.4) for step in range(1, 4)]
+    assert seen(level, rules={"gap": None}, action="stop")[1] == [False, True, True]
+    assert seen(level, rules={"gap": None, "pair_accuracy": None})[0].reason is None
+
+
 def test_the_ledger_is_read_off_the_rollouts(tmp_path: Path) -> None:
     def made(problem: str, score: float | None, right: bool | None) -> Rollout:
         parts = {} if score is None else {"model": (0.0, score)}
@@ -89,6 +95,19 @@ def test_the_ledger_is_read_off_the_rollouts(tmp_path: Path) -> None:
     assert disputed(tmp_path / "ledger.jsonl") == ["q", "p"]
     file.write_text("".join(write[-2:]))
     assert ledger(file, seed=0) is None
+
+
+def test_the_seed_draws_what_a_long_ledger_keeps(tmp_path: Path) -> None:
+    rewards = StepRewards((2,), (0.9,), {"model": (0.9,)})
+    rows = [Rollout(f"p{n}", 0, "ab", 3, Finish.STOP, rewards, (0.0,), False) for n in range(200)]
+    file = tmp_path / "rollouts.jsonl"
+    file.write_text("".join(json.dumps(it.as_row(step=1)) + "\n" for it in rows))
+    kept = []
+    for seed in (0, 0, 1):
+        made = ledger(file, seed)
+        assert made is not None
+        kept.append({it.problem_id for it in made.samples("liked wrong")})
+    assert kept[0] == kept[1] != kept[2]
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.1, 2), (0.5, 3)])

@@ -11,14 +11,19 @@ from typing import Any
 
 import pytest
 
-from pipelines import launching
+from iterative_grpo import completions
+from iterative_grpo.types import Completion, Finish, Sampling
+from pipelines import artifacts, launching
 from pipelines.artifacts import WORK, Artifact, ArtifactError, partial, read_manifest
 from pipelines.config import Config
+from pipelines.datasets import arithmetic
 from pipelines.phases import label, sample, start
 from pipelines.progress import Bar, Progress
 from pipelines.runs import Job, Run
 from reward_models.types import read_solutions
-from tests.pipelines import toy
+from tests.pipelines import checkpoint_engine, toy
+from tests.pipelines.phases import asked
+from tests.pipelines.test_building import labeler
 
 GROUP = 2
 CHUNK = label.GROUPS_AT_ONCE * GROUP
@@ -121,3 +126,95 @@ def test_labels_carry_their_origin_and_the_summary_what_they_cost(whole: Artifac
     }
     assert sum(trials.values()) <= summary["rollouts"] + summary["reused"]
     assert 0 < summary["prefixes"] <= summary["labels"]
+
+
+def test_prefixes_are_continued_as_the_policy_is_sampled(tmp_path: Path, data: Path) -> None:
+    more = ("engine=asked", "policy.prompt=gsm8k_8shot", "sample.temperature=0.7", "max_tokens=9")
+    asked.write_policy(artifacts.start(tmp_path / "start"))
+    policy = artifacts.finish(tmp_path / "start", "start", {}, {}, dict)
+    with checkpoint_engine.added(tmp_path / "engines", "asked", asked.SOURCE):
+        config = settings(tmp_path, data, *more)
+        job = Job("label", 3, config, {"policy": policy.path}, tmp_path, Progress(quiet=True))
+        with label.tools(job, sample.drawn_in(config, 3)[:2]) as made_of:
+            assert (made_of.iteration, made_of.completer) == (3, policy.fingerprint)
+            assert made_of.continuing is not None
+            assert made_of.continuing.sampling == Sampling(
+                group_size=4, max_tokens=9, temperature=0.7, stop=("Q:",), seed=job.seed
+            )
+
+
+def test_steps_are_checked_by_the_data_set_where_it_can(tmp_path: Path) -> None:
+    config = toy.config(tmp_path, tmp_path, "data.name=arithmetic", "data.limit=20")
+    with label.tools(Job("label", 1, config, {}, tmp_path, Progress(quiet=True)), []) as made_of:
+        assert made_of.check_steps is arithmetic.check_steps
+
+
+OWN = """
+from reward_models.labels import verdict
+from reward_models.types import LabelCost
+
+
+class Labeler:
+    def __init__(self, tools):
+        self.verdicts = verdict.build(tools)
+
+    def label(self, *given):
+        rows, _ = self.verdicts.label(*given)
+        return {rows}, LabelCost(labels=len(rows), tokens=5)
+
+
+def build(tools):
+    return Labeler(tools)
+"""
+
+
+def sampled(folder: Path, data: Path, *more: str) -> Job:
+    """Return a label phase of samples of two lines, every other one right."""
+    config = toy.config(folder, data, "supervision=process", "label.labeler=own", *more)
+    output = folder / "label"
+    output.mkdir()
+    job = Job(
+        "label", 1, config, {"samples": folder, "policy": folder}, output, Progress(quiet=True)
+    )
+    with (folder / "samples.jsonl").open("w", encoding="utf-8") as out:
+        for problem in sample.questions_of(job):
+            texts = [f"1+1=2\n#### {said}" for said in (problem.answer, 9) * 2]
+            completions.write(
+                out,
+                [
+                    Completion(problem.id, number, text, (5, 6), Finish.STOP)
+                    for number, text in enumerate(texts)
+                ],
+            )
+    return job
+
+
+@pytest.mark.parametrize("returned", ["rows[::-1]", "rows[:-1]", "rows + rows[:1]"])
+def test_a_labeler_that_returns_other_solutions_is_named(
+    returned: str, tmp_path: Path, data: Path
+) -> None:
+    source = OWN.replace("{rows}", returned)
+    with labeler(tmp_path / "labels", source), pytest.raises(label.OddLabels, match="labeler own"):
+        label.run(sampled(tmp_path, data))
+
+
+def test_processes_label_their_questions_and_add_up_what_it_cost(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with labeler(tmp_path / "labels", OWN.replace("{rows}", "rows")):
+        job = sampled(tmp_path, data, "launch.mode=accelerate", "launch.processes=2")
+        for rank in (1, 0):
+            asked.be_process(monkeypatch, rank, of=2)
+            label.run(job)
+    summary = json.loads((job.output / "summary.json").read_text())
+    assert summary["solutions"] == summary["labels"] == 24 * 4
+    assert summary["tokens"] == 2 * 5
+    assert summary["ends"] == 2 * 24 * 4
+    assert summary["correct"] == 0.5
+    parts = ("labels", "validation", "heldout")
+    rows = [row for part in parts for row in read_solutions(job.output / f"{part}.jsonl")]
+    assert len({row.problem_id for row in rows}) == 24
+    assert sum(summary[f"{part}_rows"] for part in parts) == len(rows) == 24 * 4
+    assert {row.iteration for row in rows} == {1}
+    left = {it.name for it in job.output.iterdir()} - {f"{part}.jsonl" for part in parts}
+    assert not any(name.startswith(("all", "cost")) for name in left)

@@ -1,21 +1,33 @@
-"""The policy phase: what one that goes on keeps of its log, and when it counts as done."""
+"""The policy phase: what it reads and logs, what one that goes on keeps, when it counts as done."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines import run
+from iterative_grpo.rollouts import Rollout
+from iterative_grpo.types import Finish, StepRewards
+from pipelines import policies, run
 from pipelines.artifacts import ArtifactError
+from pipelines.config import PolicySettings
+from pipelines.datasets import arithmetic
 from pipelines.failures import PhaseFailed
-from pipelines.phases.optimize import keep_until
+from pipelines.phases import optimize
+from pipelines.phases.optimize import StepLog, keep_until
+from pipelines.progress import Progress
+from pipelines.runs import Job
+from pipelines.watching import Watching
+from pipelines.world import World
 from tests.pipelines import toy
+from tests.pipelines.phases import asked
 from tests.pipelines.test_running import command, environment, write_config
 from tests.pipelines.toy import lines
 
@@ -65,6 +77,195 @@ def test_a_log_that_lost_lines_before_the_checkpoint_is_refused(
         keep_until(file, 3, lines=3)
     if changed:
         assert file.read_text(encoding="utf-8") == "".join(changed)
+
+
+def job_of(folder: Path, data: Path, *more: str, iteration: int = 1) -> Job:
+    config = toy.config(folder, data, *more)
+    output = folder / "optimize"
+    output.mkdir(exist_ok=True)
+    inputs = {name: folder / name for name in ("policy", "initial")}
+    return Job("optimize", iteration, config, inputs, output, Progress(quiet=True))
+
+
+LOGS = {"loss": 0.1, "kl": 0.3, "epoch": 1.0, "num_tokens": 7, "shape": "none"}
+
+
+def row(job: Job, logs: Mapping[str, Any] = LOGS) -> dict[str, Any]:
+    return StepLog(job, World(), resumed_at=0).row(3, logs)
+
+
+@pytest.mark.parametrize(
+    ("iteration", "more", "known"),
+    [
+        (1, (), True),
+        # The reference is another policy from iteration 2 on, and none where beta is 0.
+        (2, (), False),
+        (1, ("optimize.beta=0",), False),
+        (1, ("optimize.kl_initial_outputs=0",), False),
+    ],
+)
+def test_the_distance_from_the_reference_is_that_from_the_initial_policy_while_they_are_one(
+    iteration: int, more: tuple[str, ...], known: bool, tmp_path: Path, data: Path
+) -> None:
+    found = row(job_of(tmp_path, data, *more, iteration=iteration))
+    assert found == {"iteration": iteration, "step": 3, "loss": 0.1, "kl": 0.3, "tokens": 7} | (
+        {"kl_initial": 0.3} if known else {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("iteration", "more", "measured"),
+    [
+        (1, (), False),
+        (2, (), True),
+        (1, ("optimize.beta=0",), True),
+        (2, ("optimize.kl_initial_outputs=0",), False),
+    ],
+)
+def test_the_initial_policy_is_loaded_where_the_reference_is_another(
+    iteration: int, more: tuple[str, ...], measured: bool, tmp_path: Path, data: Path
+) -> None:
+    for seed, name in enumerate(("policy", "initial")):
+        asked.write_policy(tmp_path / name, seed)
+    found = optimize.initial_policy(job_of(tmp_path, data, *more, iteration=iteration))
+    assert (found is not None) == measured
+    if measured:
+        expected, _ = policies.load(tmp_path / "initial" / "policy", PolicySettings())
+        for own, other in zip(found.model.parameters(), expected.parameters(), strict=True):
+            assert torch.equal(own, other)
+            assert not own.requires_grad
+
+
+def test_a_mixtures_weights_and_the_share_that_the_verifier_rewarded_are_logged(
+    tmp_path: Path, data: Path
+) -> None:
+    more = ("reward=mixture", "mixture.verifier_weight=0.75", "mixture.model_weight=0.5")
+    job = job_of(tmp_path, data, *more)
+    for logs, share in (
+        ({"reward/verifier": 1.0}, 1.0),
+        ({"reward/verifier": 1.0, "share/verifier": 0.25}, 0.25),
+        ({}, 0.0),
+    ):
+        found = row(job, logs)
+        assert (found["weight/verifier"], found["weight/model"]) == (0.75, 0.5)
+        assert found["share/verifier"] == share
+
+
+def test_rollouts_of_explorations_that_a_checkpoint_is_in_the_middle_of_are_kept(
+    tmp_path: Path, data: Path
+) -> None:
+    job = job_of(tmp_path, data, "optimize.updates=2", "optimize.checkpoint_every=2")
+    file = job.output / "work" / "rollouts.jsonl.rank0"
+    for resumed_at, kept in ((4, [1, 3]), (3, [1, 3]), (2, [1])):
+        file.parent.mkdir(exist_ok=True)
+        steps = [step for step in (1, 3, 5) for _ in range(16)]
+        file.write_text("".join(json.dumps({"step": it}) + "\n" for it in steps))
+        log = job.output / "log" / "steps.jsonl"
+        log.parent.mkdir(exist_ok=True)
+        log.write_text("".join(json.dumps({"step": it}) + "\n" for it in range(1, 6)))
+        StepLog(job, World(), resumed_at)
+        assert [line["step"] for line in lines(file)] == [it for it in kept for _ in range(16)]
+        assert len(lines(log)) == resumed_at
+
+
+def test_a_rollout_is_written_with_its_iteration_and_step(tmp_path: Path, data: Path) -> None:
+    log = StepLog(job_of(tmp_path, data, iteration=2), World(), resumed_at=0)
+    rollout = Rollout("p", 0, "ab", 3, Finish.STOP, StepRewards((2,), (0.9,)), (0.0,), False)
+    log.record(3, [rollout])
+    (written,) = lines(tmp_path / "optimize" / "work" / "rollouts.jsonl.rank0")
+    assert (written["iteration"], written["step"], written["problem_id"]) == (2, 3, "p")
+
+
+def test_each_iteration_asks_questions_of_its_own(tmp_path: Path, data: Path) -> None:
+    model, tokenizer = policies.load(asked.write_policy(tmp_path) / "policy", PolicySettings())
+    more = ("optimize.steps=5", "optimize.updates=2", "optimize.prompts=4")
+    first, second = (
+        optimize.task(job_of(tmp_path, data, *more, iteration=iteration), model, tokenizer)
+        for iteration in (1, 2)
+    )
+    assert len(first.problems) == len(second.problems) == 3 * 4
+    assert {it.id for it in first.problems} != {it.id for it in second.problems}
+
+
+def test_a_question_that_is_asked_twice_is_written_once(tmp_path: Path, data: Path) -> None:
+    one, two = arithmetic.read("train", None, 2, 0).problems
+    optimize.write_questions(tmp_path / "questions.jsonl", [one, two, one])
+    assert [line["id"] for line in lines(tmp_path / "questions.jsonl")] == [one.id, two.id]
+
+
+def test_rewards_of_the_verifiers_share_stay_those_of_the_same_questions(
+    tmp_path: Path, data: Path
+) -> None:
+    """Which questions the verifier rewards is drawn by the run's seed: iterations do not differ."""
+    jobs = [
+        job_of(tmp_path, data, "reward=mixture", "seed=5", iteration=iteration)
+        for iteration in (1, 2)
+    ]
+    assert [optimize.reward_parts(job).seed for job in jobs] == [5, 5]
+    more = ("data.name=arithmetic", "data.limit=20")
+    checked = optimize.reward_parts(job_of(tmp_path, data, *more))
+    assert checked.check_steps is arithmetic.check_steps
+
+
+def following(job: Job) -> tuple[Any, Watching]:
+    config = job.config.optimize.watch
+    watching = Watching(config)
+    with job.progress.bar("optimize", 4, "steps") as bar:
+        return optimize.callback(StepLog(job, World(), 0), bar, watching, World()), watching
+
+
+def logged(follow: Any, step: int, **logs: float) -> SimpleNamespace:
+    control = SimpleNamespace(should_training_stop=False, should_save=True)
+    follow.on_log(None, SimpleNamespace(global_step=step), control, logs={"loss": 0.1, **logs})
+    return control
+
+
+def test_a_step_that_diverged_is_logged_and_ends_the_phase(tmp_path: Path, data: Path) -> None:
+    follow, _ = following(job_of(tmp_path, data))
+    logged(follow, 1)
+    with pytest.raises(policies.PolicyError, match="step 2 of iteration 1: grad_norm is not"):
+        logged(follow, 2, grad_norm=float("inf"))
+    assert [it["step"] for it in lines(tmp_path / "optimize" / "log" / "steps.jsonl")] == [1, 2]
+
+
+def test_the_watch_ends_a_phase_that_went_on_where_it_would_have_ended_it(
+    tmp_path: Path, data: Path
+) -> None:
+    when = "optimize.watch.retrain_when"
+    more = ("optimize.watch.action=stop", f"{when}.window=2", f"{when}.sure=0")
+    gaps = (0.0, 0.0, 0.5, 0.5)
+    for resumed_at in (0, 2):
+        follow, watching = following(job_of(tmp_path, data, *more))
+        before = [
+            {"loss": 0.1, "gap": gap, "step": step}
+            for step, gap in enumerate(gaps[:resumed_at], start=1)
+        ]
+        follow.on_train_begin(None, SimpleNamespace(log_history=before), None)
+        ended = []
+        for step, gap in enumerate(gaps[resumed_at:], start=resumed_at + 1):
+            control = logged(follow, step, gap=gap)
+            # No checkpoint there: a resume makes the step again, and stops at it again.
+            assert control.should_save is not control.should_training_stop
+            ended.append(control.should_training_stop)
+        assert watching.step == 3
+        assert ended == [False, False, True, True][resumed_at:]
+
+
+def test_the_ledger_and_its_cells_are_written_with_what_the_watch_said(
+    tmp_path: Path, data: Path
+) -> None:
+    job = job_of(tmp_path, data)
+    rewards = StepRewards((2,), (0.9,), {"model": (0.9,)})
+    rollout = Rollout("p", 0, "ab", 3, Finish.STOP, rewards, (0.0,), False)
+    rows = json.dumps(rollout.as_row(iteration=1, step=1)) + "\n"
+    (job.output / "rollouts.jsonl").write_text(rows, encoding="utf-8")
+    optimize.conclude(job, Watching(job.config.optimize.watch))
+    written = json.loads((job.output / "watch.json").read_text())
+    assert written["cells"]["liked wrong"] == 1
+    assert (written["stopped"], written["reason"]) == (False, None)
+    header, kept = lines(job.output / "ledger.jsonl")
+    assert header["counts"] == written["cells"]
+    assert kept["problem_id"] == "p"
 
 
 @pytest.mark.slow

@@ -23,13 +23,15 @@ from pipelines import dividing, metrics
 from pipelines.phases import evaluate, retrain
 from pipelines.phases.label import divide
 from pipelines.phases.retrain import UnfitRewardModel
+from reward_models import calibration
 from reward_models.division import HeldOutQuestion, Part
 from reward_models.encoding import UnfitTokenizer
 from reward_models.examples import OneClass
 from reward_models.history import BrokenHistory, index_path, write_labels
 from reward_models.leaks import LeakedQuestion
-from reward_models.measuring import Scored
+from reward_models.measuring import Scored, score
 from reward_models.model import RewardModel
+from reward_models.replay import Mixture
 from reward_models.types import (
     BrokenLabels,
     LabelCost,
@@ -37,6 +39,7 @@ from reward_models.types import (
     read_solutions,
 )
 from tests.pipelines.phases.retraining import Phases, relabeled, solution, solutions
+from tests.reward_models.making import llama, words
 
 
 @pytest.fixture(scope="module")
@@ -471,3 +474,149 @@ def test_options_train_models_that_load_as_they_scored(option: str, tmp_path: Pa
     )
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
+
+
+def test_the_first_training_and_later_ones_have_settings_of_their_own(tmp_path: Path) -> None:
+    phases = Phases(tmp_path, "reward_model.first.epochs=2", "reward_model.again.epochs=1")
+    epochs = []
+    for iteration in (1, 2):
+        phases.label(rows=solutions(phases.problems[:40], iteration))
+        epochs.append(len(phases.retrain()["training"]["losses"]))
+    assert epochs == [2, 1]
+
+
+def sampled_by(policy: str, row: LabeledSolution) -> LabeledSolution:
+    return dataclasses.replace(row, completer=policy, labeler="monte_carlo")
+
+
+def test_history_is_replayed_as_configured(trained: Phases, tmp_path: Path) -> None:
+    def mixture(*more: str) -> Mixture:
+        phases = trained.fork(tmp_path, *more)
+        phases.labels = list(labels)
+        return retrain.mixture_of(phases.job(tmp_path))
+
+    phases = trained.fork(tmp_path)
+    for _ in range(2):
+        phases.label(lambda row: sampled_by("f00", row))
+    labels = phases.labels
+    usual = mixture()
+    assert usual.record.strategy == "share"
+    assert usual.record.share == pytest.approx(0.1, abs=0.01)
+    assert mixture("reward_model.replay.share=0.3").record.share == pytest.approx(0.3, abs=0.01)
+    assert mixture("reward_model.replay.kind=add").record.strategy == "add"
+    assert usual.record.ages.keys() == {1, 2}
+    assert mixture("reward_model.replay.max_age=1").record.ages.keys() == {1}
+    for relabel, ends in (("keep", 2), ("outcome", 1)):
+        rows = mixture(f"reward_model.replay.relabel={relabel}").rows
+        replayed = [row for row in rows if row.iteration == 2]
+        assert {len(row.ends) for row in replayed} == {ends}
+        assert {len(row.ends) for row in rows if row.iteration == 3} == {2}
+
+
+def test_past_samples_are_held_out_ones(trained: Phases, tmp_path: Path) -> None:
+    phases = trained.fork(tmp_path)
+    phases.label()
+    held = list(read_solutions(phases.labels[0] / "heldout.jsonl"))
+    frozen = retrain.samples_of(phases.job(tmp_path)).frozen
+    assert frozen
+    assert {row.question for row in frozen} <= {row.question for row in held}
+
+
+def judged(phases: Phases, folder: Path, error: float) -> Scored:
+    """Score the held-out solutions, as wrong as `error` says."""
+    samples = retrain.samples_of(phases.job(folder))
+    draw = random.Random(error)
+    fresh, frozen = (
+        [tuple(abs(label - error * draw.random()) for label in row.labels) for row in rows]
+        for rows in (samples.fresh, samples.frozen)
+    )
+    return Scored(samples, fresh, frozen)
+
+
+@pytest.mark.parametrize(
+    ("more", "compared"),
+    [
+        ((), True),
+        (("reward_model.loss=bradley_terry",), False),
+        (("reward_model.loss=bradley_terry", "reward_model.calibrate=temperature"), True),
+    ],
+)
+def test_errors_of_scores_that_are_no_probabilities_decide_nothing(
+    more: tuple[str, ...], compared: bool, trained: Phases, tmp_path: Path
+) -> None:
+    phases = trained.fork(tmp_path, "reward_model.gate.auroc=0.25", *more)
+    phases.label()
+    job = phases.job(tmp_path)
+    old, new = (judged(phases, tmp_path, error) for error in (0.1, 0.9))
+    decision = retrain.decide(job, old, new, ())
+    assert ("brier" in {it.figure for it in decision.comparisons}) == compared
+    assert any("brier" in reason for reason in decision.reasons) == compared
+    assert {it.margin for it in decision.comparisons if it.samples == "fresh samples"} >= {0.25}
+    assert retrain.decide(job, new, old, ()).promoted
+
+
+@pytest.mark.parametrize("gate", ["true", "false"])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(("probes", "promoted"), [("report", True), ("block", False)])
+def test_a_failed_probe_keeps_a_model_back_where_it_is_to_block(
+    probes: str, promoted: bool, first: bool, gate: str, trained: Phases, tmp_path: Path
+) -> None:
+    phases = trained.fork(
+        tmp_path, f"reward_model.probes={probes}", f"reward_model.gate.enabled={gate}"
+    )
+    phases.label()
+    new = judged(phases, tmp_path, 0.1)
+    decision = retrain.decide(phases.job(tmp_path), None if first else new, new, ("empty",))
+    assert decision.promoted == promoted
+    assert decision.reasons == (() if promoted else ("failed probe: empty",))
+
+
+def test_a_model_is_calibrated_anew_on_what_it_says_itself(tmp_path: Path) -> None:
+    phases = Phases(tmp_path, "reward_model.calibrate=temperature", "reward_model.first.epochs=1")
+    for iteration in (1, 2):
+        phases.label(rows=solutions(phases.problems[:40], iteration))
+        phases.retrain()
+    model = RewardModel.load(phases.models[-1] / "model")
+    found, model.calibration = model.calibration, None
+    rows = list(read_solutions(phases.labels[-1] / "validation.jsonl"))
+    labels, names = [row.labels for row in rows], [row.problem_id for row in rows]
+    assert found == calibration.fit("temperature", score(model, rows), labels, names)
+
+
+def parameters(model: RewardModel) -> torch.Tensor:
+    return torch.cat([each.detach().flatten() for each in model.model.model.parameters()])
+
+
+def test_a_reward_model_begins_where_it_is_told(trained: Phases, tmp_path: Path) -> None:
+    policy = trained.data / "start" / "policy"
+    named = tmp_path / "named"
+    torch.manual_seed(7)
+    LlamaForCausalLM(llama(len(words()), context=256)).save_pretrained(named)
+    AutoTokenizer.from_pretrained(policy).save_pretrained(named)
+
+    def begun(start: str, seed: int = 0, previous: Path | None = None) -> torch.Tensor:
+        phases = trained.fork(tmp_path, f"reward_model.start={start}", f"seed={seed}")
+        return parameters(retrain.start_of(phases.job(tmp_path), previous))
+
+    assert torch.equal(begun("policy"), parameters(RewardModel.from_backbone(policy)))
+    assert torch.equal(begun(str(named)), parameters(RewardModel.from_backbone(named)))
+    assert torch.equal(begun("scratch"), begun("scratch"))
+    assert not torch.equal(begun("scratch"), begun("scratch", seed=1))
+    last = parameters(RewardModel.load(trained.models[0] / "model"))
+    for start in ("scratch", "policy", str(named)):
+        assert torch.equal(begun(start, previous=trained.models[0]), last)
+
+
+def test_each_training_has_an_order_of_its_own(trained: Phases, tmp_path: Path) -> None:
+    # Without validation questions nothing stops it early.
+    phases = trained.fork(tmp_path, "reward_model.again.epochs=1", "reward_model.validation=0")
+    phases.label()
+    job = phases.job(tmp_path)
+    rows = retrain.mixture_of(job).rows[:64]
+    made = []
+    for iteration in (2, 2, 3):
+        model = retrain.start_of(job, trained.models[0])
+        retrain.fit(dataclasses.replace(job, iteration=iteration), model, rows)
+        made.append(parameters(model))
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])

@@ -41,3 +41,11 @@ def test_a_phase_without_a_clock_is_other_as_a_whole(tmp_path: Path) -> None:
     row = times.row([("sample", tmp_path, 4.0)])
     assert row["phases"] == {"sample": {"other": {"seconds": 4.0, "tokens": 0, "share": 1.0}}}
     assert row["outside"]["share"] == 1.0
+
+
+def test_a_clock_that_ran_longer_than_its_phase_leaves_nothing_over(tmp_path: Path) -> None:
+    (tmp_path / "sample").mkdir()
+    times.write(tmp_path / "sample", clock_of(generate=(6.0, 1200)))
+    row = times.row([("sample", tmp_path / "sample", 5.9)])
+    assert row["phases"]["sample"]["other"]["seconds"] == 0.0
+    assert row["outside"]["seconds"] == 0.0

@@ -49,6 +49,14 @@ def test_what_made_the_answers_is_a_condition(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_that_say_nothing_of_their_end_were_not_cut_off(tmp_path: Path) -> None:
+    plain, cut = row(0, "correct"), row(1, "correct", finish="length")
+    del plain["finish"]
+    (evaluation,) = read(write(tmp_path / "a", [plain, cut])).evaluations.values()
+    found = [it.greedy.truncated for it in evaluation.questions.values() if it.greedy]
+    assert found == [False, True]
+
+
 def test_rows_without_a_sample_are_numbered(tmp_path: Path) -> None:
     rows = outcomes("correct", "incorrect")
     for each in rows:
@@ -84,6 +92,8 @@ def test_folders_without_a_finished_evaluation_are_refused(tmp_path: Path) -> No
             "line 2: sample 0 of gsm8k/test/0 stands there twice",
         ),
         ([json.dumps(row(0, "correct", sample="x"))], "sample is 'x'"),
+        ([json.dumps(row(0, "correct", sample=True))], "sample is True"),
+        ([json.dumps(row(0, "correct", sample=-1))], "sample is -1"),
         (
             [json.dumps(row(0, "correct")), json.dumps(row(0, "correct", 1, question="Other?"))],
             "line 2: gsm8k/test/0 asks something else",

@@ -53,6 +53,26 @@ def test_what_became_of_answers_is_paired_too(tmp_path: Path) -> None:
     assert (fates["truncated"].gained, fates["truncated"].lost) == (0, 3)
     assert fates["truncated"].p == pytest.approx(stats.binomtest(0, 3).pvalue)
     assert (fates["unparsed"].first, fates["unparsed"].second) == (0, 1)
+    assert (fates["incorrect"].first, fates["incorrect"].second) == (0, 1)
+
+
+def test_answers_that_took_too_long_are_a_kind_of_their_own(tmp_path: Path) -> None:
+    write(tmp_path / "a", outcomes("timeout", "timeout", WRONG))
+    write(tmp_path / "b", outcomes(RIGHT, "timeout", RIGHT))
+    fates = {it.name: (it.first, it.second) for it in only(compared(tmp_path)).fates}
+    assert fates == {
+        "incorrect": (1, 0), "no answer": (0, 0), "unparsed": (0, 0),
+        "timeout": (2, 1), "truncated": (0, 0),
+    }  # fmt: skip
+
+
+def test_samples_of_one_side_alone_are_not_compared(tmp_path: Path) -> None:
+    write(tmp_path / "a", outcomes(RIGHT, WRONG))
+    write(tmp_path / "b", [row(n, RIGHT, s) for n in range(2) for s in range(3)])
+    for first, second in (("a", "b"), ("b", "a")):
+        task = only(compare(read(tmp_path / first), read(tmp_path / second)))
+        assert [it.answers for it in task.accuracies] == ["greedy"]
+        assert "A and B have different numbers of samples of a question" in task.notes
 
 
 def test_samples_are_averaged_for_each_question_and_greedy_answers_are_not_among_them(
@@ -74,11 +94,24 @@ def test_samples_are_averaged_for_each_question_and_greedy_answers_are_not_among
     )
 
 
+def test_what_else_the_answers_depend_on_is_noted(tmp_path: Path) -> None:
+    rows = [row(0, RIGHT, s) for s in range(2)]
+    for name, stop, verifier, top_p in (("a", [], "gsm8k", 1.0), ("b", ["Q:"], "math", 0.9)):
+        write(tmp_path / name, rows, stop=stop, verifier=verifier, samples={"top_p": top_p})
+    assert only(compared(tmp_path)).notes == (
+        "stop is [] in A and ['Q:'] in B",
+        "top_p is 1.0 in A and 0.9 in B",
+        "verifier is gsm8k in A and math in B",
+    )
+
+
 def test_other_questions_are_refused_with_counts_and_compared_when_asked(tmp_path: Path) -> None:
     write(tmp_path / "a", outcomes(RIGHT, RIGHT, WRONG))
     write(tmp_path / "b", outcomes(WRONG, RIGHT), fingerprint="e" * 64)
     with pytest.raises(NotComparable, match=r"data ffff.* eeee.*3 in A, 2 in B, 2 in both.*common"):
         compared(tmp_path)
+    with pytest.raises(NotComparable, match=r"2 in A, 3 in B, 2 in both"):
+        compare(read(tmp_path / "b"), read(tmp_path / "a"))
     task = only(compared(tmp_path, common=True))
     assert (task.questions, task.only_first, task.only_second) == (2, 1, 0)
     assert task.correct is not None

@@ -56,7 +56,9 @@ def test_every_metric_equals_all_subsets_written_out(seed: int) -> None:
     ]
     found = choices(groups, "gsm8k", (1, 2, 5, 6), scores)
     assert found["answers"] == questions * samples
-    assert found["no_answer"] == sum(row["outcome"] == "no_answer" for g in groups for row in g)
+    for kind in ("correct", "incorrect", "no_answer"):
+        assert found[kind] == sum(row["outcome"] == kind for g in groups for row in g)
+    assert found["tokens"] == 3 * questions * samples
     aggregate = {"min": min, "product": math.prod, "last": lambda v: v[-1], "mean": np.mean}
     for k in (1, 2, 5, 6):
         expected: dict[str, list[float]] = {}

@@ -56,6 +56,8 @@ def test_it_prints_and_keeps_figures_and_answers(
     outcomes = ("correct", "incorrect", "no_answer", "unparsed", "timeout")
     assert sum(figures[name] for name in outcomes) == 12
     assert figures["truncated"] == sum(row["finish"] == "length" for row in rows)
+    assert figures["tokens"] == sum(row["tokens"] for row in rows) > 0
+    assert figures["mean_length"] == figures["tokens"] / 12
     assert figures["first_prompt"] == f"{rows[0]['question']}\n"
     assert rows[0]["question"] in printed
     record = read(out / "evaluation.json")
@@ -359,6 +361,8 @@ def judge(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_samples_give_metrics_for_each_k_and_the_greedy_figures_stay(
     model: Path, data: Path, judge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from reward_models.model import RewardModel
+
     evaluate(model, data, tmp_path / "greedy")
     out = tmp_path / "out"
     more = ("--samples", "5", "--temperature", "1", "--reward-model", str(judge))
@@ -374,7 +378,14 @@ def test_samples_give_metrics_for_each_k_and_the_greedy_figures_stay(
     assert samples["answers"] == len(scores) == 60
     assert [row["sample"] for row in rows] == list(range(6)) * 12
     sampled = [row for row in rows if row["sample"]]
-    for row, scored in zip(sampled, scores, strict=True):
+    values = RewardModel.load(judge).score(
+        [row["question"] for row in sampled],
+        [row["response"] for row in sampled],
+        [scored["ends"] for scored in scores],
+    )
+    for row, scored, said in zip(sampled, scores, values, strict=True):
+        assert scored["values"][:-1] == pytest.approx(said[:-1], abs=1e-5)
+        assert scored["values"][-1] in (0.0, pytest.approx(said[-1], abs=1e-5))
         assert (row["problem_id"], row["sample"]) == (scored["problem_id"], scored["sample"])
         assert scored["ends"][-1] == len(row["response"])
         assert len(scored["values"]) == len(scored["ends"])

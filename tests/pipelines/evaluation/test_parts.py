@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch.distributed
 
 from pipelines.artifacts import ArtifactError
 from pipelines.evaluation.parts import Parts
@@ -75,3 +76,19 @@ def test_processes_share_all_questions_without_overlap(size: int, tmp_path: Path
     asked = sorted(number for share in shares for run in share for number in run)
     assert asked == list(range(11))
     assert size > 6 or all(shares)
+
+
+@pytest.mark.parametrize(("rank", "share"), [(0, [range(3)]), (1, [range(3, 5)])])
+def test_each_process_makes_its_share_of_few_questions_too(
+    rank: int, share: list[range], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: None)
+    made: list[range] = []
+
+    def make(run: range) -> tuple[list[dict[str, int]], dict[str, float]]:
+        made.append(run)
+        return rows(run), {}
+
+    # Eight at once would leave nothing to the other process.
+    Parts(tmp_path, "task").fill(5, 8, make, World(rank, 2), Progress(quiet=True), "test")
+    assert made == share

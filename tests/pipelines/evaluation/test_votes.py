@@ -49,6 +49,8 @@ def test_what_cannot_be_read_votes_for_its_own_spelling() -> None:
     assert found[3] is not None
     assert found[4] is None
     assert RIGHT not in found
+    late, other = votes(row("3", "timeout"), row("3.0", "timeout"))
+    assert late != other
 
 
 def test_an_answer_that_cannot_be_a_gold_equals_nothing_and_stops_nobody() -> None:

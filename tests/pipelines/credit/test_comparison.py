@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,24 @@ def test_settings_that_changed_since_are_noted(tmp_path: Path) -> None:
     settings(run, optimize={"group_size": 4, "scale": "none"})
     (note,) = compare(read(run)).notes
     assert "sum gives other advantages than those stored" in note
+
+
+@pytest.mark.parametrize(
+    ("scale", "error", "noted"), [(1.0, 1e-3, True), (1.0, 1e-8, False), (1e-3, 1e-4, False)]
+)
+def test_advantages_that_differ_by_more_than_rounding_are_noted(
+    scale: float, error: float, noted: bool, tmp_path: Path
+) -> None:
+    run = write_run(tmp_path / "run")
+    settings(run, optimize={"group_size": 4, "scale": "none"})
+    rows = []
+    for rollout in group("task/9", 4, random.Random(5), scale="none"):
+        values = tuple(scale * value for value in rollout.rewards.values)
+        stored = tuple(scale * value * (1 + error) for value in rollout.advantages)
+        rewards = replace(rollout.rewards, values=values)
+        rows.append((1, replace(rollout, rewards=rewards, advantages=stored)))
+    write_rollouts(run, 3, rows)
+    assert bool(compare(read(run), 3).notes) == noted
 
 
 def test_the_runs_normalisation_is_used(tmp_path: Path) -> None:

@@ -56,6 +56,21 @@ def test_the_table_has_every_number(found: Comparison) -> None:
     assert any(line.startswith("sum*") for line in lines)
 
 
+def test_each_step_is_shown_with_its_own_text_and_reward(hostile: Solution) -> None:
+    rewards = StepRewards((6, 12, 15), (0.25, 0.5, 1.0))
+    rollout = replace(hostile.rollout, text="1+1=2\n2+2=4\nend", rewards=rewards)
+    shown = excerpt.steps(replace(hostile, rollout=rollout), 20)
+    assert [(it.number, it.text, it.reward) for it in shown] == [
+        (1, "1+1=2", 0.25), (2, "2+2=4", 0.5), (3, "end", 1.0),
+    ]  # fmt: skip
+
+
+def test_the_heading_says_what_the_verifier_said(hostile: Solution) -> None:
+    for correct, said in ((True, ": correct,"), (False, ": incorrect,"), (None, "not verified")):
+        rollout = replace(hostile.rollout, correct=correct)
+        assert said in excerpt.heading(replace(hostile, rollout=rollout))
+
+
 def test_the_limit_is_kept(found: Comparison) -> None:
     def shown(limit: int) -> int:
         return terminal.text(found, limit).count("policy step")

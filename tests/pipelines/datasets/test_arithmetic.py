@@ -85,6 +85,8 @@ def test_the_seed_fixes_the_problems_and_the_fingerprint() -> None:
     assert one == load("arithmetic", "train", limit=50, seed=3)
     assert one.problems == load("arithmetic", "train", limit=80, seed=3).problems[:50]
     assert one.fingerprint != load("arithmetic", "train", limit=50, seed=4).fingerprint
+    # More than the split has by itself may be asked for.
+    assert len(load("arithmetic", "validation", limit=310).problems) == 310
     assert len(load("arithmetic", "validation").problems) == 300
 
 

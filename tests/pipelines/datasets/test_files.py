@@ -65,6 +65,12 @@ def test_small_sets(name: str, question: str, gold: str, tmp_path: Path) -> None
     assert find(name).demonstration(problem)
 
 
+def test_a_gold_of_zeros_is_zero(tmp_path: Path) -> None:
+    write(tmp_path / "aime" / "test.jsonl", [{**SMALL_SETS["aime"], "answer": "000"}])
+    (problem,) = load("aime", "test", path=tmp_path).problems
+    assert problem.answer == "0"
+
+
 @pytest.mark.parametrize(
     ("solution", "content"),
     [

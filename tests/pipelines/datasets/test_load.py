@@ -3,13 +3,14 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from iterative_grpo.plugins import UnknownName
 from iterative_grpo.types import Problem
-from pipelines.datasets import DataError, gsm8k, load, math, parted
-from pipelines.datasets._carving import question_key
+from pipelines.datasets import DataError, aime, asdiv, gsm8k, load, math, parted
+from pipelines.datasets._carving import carve, question_key
 from pipelines.datasets._jsonl import Row
 from pipelines.datasets._tables import Official, Table, read_table
 from tests.pipelines.datasets.rows import GSM8K, MATH, MATH500, write
@@ -35,6 +36,12 @@ def test_train_and_validation_are_all_rows_and_share_no_question(folder: Path) -
     for number, each in zip(ids, train.problems, strict=True):
         assert each.question == GSM8K[number]["question"]
     assert ids == sorted(ids)
+
+
+def test_validation_takes_no_more_than_so_many(folder: Path) -> None:
+    problems = load("gsm8k", "test", path=folder).problems
+    train, validation = carve(problems, share=0.8, largest=2)
+    assert (len(train), len(validation)) == (len(problems) - 2, 2)
 
 
 def test_validation_does_not_depend_on_the_order_of_rows_or_the_seed(
@@ -77,8 +84,11 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
 
 
 def test_fingerprint_is_the_checksum_of_the_file(folder: Path) -> None:
-    data = (folder / "gsm8k" / "train.jsonl").read_bytes()
-    assert load("gsm8k", "train", path=folder).fingerprint == hashlib.sha256(data).hexdigest()
+    file = folder / "gsm8k" / "train.jsonl"
+    for end in (b"", b"\n\n"):  # lines without anything count too
+        data = file.read_bytes() + end
+        file.write_bytes(data)
+        assert load("gsm8k", "train", path=folder).fingerprint == hashlib.sha256(data).hexdigest()
 
 
 def test_a_partial_set_says_so(folder: Path) -> None:
@@ -133,8 +143,11 @@ def test_limit_takes_a_subset_that_grows(folder: Path) -> None:
     assert {each.id for each in ten} < {each.id for each in twenty}
     assert [each for each in everything if each in ten] == list(ten)
     assert load("gsm8k", "train", path=folder, limit=10, seed=4).problems != ten
+    assert load("gsm8k", "train", path=folder, limit=10, seed=3).rows == len(everything)
     with pytest.raises(ValueError, match="limit is 0"):
         load("gsm8k", "train", path=folder, limit=0)
+    with pytest.raises(ValueError, match=r"max_bad_golds is 1\.5, must be a share"):
+        load("gsm8k", "train", path=folder, max_bad_golds=1.5)
 
 
 def test_bad_golds_are_named_and_refused_above_the_share(folder: Path) -> None:
@@ -163,6 +176,8 @@ def test_bad_golds_are_named_and_refused_above_the_share(folder: Path) -> None:
         (b'{"question": "1+1?", "answer": " "}', "line 3: field 'answer' is empty"),
         (b'{"question": "", "answer": "#### 2"}', "line 3: field 'question' is empty"),
         (b'{"question": "1+1?", "answer": null}', "line 3: field 'answer' is a NoneType"),
+        (b'{"question": "1+1?", "answer": true}', "line 3: field 'answer' is a bool"),
+        (b'{"question": "\\ud800", "answer": "#### 2"}', "line 3: field 'question' has half a"),
         (b'{"question": "1+1?", "answer": "two"}', "line 3: the answer has no final answer after"),
         (b'{"question": "1+1?", "answer": "2 ####"}', "line 3: the answer has no final answer"),
         (b'{"question": "1+1?\xff", "answer": "#### 2"}', "line 3: not UTF-8 .*at byte 18"),
@@ -205,6 +220,31 @@ def test_the_hub_gives_what_the_folder_gives(
     from_folder = read_table(table, "train", folder, gsm8k.problem)
     assert from_hub.problems == from_folder.problems
     assert from_hub.fingerprint == from_folder.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "row"),
+    [
+        (
+            asdiv,
+            "validation",
+            {"body": "It has 4 legs.", "question": "Or?", "answer": "4 (legs)"},
+        ),
+        (aime, "train", {"problem": "Find 6.", "solution": "It is 6.", "answer": "006"}),
+    ],
+)
+def test_a_split_may_have_another_name_on_the_hub(
+    module: ModuleType,
+    name: str,
+    row: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    write(tmp_path / "hub" / f"{name}.jsonl", [row])
+    table = replace(module.TABLE, hub=str(tmp_path / "hub"))
+    (problem,) = read_table(table, "test", None, module.problem).problems
+    assert problem.id == f"{table.name}/test/0"
 
 
 def test_subjects_of_the_hub_are_read_one_after_the_other(

@@ -105,6 +105,21 @@ def test_findings_are_printed_and_recorded_whole(tmp_path: Path, folder: Path) -
     assert record["left_out"] == ["gsm8k/train/0", "gsm8k/train/1"]
     assert record["compared"][0]["found"] == {"exact": 1, "near": 1, "template": 1, "ngram": 0}
     assert [pair["train_id"] for pair in record["pairs"]] == [f"gsm8k/train/{n}" for n in range(3)]
+    assert [pair["train_question"] for pair in record["pairs"]] == TRAINED[:3]
+    assert {pair["evaluation_question"] for pair in record["pairs"]} == {ASKED[0]}
+
+
+def test_the_most_alike_are_shown_and_the_others_counted(tmp_path: Path, folder: Path) -> None:
+    alike = [f"{ASKED[0]} {'Well, ' * n}" for n in range(8, 0, -1)]
+    write(folder / "gsm8k/train.jsonl", gsm8k([*alike, TRAINED[0], *TRAINED[3:] * 40]))
+    near = ("data.decontaminate.similarity=0.5", "data.decontaminate.ngram=drop")
+    found = questions.contamination(config(tmp_path, folder, *near))
+    assert len(found.dropped) > 5
+    *lines, last = list(decontamination.lines(found))[-6:]
+    shown = [float(line.split(": ")[0].split()[-1]) for line in lines]
+    assert shown == sorted(shown, reverse=True)
+    assert shown[0] == 1.0
+    assert f"... {len(found.dropped)} in all" in last
 
 
 def test_off_is_said(tmp_path: Path, folder: Path) -> None:
@@ -133,6 +148,46 @@ def test_phases_depend_on_what_was_left_out_and_on_nothing_else(
     assert depends_on(config(tmp_path, folder, "data.decontaminate.words=9")) == usual
     nothing_found = depends_on(config(tmp_path, folder, "data.decontaminate=null"))
     assert nothing_found == other_list
+
+
+def test_what_is_kept_is_the_same_training_set_whether_it_is_reported_or_not(
+    tmp_path: Path, folder: Path
+) -> None:
+    ignoring = config(tmp_path, folder, "data.decontaminate.template=ignore")
+    assert depends_on(ignoring) == depends_on(config(tmp_path, folder))
+    assert {pair.kind for pair in questions.contamination(ignoring).pairs} == {"exact", "near"}
+
+
+def test_whole_sets_are_compared_once_each_and_the_first_reason_is_kept(folder: Path) -> None:
+    body, question = ASKED[0].split(". ")
+    rows = [{"Body": f"{body}.", "Question": question}, {"Body": "Four.", "Question": "And one?"}]
+    write(folder / "svamp/test.jsonl", [{**row, "Answer": "8.0"} for row in rows])
+    training = datasets.load("gsm8k", "train", path=folder)
+    tasks = ["gsm8k", "svamp", "openai/gsm8k", "gsm8k/test"]
+    found = find(training, tasks, Decontaminate(words=4), path=folder, limit=1)
+    assert [(it.task, it.questions) for it in found.compared] == [
+        ("gsm8k/test", 2), ("svamp/test", 2),
+    ]  # fmt: skip
+    assert found.dropped["gsm8k/train/0"].task == "gsm8k/test"
+    # Four words in a row are in common with other fruit.
+    shared = find(training, ["gsm8k"], Decontaminate(words=4, similarity=1), path=folder)
+    assert shared.counts("gsm8k/test")["ngram"] > 0
+    longer = find(training, ["gsm8k"], Decontaminate(words=40, similarity=1), path=folder)
+    assert longer.counts("gsm8k/test")["ngram"] == 0
+
+
+def test_made_questions_are_compared_with_those_of_other_sets_by_their_text(folder: Path) -> None:
+    training = datasets.load("arithmetic", "train", limit=20)
+    found = find(training, ["gsm8k/test", "arithmetic/test"], Decontaminate(), path=folder)
+    assert [each.by for each in found.compared] == ["text", "identity"]
+
+
+def test_as_many_other_questions_left_out_are_another_training_set(
+    tmp_path: Path, folder: Path
+) -> None:
+    one = depends_on(config(tmp_path, folder, "data.decontaminate.near=report"))
+    other = depends_on(config(tmp_path, folder, "data.decontaminate.exact=ignore"))
+    assert one != other
 
 
 def test_an_evaluation_on_the_training_split_itself_is_passed_over(

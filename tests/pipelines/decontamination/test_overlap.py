@@ -116,3 +116,25 @@ def test_finds_what_comparing_all_pairs_finds(threshold: float) -> None:
         else:
             assert found is None
     assert matched > 10
+
+
+def test_a_question_that_is_the_beginning_of_another_is_found_at_the_very_threshold() -> None:
+    """All that is rare in the longer one stands in it alone: just one shared piece is looked up."""
+    found = strongest("abcdefghijklmn", "abcdefghi", similarity=0.5)
+    assert found == Match("near", 0, 0.5)
+
+
+def test_of_equal_matches_the_first_is_named() -> None:
+    found = strongest(MUG, "Something else.", MUG, MUG)
+    assert found == Match("exact", 1, 1.0)
+    twins = [MUG.replace("keep?", f"keep {word}?") for word in ("nob", "noa", "noc")]
+    found = strongest(MUG, *twins)
+    assert found is not None
+    assert (found.kind, found.other) == ("near", 0)
+
+
+def test_digits_of_any_width_are_the_same_numbers() -> None:
+    wide = MUG.replace("12", "\uff11\uff12").replace("keep?", "keep now?")
+    found = strongest(wide, MUG)
+    assert found is not None
+    assert found.kind == "near"

@@ -193,7 +193,23 @@ def test_examples_are_earlier_turns_of_a_chat(
     assert text.count("\n[assistant] ") == (turns + 1) // 2
     assert text.count("[user] ") == (turns + 1) // 2
     assert text.endswith(last)
+    asked = [example.asked for example in plugins.find("pipelines.prompts", name).EXAMPLES]
+    assert sorted(asked, key=text.index) == asked
     assert not form.SPECIAL_TOKENS
+
+
+def test_an_answer_ends_where_the_policy_would_ask_on() -> None:
+    of_lm_eval = ("</s>", "<|im_end|>")
+    expected = {
+        "gsm8k_8shot": ("Q:",),
+        "gsm8k_8shot_chat": ("Q:",),
+        "minerva_4shot": ("Problem:",),
+        "minerva_4shot_chat": ("Problem:",),
+        "lm_eval_minerva_math": ("Problem:",),
+        "lm_eval_gsm8k": ("Question:", *of_lm_eval),
+        "lm_eval_gsm8k_cot": ("Q:", *of_lm_eval),
+    }
+    assert {name: prompts.stop_strings(name) for name in expected} == expected
 
 
 @pytest.mark.parametrize("name", plugins.names("pipelines.prompts"))

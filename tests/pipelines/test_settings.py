@@ -304,6 +304,13 @@ def test_shapes_that_cannot_be_made_are_refused(shape: str, message: str) -> Non
         settings.load({"run_dir": "r", "max_tokens": 20}, [f"policy.make={shape}"])
 
 
+def test_a_vocabulary_of_bytes_is_asked_of_bpe_alone() -> None:
+    small = ("policy.make.vocabulary=100",)
+    settings.load(settings.SHIPPED / "arithmetic.yaml", ("policy.make.tokenizer=words", *small))
+    with pytest.raises(settings.ConfigError, match="a bpe tokenizer needs at least 260"):
+        settings.load(settings.SHIPPED / "arithmetic.yaml", ("policy.make.tokenizer=bpe", *small))
+
+
 def test_shapes_that_are_accepted_can_be_made() -> None:
     smallest = "{width: 16, heads: 8, tokenizer: bpe, vocabulary: 260}"
     made = settings.load({"run_dir": "r", "max_tokens": 20}, [f"policy.make={smallest}"])

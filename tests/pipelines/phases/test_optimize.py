@@ -187,6 +187,26 @@ def test_each_iteration_asks_questions_of_its_own(tmp_path: Path, data: Path) ->
     assert {it.id for it in first.problems} != {it.id for it in second.problems}
 
 
+def test_each_iteration_trains_with_random_numbers_of_its_own(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def note(config: Any, seed: int, *_: Any) -> None:
+        seeds.append(seed)
+        raise Enough
+
+    seeds: list[int] = []
+    asked.write_policy(tmp_path / "policy")
+    asked.write_policy(tmp_path / "initial")
+    monkeypatch.setattr(optimize.trl_settings, "arguments", note)
+    for iteration in (1, 2):
+        with pytest.raises(Enough):
+            optimize.run(job_of(tmp_path, data, "reward=verifier", iteration=iteration))
+    assert len(set(seeds)) == 2
+
+
 def test_a_question_that_is_asked_twice_is_written_once(tmp_path: Path, data: Path) -> None:
     one, two = arithmetic.read("train", None, 2, 0).problems
     optimize.write_questions(tmp_path / "questions.jsonl", [one, two, one])

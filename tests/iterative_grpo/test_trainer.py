@@ -462,6 +462,26 @@ def test_an_engine_samples_groups_for_the_trainer(tiny_policy: PolicyMaker, tmp_
         assert len({r.text for r in rows}) > len(rows) // 2
 
 
+def test_what_an_engine_decoded_is_what_trl_would_decode(
+    tiny_policy: PolicyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from iterative_grpo.engines import native
+
+    rollouts: list[tuple[int, list[Rollout]]] = []
+    trainer = make(tiny_policy(0, torch.float32), tmp_path, rollouts=rollouts, engine=native.load)
+    tokenizer, asked = trainer.processing_class, []
+    again = type(tokenizer).batch_decode
+    monkeypatch.setattr(tokenizer, "batch_decode", lambda *given, **_: asked.append(given))
+    batch = generation(trainer)
+    ((_, rows),) = rollouts
+    masks = batch["completion_mask"].bool()
+    ids = [row[mask].tolist() for row, mask in zip(batch["completion_ids"], masks, strict=True)]
+    assert [row.text for row in rows] == again(tokenizer, ids, skip_special_tokens=True)
+    assert [row.tokens for row in rows] == list(map(len, ids))
+    assert not asked
+    assert trainer.processing_class is tokenizer
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", ["native", "generate"])

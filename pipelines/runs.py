@@ -90,7 +90,6 @@ class Run:
     progress: Progress
     start: Callable[[Job], None]
     findings: Mapping[str, object] = field(default_factory=dict)
-    seconds: dict[tuple[int, str], float] = field(default_factory=dict)
     _lock: IO[str] | None = None
     _recorded: bool = False
 
@@ -158,7 +157,6 @@ class Run:
         finished = artifacts.existing(place, name, settings, fingerprints)
         if finished is not None:
             self.progress.note(f"{phase.name}: finished before, kept")
-            self.seconds[iteration, phase.name] = artifacts.read_manifest(place)["facts"]["seconds"]
             return finished
         self.progress.note(f"iteration {iteration}: {phase.name}")
         if phase.resumable:
@@ -181,7 +179,6 @@ class Run:
 
         def facts() -> dict[str, Any]:
             seconds = round(time.perf_counter() - started, 3)
-            self.seconds[iteration, phase.name] = seconds
             return {"seconds": seconds, "finished": _now(), "versions": versions()}
 
         return artifacts.finish(place, phase.name, settings, fingerprints, facts)

@@ -28,10 +28,8 @@ class BrokenHistory(BrokenLabels):
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """The distinct rows of one iteration with one label: rows `first` ... `first + rows - 1`."""
+    """The distinct rows of a file with one label: rows `first` ... `first + rows - 1`."""
 
-    iteration: int
-    positive: bool
     first: int
     rows: int
 
@@ -108,8 +106,8 @@ class History:
         self.iteration: int = header["iteration"]
         self.rows: int = header["rows"]
         self.strata = (
-            Stratum(self.iteration, False, 0, header["negative"]),
-            Stratum(self.iteration, True, header["negative"], header["positive"]),
+            Stratum(0, header["negative"]),
+            Stratum(header["negative"], header["positive"]),
         )
 
     def _read_header(self, where: Path) -> dict[str, int]:

@@ -10,6 +10,7 @@ import accelerate
 import pytest
 import torch
 from transformers import PreTrainedModel
+from trl.kernels import chunked_logprob
 
 from benchmarks.pretend_gpu import DEVICE, OnGPU, attached, move
 from pipelines import policies, run
@@ -44,6 +45,10 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policies, "device", lambda: str(DEVICE))
     monkeypatch.setattr(accelerate.state.PartialState, "default_device", property(lambda _: DEVICE))
     monkeypatch.setattr(PreTrainedModel, "to", lambda model, *_, **__: move(model))
+    # Torch for CUDA, and Triton which comes with it, would ask a real one for streams and kernels.
+    monkeypatch.setattr(chunked_logprob, "_use_triton", lambda _: False)
+    for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
+        monkeypatch.setattr(torch.optim.Optimizer, name, lambda _: None, raising=False)
     save = PreTrainedModel.save_pretrained
 
     def save_near(model: PreTrainedModel, folder: Any, **options: Any) -> None:

@@ -413,6 +413,7 @@ def test_an_interrupt_costs_the_call_that_it_meets_and_no_worker(tmp_path: Path)
         import os, signal, threading
         from pathlib import Path
         from verifiers import pool
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run behind
         noted = Path({str(tmp_path)!r})
         made = pool.WorkerPool(2, warm=())
         other = []

@@ -10,7 +10,8 @@ signatures):
 - `_prepare_inputs`: micro-batches keep a group together and are trimmed to their longest row.
 - `_get_per_token_logps_and_entropies`: `logps/` computes a group's prompt once.
 - `_compute_loss`, `_generate`: metrics of all processes come together in one collective a log, and
-  with the rewards (`deferred_metrics.py`, `generation_metrics.py`).
+  with the rewards (`deferred_metrics.py`, `generation_metrics.py`); outputs that an engine has
+  decoded are not decoded again (`rows.py`).
 
 The reference is the policy as it is given: a copy of it. Where none can be made (`reference.py`),
 TRL loads the reference from the path that the policy was loaded from.

@@ -23,7 +23,11 @@ HOOKS = {
     "iterative_grpo.advantages": ("SHARES_ONLY",),
     "iterative_grpo.engines": ("READS_CHECKPOINTS", "check_options", "check_model", "lacking"),
     "pipelines.datasets": (
-        *("MADE", "demonstration", "check_steps", "faulty_demonstration", "identity"),
+        "MADE",
+        "check_steps",
+        "demonstration",
+        "faulty_demonstration",
+        "identity",
     ),
     "pipelines.prompts": ("with_data",),
     "reward_models.labels": ("CONTINUES",),

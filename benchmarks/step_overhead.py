@@ -182,7 +182,7 @@ class Stored:
     """Answers with the stored outputs, in their order, and decodes them as an engine does."""
 
     def __init__(self, outputs: Sequence[Sequence[int]], tokenizer: Any) -> None:
-        self.outputs = [(tuple(ids), list(ids)) for ids in outputs]
+        self.outputs = [tuple(ids) for ids in outputs]
         self.tokenizer = tokenizer
 
     def generate(self, prompts: Sequence[Any], samplings: Sequence[Any]) -> list[list[Any]]:
@@ -192,15 +192,15 @@ class Stored:
         rest = iter(self.outputs)
         return [
             [
-                Completion(prompt.problem_id, sample, self.text(ids), known, Finish.STOP)
-                for sample, (known, ids) in enumerate(islice(rest, sampling.group_size))
+                Completion(prompt.problem_id, sample, self.text(ids), ids, Finish.STOP)
+                for sample, ids in enumerate(islice(rest, sampling.group_size))
             ]
             for prompt, sampling in zip(prompts, samplings, strict=True)
         ]
 
-    def text(self, ids: list[int]) -> str:
+    def text(self, ids: Sequence[int]) -> str:
         """Return an output's text."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
 
 class Lines:

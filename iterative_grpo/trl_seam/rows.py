@@ -29,7 +29,20 @@ class EngineRows:
 
         A group has at most `sampling.group_size` rows, and fewer where a process border cut it.
         """
-        self._sampled = sample_rows(self.engine, prompt_ids, sampling)
+        runs: list[tuple[Sequence[int], int]] = []
+        for ids in prompt_ids:
+            if runs and runs[-1][0] == ids and runs[-1][1] < sampling.group_size:
+                runs[-1] = (ids, runs[-1][1] + 1)
+            else:
+                runs.append((ids, 1))
+        prompts, samplings = [], []
+        row = 0
+        for ids, size in runs:
+            prompts.append(Prompt(f"{row}", tuple(ids)))
+            samplings.append(replace(sampling, group_size=size))
+            row += size
+        groups = sampled_groups(self.engine, prompts, samplings)
+        self._sampled = [completion for group in groups for completion in group]
         # TRL makes a tensor of each, which takes several times as long from a list.
         return [np.array(completion.token_ids) for completion in self._sampled]
 
@@ -73,23 +86,3 @@ def records_of_trl(
         )
         for row, (problem, text, own) in enumerate(zip(problems, texts, ids, strict=True))
     ]
-
-
-def sample_rows(
-    engine: Engine, prompt_ids: Sequence[Sequence[int]], sampling: Sampling
-) -> list[Completion]:
-    """Return one completion for each row; their problems are not those of the rows."""
-    runs: list[tuple[Sequence[int], int]] = []
-    for ids in prompt_ids:
-        if runs and runs[-1][0] == ids and runs[-1][1] < sampling.group_size:
-            runs[-1] = (ids, runs[-1][1] + 1)
-        else:
-            runs.append((ids, 1))
-    prompts, samplings = [], []
-    row = 0
-    for ids, size in runs:
-        prompts.append(Prompt(f"{row}", tuple(ids)))
-        samplings.append(replace(sampling, group_size=size))
-        row += size
-    groups = sampled_groups(engine, prompts, samplings)
-    return [completion for group in groups for completion in group]

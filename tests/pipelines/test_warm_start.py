@@ -4,6 +4,7 @@ import random
 import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
+from torch.nn.utils import parameters_to_vector
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pipelines.datasets import arithmetic, load
@@ -21,7 +22,7 @@ def made(context: int = 96) -> LlamaForCausalLM:
 
 
 def weights(model: LlamaForCausalLM) -> torch.Tensor:
-    return torch.cat([each.detach().flatten() for each in model.parameters()])
+    return parameters_to_vector(model.parameters()).detach()
 
 
 def reference_loss(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from torch.nn.utils import parameters_to_vector
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForTokenClassification,
@@ -584,7 +585,7 @@ def test_a_model_is_calibrated_anew_on_what_it_says_itself(tmp_path: Path) -> No
 
 
 def parameters(model: RewardModel) -> torch.Tensor:
-    return torch.cat([each.detach().flatten() for each in model.model.model.parameters()])
+    return parameters_to_vector(model.model.model.parameters()).detach()
 
 
 def test_a_reward_model_begins_where_it_is_told(trained: Phases, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector
 
 from iterative_grpo.types import Sampling
 from pipelines import datasets, policies, questions, run
@@ -121,16 +122,12 @@ def test_the_demonstrations_of_made_questions_have_mistakes_that_the_seed_draws(
     assert shown["one"] == shown["again"] != shown["other"]
 
 
-def first_weights(model: Any) -> torch.Tensor:
-    return torch.cat([weights.detach().flatten() for weights in model.parameters()])
-
-
 def test_the_seed_draws_the_weights_and_the_order_of_the_demonstrations(tmp_path: Path) -> None:
     data = toy.write_data(tmp_path / "data")
     untrained = ("policy.warm_start=null", "policy.make.width=8")
     jobs = [job_of(tmp_path, data, *untrained, f"seed={seed}") for seed in (0, 0, 1)]
     made = [start.make(job) for job in jobs]
-    one, again, other = (first_weights(model) for model, _ in made)
+    one, again, other = (parameters_to_vector(model.parameters()) for model, _ in made)
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
     tokenizer = made[0][1]
@@ -142,7 +139,7 @@ def test_the_seed_draws_the_weights_and_the_order_of_the_demonstrations(tmp_path
         output.mkdir()
         warmed = Job(job.phase, 0, job.config, {}, output, Progress(quiet=True))
         start.warm_start(warmed, model, tokenizer, pairs, WarmStart(steps=1, batch=2))
-        trained.append(first_weights(model))
+        trained.append(parameters_to_vector(model.parameters()))
     assert not torch.equal(*trained)
 
 

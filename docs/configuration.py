@@ -25,9 +25,10 @@ drop keys that were set before:
 iterative-grpo run arithmetic seed=1 optimize.steps=30 run_dir=runs/other
 ```
 
-`iterative-grpo configs` lists the shipped files, `--dry-run` prints what a run would do. Unknown
-keys, wrong types and settings that do not fit each other are refused before a model is loaded;
-options of engines, `optimize.trl`, data and models are looked at when the run starts.
+`iterative-grpo configs` lists the shipped files, `--dry-run` prints what a run would do
+and stops after its checks. Unknown keys, wrong types and settings that do not fit each other are
+refused at once; options of engines, `optimize.trl`, data, models and trackers are looked at before
+anything is computed.
 
 This page is made from the settings' descriptions in `pipelines/config.py`: `make docs`.
 """

@@ -118,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--dry-run",
         action="store_true",
-        help="print the plan and stop; data, models and trackers are looked at by a run",
+        help="print the plan, check what a run checks before it computes, and stop",
     )
     run.add_argument("--quiet", action="store_true", help="no progress")
     run.set_defaults(action=do_run)
@@ -207,14 +207,9 @@ def do_run(options: argparse.Namespace) -> int:
     from pipelines import settings
 
     config = settings.load(settings.locate(options.config), options.overrides)
-    if options.dry_run:
-        from pipelines.plan import plan
+    from pipelines.running import rehearse, run
 
-        print(plan(config))
-        return DONE
-    from pipelines.running import run
-
-    run(config, quiet=options.quiet)
+    (rehearse if options.dry_run else run)(config, quiet=options.quiet)
     return DONE
 
 

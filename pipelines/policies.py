@@ -53,11 +53,7 @@ def _load(path: str | Path, settings: PolicySettings, at: str) -> tuple[Any, Any
             ignore_mismatched_sizes=True,  # they are refused below, with their names
         )
     except (OSError, ValueError, SafetensorError) as error:
-        raise PolicyError(
-            f"policy.model {path} cannot be loaded: {reason(str(path), error)}. "
-            "Expected a folder with a transformers checkpoint, or the name of a causal language "
-            "model on the hub"
-        ) from None
+        raise unloadable(path, error) from None
     if getattr(model, "_hf_peft_config_loaded", False):
         raise PolicyError(
             f"policy.model {path} is an adapter of {model.config.name_or_path}; merge it "
@@ -70,6 +66,14 @@ def _load(path: str | Path, settings: PolicySettings, at: str) -> tuple[Any, Any
     model.to(at).eval()
     check_finite(model, str(path))
     return model, tokenizer
+
+
+def unloadable(path: str | Path, error: Exception) -> PolicyError:
+    """Return the error for a model that transformers cannot load."""
+    return PolicyError(
+        f"policy.model {path} cannot be loaded: {reason(str(path), error)}. Expected a folder with "
+        "a transformers checkpoint, or the name of a causal language model on the hub"
+    )
 
 
 def save(model: Any, tokenizer: Any, path: Path) -> None:

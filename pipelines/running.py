@@ -1,4 +1,4 @@
-"""A run from configuration to report: what the command `run` calls."""
+"""A run from configuration to report, and its rehearsal: what the command `run` calls."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from pipelines.caller import undisturbed
 from pipelines.config import Config
 from pipelines.progress import Progress
 from pipelines.runs import Run
+
+
+@undisturbed()
+def rehearse(config: Config, *, quiet: bool = False) -> None:
+    """Print what a run would do, then check what it checks before it computes; write nothing."""
+    from pipelines import preflight
+    from pipelines.plan import plan
+
+    print(plan(config), flush=True)
+    preflight.check(config, Progress(quiet=quiet))
 
 
 @undisturbed()

@@ -12,7 +12,7 @@ from typing import Any
 
 from iterative_grpo import plugins
 from iterative_grpo.types import Problem
-from pipelines import building, keywords, places, prompts, published
+from pipelines import building, keywords, places, policies, prompts, published
 from pipelines.config import Config, Lora
 from pipelines.phases import sample
 from pipelines.policies import first_line, reason
@@ -29,7 +29,7 @@ class UnfitModel(ValueError):
 
 
 def check(config: Config) -> None:
-    """Raise UnfitModel for a model or adapter that a later phase would stop at."""
+    """Raise UnfitModel or PolicyError for a model or adapter that a phase would stop at."""
     policy = policy_config(config)
     judge = policy
     if config.learns_reward and config.reward_model.start not in STARTS:
@@ -49,8 +49,10 @@ def check_policy(config: Config, found: Any) -> None:
     """Refuse a policy that the engine cannot sample or TRL not train, and LoRA targets it lacks."""
     try:
         model = made(found, "AutoModelForCausalLM")
-    except ValueError:
-        return  # no causal language model: the start phase, the first, says so
+    except ValueError as error:
+        if started(config):
+            return
+        raise policies.unloadable(str(config.policy.model), error) from None
     if model.base_model is model:
         raise UnfitModel(
             f"policy.model {config.policy.model}: TRL cannot train a {type(model).__name__}, whose "
@@ -70,6 +72,7 @@ def check_prompt(config: Config, problem: Problem) -> None:
     """Refuse, by Unrenderable, a format that the named policy's tokenizer cannot render.
 
     The start phase renders all questions. It reads the weights before.
+    Raises PolicyError if there is no tokenizer.
     """
     from transformers import AutoTokenizer
 
@@ -79,16 +82,18 @@ def check_prompt(config: Config, problem: Problem) -> None:
         tokenizer = AutoTokenizer.from_pretrained(
             config.policy.model, trust_remote_code=config.policy.trust_remote_code
         )
-    except (OSError, ValueError):
-        return  # the start phase says so
+    except (OSError, ValueError) as error:
+        if started(config):
+            return
+        raise policies.unloadable(config.policy.model, error) from None
     prompts.find(sample.prompt_name(config), config.data.path).render(problem, tokenizer)
 
 
 def policy_config(config: Config) -> Any:
-    """Return the configuration of the policy's model, None where nothing can be said of it yet.
+    """Return the configuration of the policy's model, None where nothing can be said of it.
 
-    The start phase, the first, refuses a model that it cannot load. A model with code of its own
-    may not stand being made without memory.
+    A model with code of its own may not stand being made without memory: the start phase, the
+    first, refuses it if it cannot be loaded.
     """
     from transformers import AutoConfig, LlamaConfig
 
@@ -105,8 +110,15 @@ def policy_config(config: Config) -> Any:
         return None
     try:
         return AutoConfig.from_pretrained(str(config.policy.model), trust_remote_code=False)
-    except (OSError, ValueError):
-        return None
+    except (OSError, ValueError) as error:
+        if started(config):
+            return None
+        raise policies.unloadable(str(config.policy.model), error) from None
+
+
+def started(config: Config) -> bool:
+    """Whether the run has a copy of its policy's model, and does without the original."""
+    return places.phase(config.run_dir, 0, "start").exists()
 
 
 def backbone_config(name: str) -> Any:

@@ -307,10 +307,25 @@ def test_bad_settings_are_refused_before_any_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = write_config(tmp_path, data, "bad")
-    assert cli.main(["run", str(config), "--quiet", *overrides]) == cli.REFUSED
-    printed = capsys.readouterr().err
-    assert message in printed
-    assert "Traceback" not in printed
+    for more in ([], ["--dry-run"]):
+        assert cli.main(["run", str(config), "--quiet", *overrides, *more]) == cli.REFUSED
+        printed = capsys.readouterr().err
+        assert message in printed
+        assert "Traceback" not in printed
+
+
+def test_a_dry_run_tells_the_plan_and_what_is_found_and_writes_nothing(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path, data, "dry")
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(["run", str(config), "--dry-run"]) == cli.DONE
+    printed = capsys.readouterr()
+    assert "iteration  phase     work" in printed.out
+    assert "train on gsm8k: 91 problems" in printed.err
+    assert cli.main(["run", str(config), "--dry-run", "--quiet"]) == cli.DONE
+    assert capsys.readouterr().err == ""
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 BROKEN = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,14 @@ from transformers import (
     MambaConfig,
     MistralConfig,
     PreTrainedTokenizerFast,
+    T5Config,
 )
 
+from iterative_grpo.types import Problem
 from pipelines import cli, unloaded
 from pipelines.building import lora
 from pipelines.config import Config
+from pipelines.policies import PolicyError
 from pipelines.unloaded import UnfitModel
 from reward_models.model import RewardModel
 from tests.pipelines import toy
@@ -95,6 +99,29 @@ def test_a_start_has_to_take_a_head(
     own = ("policy.make=null", "policy.warm_start=null", f"policy.model={policy}")
     with pytest.raises(UnfitModel, match=r"start policy: .* makes none of a MambaConfig"):
         unloaded.check(configured(*own, "engine=generate"))
+
+
+def test_a_policy_that_is_no_model_is_refused_until_the_run_has_a_copy(
+    configured: Callable[..., Config], tmp_path: Path, policy: Path
+) -> None:
+    named = ("policy.make=null", "policy.warm_start=null", "reward=verifier")
+    problem = Problem("gsm8k/train/0", "What?", "3", "gsm8k")
+    absent = configured(*named, f"policy.model={tmp_path / 'absent'}")
+    encoder = configured(*named, f"policy.model={tmp_path / 'encoder'}")
+    T5Config(d_model=8, num_layers=1).save_pretrained(tmp_path / "encoder")
+    silent = configured(*named, f"policy.model={policy}")
+    (policy / "tokenizer.json").unlink()
+    checks = (
+        partial(unloaded.check, absent),
+        partial(unloaded.check, encoder),
+        partial(unloaded.check_prompt, silent, problem),
+    )
+    for check in checks:
+        with pytest.raises(PolicyError, match=r"policy\.model .* cannot be loaded"):
+            check()
+    (absent.run_dir / "start").mkdir(parents=True)
+    for check in checks:
+        check()
 
 
 def test_a_policy_that_the_engine_cannot_sample_is_refused(

@@ -19,6 +19,7 @@ import numpy as np
 
 VERSION = 1
 THRESHOLD = 0.5
+"""The score of the whole from which the reward model likes an output."""
 CELLS = ("liked right", "liked wrong", "disliked right", "disliked wrong")
 DISAGREEMENT = ("liked wrong", "disliked right")
 
@@ -33,19 +34,20 @@ class Judgement:
     correct: bool
     step: int
 
-    def cell(self, threshold: float) -> str:
-        """Return the cell that the output falls into."""
-        liked = "liked" if self.score >= threshold else "disliked"
+    @property
+    def cell(self) -> str:
+        """The cell that the output falls into."""
+        liked = "liked" if self.score >= THRESHOLD else "disliked"
         return f"{liked} {'right' if self.correct else 'wrong'}"
 
 
 class Ledger:
     """Counts the four cells and keeps up to `capacity` samples of each."""
 
-    def __init__(self, *, capacity: int = 50, threshold: float = THRESHOLD, seed: int = 0) -> None:
+    def __init__(self, *, capacity: int = 50, seed: int = 0) -> None:
         if capacity < 1:
             raise ValueError(f"ledger capacity is {capacity}, must be at least 1")
-        self.capacity, self.threshold = capacity, threshold
+        self.capacity = capacity
         self.counts = dict.fromkeys(CELLS, 0)
         self._samples: dict[str, list[Judgement]] = {cell: [] for cell in CELLS}
         self._generator = np.random.default_rng(seed)
@@ -53,7 +55,7 @@ class Ledger:
     def add(self, judgements: Iterable[Judgement]) -> None:
         """Count outputs; each of a cell's outputs so far is kept with equal chance."""
         for judgement in judgements:
-            cell = judgement.cell(self.threshold)
+            cell = judgement.cell
             self.counts[cell] += 1
             kept = self._samples[cell]
             if len(kept) < self.capacity:
@@ -74,7 +76,7 @@ class Ledger:
         header: dict[str, Any] = {
             "version": VERSION,
             "counts": self.counts,
-            "threshold": self.threshold,
+            "threshold": THRESHOLD,
         }
         with path.open("w", encoding="ascii", newline="\n") as file:
             file.write(json.dumps(header) + "\n")
@@ -104,7 +106,5 @@ def read_ledger(path: Path) -> Iterator[Judgement]:
 
 def disputed(path: Path) -> list[str]:
     """Return the problems of a ledger's disagreements, those with most kept samples first."""
-    counts = Counter(
-        kept.problem_id for kept in read_ledger(path) if kept.cell(THRESHOLD) in DISAGREEMENT
-    )
+    counts = Counter(kept.problem_id for kept in read_ledger(path) if kept.cell in DISAGREEMENT)
     return [problem for problem, _ in counts.most_common()]

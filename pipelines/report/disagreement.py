@@ -37,24 +37,20 @@ def reasons(run: Run) -> list[str]:
     ]
 
 
-def liked_wrong(run: Path, iteration: int, threshold: float = 0.5) -> list[samples.Sample]:
+def liked_wrong(run: Path, iteration: int) -> list[samples.Sample]:
     """Return kept outputs that the model liked and the verifier found wrong, most liked first.
 
     A ledger that is missing or cannot be read gives none.
     """
     folder = places.phase(run, iteration, "optimize")
     try:
-        kept = [it for it in read_ledger(folder / "ledger.jsonl") if _liked(it, threshold)]
+        kept = [it for it in read_ledger(folder / "ledger.jsonl") if it.cell == "liked wrong"]
     except (OSError, ValueError):
         return []
     problems = samples.problems_of(folder)
     kept.sort(key=lambda it: -it.score)
     found = [_sample(it, problems.get(it.problem_id, {})) for it in kept]
     return samples.varied(found)[:PER_ITERATION]
-
-
-def _liked(judgement: Judgement, threshold: float) -> bool:
-    return judgement.cell(threshold) == "liked wrong"
 
 
 def _sample(judgement: Judgement, problem: Row) -> samples.Sample:

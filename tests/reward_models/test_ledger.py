@@ -50,12 +50,12 @@ def test_every_output_of_a_cell_has_the_same_chance_whatever_the_others_hold() -
 
 
 def test_the_threshold_cuts_the_cells_and_is_written(tmp_path: Path) -> None:
-    ledger = Ledger(threshold=0.8)
-    ledger.add([judgement(1, 0.7, correct=True), judgement(2, 0.8, correct=True)])
+    ledger = Ledger()
+    ledger.add([judgement(1, 0.49, correct=True), judgement(2, 0.5, correct=True)])
     assert (ledger.counts["disliked right"], ledger.counts["liked right"]) == (1, 1)
     ledger.write(tmp_path / "ledger.jsonl")
     with (tmp_path / "ledger.jsonl").open() as file:
-        assert json.loads(file.readline())["threshold"] == 0.8
+        assert json.loads(file.readline())["threshold"] == 0.5
 
 
 def test_most_disputed_problems_come_first(tmp_path: Path) -> None:

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    GemmaConfig,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from iterative_grpo import attention
 from iterative_grpo.logps import varlen
@@ -143,6 +150,20 @@ def test_windows_are_read_whole(
     model = RewardModel.from_shape(config, tokenizer)
     monkeypatch.setattr(reading, "read_shared", None)
     assert len(reading.read(model.model, rows_of(model, ragged=True) * 4, model.pad)) > 0
+
+
+def test_families_whose_layers_are_not_known_are_read_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "read_shared", None)
+    tokenizer = words()
+    config = GemmaConfig(vocab_size=len(tokenizer), head_dim=8, **SHAPE)
+    model = RewardModel.from_shape(config, tokenizer)
+    assert not reading.shares(model.model)
+    rows = rows_of(model, ragged=True)
+    together = reading.read(model.model, rows, 0)
+    alone = [reading.read(model.model, [row], 0) for row in rows]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-6)
 
 
 @pytest.mark.parametrize("family", [LlamaConfig, Qwen2Config, Qwen3Config, MistralConfig])

@@ -13,7 +13,7 @@ import pytest
 
 from iterative_grpo import completions
 from iterative_grpo.types import Completion, Finish, Sampling
-from pipelines import artifacts, launching
+from pipelines import artifacts, journal, launching
 from pipelines.artifacts import WORK, Artifact, ArtifactError, partial, read_manifest
 from pipelines.config import Config
 from pipelines.datasets import arithmetic
@@ -86,13 +86,19 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Artifact:
     return label_with(settings(tmp_path_factory.mktemp("whole"), data), Progress(quiet=True))
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write every chunk when it is there."""
+    monkeypatch.setattr(journal, "EVERY", 0.0)
+
+
 def test_cut_off_labels_go_on_and_end_alike(tmp_path: Path, data: Path, whole: Artifact) -> None:
     config = settings(tmp_path, data)
     with pytest.raises(Killed):
         label_with(config, Counting(stop_after=2))
     unfinished = partial(config.run_dir / "iterations" / "01" / "label")
-    with (unfinished / WORK / "journal.jsonl.rank0").open("ab") as journal:
-        journal.write(b'{"version": 1, "problem_id": "gsm')
+    with (unfinished / WORK / "journal.jsonl.rank0").open("ab") as file:
+        file.write(b'{"version": 1, "problem_id": "gsm')
     again = Counting()
     artifact = label_with(config, again)
     # Two chunks were kept, what is left was labeled.

@@ -44,6 +44,11 @@ _INDEXED = {aten.index, aten.index_put_, aten.index_put, aten._index_put_impl_}
 # The shape of the result hangs on the values.
 _SIZED_BY_VALUES = {aten.nonzero, aten.masked_select, aten._unique2, aten.unique_dim}
 _ALLOCATES = {aten.empty, aten.empty_strided, aten.empty_like, aten.new_empty}
+# What torch computes on a GPU alone.
+_ELSEWHERE: dict[Any, Any] = {
+    aten.bmm.dtype: lambda a, b, dtype: torch.bmm(a.to(dtype), b.to(dtype)),
+    aten.mm.dtype: lambda a, b, dtype: torch.mm(a.to(dtype), b.to(dtype)),
+}
 
 
 @dataclass
@@ -203,11 +208,12 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     plain = {key: value for key, value in kwargs.items() if key != "non_blocking"}
     if wanted is not None:
         plain["device"] = torch.device("cpu")
-    call = func, pytree.tree_map(_near, args), pytree.tree_map(_near, plain)
+    compute = _ELSEWHERE.get(func, func)
+    call = compute, pytree.tree_map(_near, args), pytree.tree_map(_near, plain)
     if _state.capturing is not None:
         found = _state.capturing.record(*call)
     else:
-        found = func(*call[1], **call[2])
+        found = compute(*call[1], **call[2])
     if not (func.is_view or name in _ALLOCATES or name is aten._local_scalar_dense):
         _state.asked.launches += _state.capturing is None
     if not makes_far:

@@ -21,6 +21,17 @@ def replacing(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
             module.forward = own
 
 
+@contextmanager
+def plain(module: Any) -> Iterator[None]:
+    """Let a module compute by its class's `forward`, whatever it was given: it is back behind."""
+    own = vars(module).pop("forward", None)
+    try:
+        yield
+    finally:
+        if own is not None:
+            module.forward = own
+
+
 def replaced(module: Any) -> bool:
     """Whether somebody gave this module a `forward` of its own."""
     return "forward" in vars(module)

@@ -9,12 +9,14 @@ initial policy are sharded as the policy is.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch.distributed.fsdp import FSDPModule
 
 from iterative_grpo import forwards, timing
+from iterative_grpo.precision import cast, weights_in
 
 
 class UnsupportedSharding(ValueError):
@@ -38,6 +40,8 @@ class Sharding:
         self._accelerator = accelerator
         self._model = model
         self._copy: Any = None
+        low = accelerator.mixed_precision == "bf16"
+        self._sampled_in = torch.bfloat16 if low else None
         self._shell = _shell(model) if self._fsdp or self._zero else None
         if self._fsdp:
             # Between the micro-batches of a step each process would keep whole gradients, and in
@@ -59,19 +63,33 @@ class Sharding:
         """
         if not (self._fsdp or self._zero == 3):
             return self._model
-        low = self._accelerator.mixed_precision == "bf16"
         copied = forwards.copied(self._model).eval().requires_grad_(False)
-        self._copy = copied.to(self._accelerator.device, torch.bfloat16 if low else None)
+        cast(copied, self._sampled_in)
+        self._copy = copied.to(self._accelerator.device)
         return self._copy
 
-    def refresh(self) -> None:
-        """Have what engines sample take over the model's weights."""
-        if self._copy is None:
-            return
+    @contextmanager
+    def sampling(self) -> Iterator[None]:
+        """Have what engines sample be the policy of now inside, in bfloat16 if it trains in that.
+
+        Its weights are, as where a finished policy is sampled. Under autocast every product would
+        cast what it is given, layers could not be fused, and nothing be captured in a graph.
+        """
+        with ExitStack() as behind:
+            with timing.part("generate"):
+                if self._copy is None:
+                    behind.enter_context(forwards.plain(self._model))
+                    behind.enter_context(weights_in(self._model, self._sampled_in))
+                else:
+                    self._refresh()
+            yield
+
+    @torch.no_grad()
+    def _refresh(self) -> None:
+        """Have the copy take over the model's weights."""
         own = dict(self._copy.named_parameters())
-        with torch.no_grad(), timing.part("generate"):
-            for name, weight in whole_weights(self._model, trained_only=True):
-                own[name].copy_(weight)
+        for name, weight in whole_weights(self._model, trained_only=True):
+            own[name].copy_(weight)
 
     def whole(self) -> Any:
         """Return the model with all its weights; of shards, in main memory of the first process.

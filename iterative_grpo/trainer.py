@@ -173,9 +173,7 @@ class IterativeGRPOTrainer(GRPOTrainer):
                 stop=self._task.stop,
                 seed=self._sampling_seed(),
             )
-            self._sharding.refresh()
-            # One context for all tokens: weights are cast once, and not by each call of the model.
-            with self.accelerator.autocast():
+            with self._sharding.sampling():
                 return self._rows.sample(prompt_ids, sampling), None
         policy = self.accelerator.unwrap_model(self.model)
         with timing.part("generate") as spent, without_defaults(policy):

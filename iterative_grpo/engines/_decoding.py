@@ -26,7 +26,6 @@ from iterative_grpo.engines._graphs import Replayed, Step
 from iterative_grpo.engines._memory import Memory
 from iterative_grpo.engines._requests import Request
 from iterative_grpo.engines._shared_cache import SharedCache, UnsupportedModel, block_on
-from iterative_grpo.precision import computed_in
 from iterative_grpo.transfer import bring
 
 # Logits that are drawn from at once, 2 GiB of float32.
@@ -60,15 +59,19 @@ def check_model(model: Any) -> None:
         raise UnsupportedModel(f"{name} has no output embeddings")
 
 
-def cache_tokens(model: Any, gib: float) -> int:
-    """Return how many tokens' keys and values, of all layers, take this memory."""
+def cache_tokens(model: Any, gib: float, dtype: torch.dtype | None = None) -> int:
+    """Return how many tokens' keys and values, of all layers, take this memory.
+
+    They are in the precision of the weights, which will be `dtype` if that is given: autocast
+    leaves keys in that of their rotation.
+    """
     config = model.config.get_text_config()
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     key_heads = getattr(config, "num_key_value_heads", None) or heads
-    bytes_each = 4  # on a CPU the cache keeps float32
-    if model.device.type != "cpu":
-        bytes_each = computed_in(model.device, model.dtype).itemsize
+    bytes_each = 4  # elsewhere the cache keeps float32
+    if model.device.type == "cuda":
+        bytes_each = (dtype or model.dtype).itemsize
     return int(gib * 2**30 / (config.num_hidden_layers * key_heads * size * 2 * bytes_each))
 
 

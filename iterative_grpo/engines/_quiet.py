@@ -23,32 +23,26 @@ def borrowed(
     Args:
         model: a transformers causal language model.
         attention: the name of the attention function to use inside, if not the model's own.
-        dtype: the precision of the weights inside, if not the model's own. Parameters stay the
-            same objects and get their very data back, so an optimizer does not notice.
+        dtype: the precision of the weights inside, if not the model's own.
     """
     import torch
 
     from iterative_grpo.attention import configs_of
+    from iterative_grpo.precision import weights_in
 
     training = [module for module in model.modules() if module.training]
     configs = configs_of(model) if attention is not None else []
     implementations = [config._attn_implementation for config in configs]
-    cast = [p for p in model.parameters() if dtype not in (None, p.dtype) and p.is_floating_point()]
-    weights = [parameter.data for parameter in cast]
     try:
         for module in training:
             module.training = False
         for config in configs:
             config._attn_implementation_internal = attention
-        for parameter in cast:
-            parameter.data = parameter.data.to(dtype)
-        with torch.no_grad(), without_defaults(model):
+        with torch.no_grad(), without_defaults(model), weights_in(model, dtype):
             yield
     finally:
         for module in training:
             module.training = True
-        for parameter, data in zip(cast, weights, strict=True):
-            parameter.data = data
         for config, implementation in zip(configs, implementations, strict=True):
             config._attn_implementation_internal = implementation
 

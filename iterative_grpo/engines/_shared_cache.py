@@ -147,12 +147,25 @@ def _pair(
     """
     # On a CPU, products with one query a row are slower in bfloat16 than in float32.
     dtype = keys.dtype
-    if keys.device.type == "cpu":
+    if keys.device.type != "cuda":
         dtype = torch.promote_types(dtype, torch.float32)
     _, heads, _, size = keys.shape
     key_room = _room((rows, heads, length, size), dtype, keys.device)
     value_room = _room((rows, heads, length, values.shape[-1]), dtype, keys.device)
     return key_room, value_room
+
+
+def _scores(
+    query: torch.Tensor, keys: torch.Tensor, hidden: torch.Tensor, scaling: float
+) -> torch.Tensor:
+    """Return scaled scores (X, R, L) and what hides some of them, in float32 at least.
+
+    Qwen2's biases make scores of some hundreds, which bfloat16 rounds to whole numbers.
+    """
+    if query.dtype.itemsize > 2:
+        return torch.baddbmm(hidden, query, keys.transpose(1, 2), alpha=scaling)
+    exact = torch.bmm(query, keys.transpose(1, 2), out_dtype=torch.float32)
+    return torch.add(hidden, exact, alpha=scaling)
 
 
 class SharedLayer:
@@ -205,21 +218,20 @@ class SharedLayer:
         Q = H // K
         q = query.to(self.prompt_keys.dtype).reshape(B * K, Q, D)
         N = rows.stems
-        slots = rows.slots_of(K, Q, q.dtype)
+        slots = rows.slots_of(K, Q, torch.promote_types(q.dtype, torch.float32))
         prompt_keys, prompt_values = (
             prompt[:N].flatten(0, 1) for prompt in (self.prompt_keys, self.prompt_values)
         )
         own = [(keys[:B].flatten(0, 1), values[:B].flatten(0, 1)) for keys, values in self.own]
 
-        on_prompt = torch.baddbmm(
-            slots.hidden, slots.fill(q), prompt_keys.transpose(1, 2), alpha=scaling
-        )
+        on_prompt = _scores(slots.fill(q), prompt_keys, slots.hidden, scaling)
+        unreached = self.cache.unreached(on_prompt)
         on_own = [
-            torch.baddbmm(unreached_W, q, keys.transpose(1, 2), alpha=scaling)
-            for unreached_W, (keys, _) in zip(self.cache.unreached(q), own, strict=True)
+            _scores(q, keys, unreached_W, scaling)
+            for unreached_W, (keys, _) in zip(unreached, own, strict=True)
         ]
         # One softmax over all parts, without their keys ever lying side by side.
-        weights = torch.cat([slots.empty(on_prompt, q), *on_own], dim=-1).softmax(-1)
+        weights = torch.cat([slots.empty(on_prompt, q), *on_own], dim=-1).softmax(-1).to(q.dtype)
 
         L = on_prompt.shape[-1]
         mixed = slots.empty(torch.bmm(slots.fill(weights[..., :L]), prompt_values), q)

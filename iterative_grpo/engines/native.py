@@ -70,7 +70,7 @@ class Engine:
         from iterative_grpo.engines._memory import Memory
 
         before = self._memory
-        limit = _decoding.cache_tokens(self.model, self.cache_gib)
+        limit = _decoding.cache_tokens(self.model, self.cache_gib, _precision(self.dtype))
         self._memory = Memory(limit) if self.share_prefixes else None
         try:
             yield
@@ -206,7 +206,8 @@ def sample_ids(
             f"CUDA graphs need a model on an NVIDIA GPU, and this one is on {model.device}: "
             "leave graphs out, or use the 'native' engine"
         )
-    room, most_rows = _decoding.cache_tokens(model, cache_gib), _decoding.most_rows(model)
+    room = _decoding.cache_tokens(model, cache_gib, precision)
+    most_rows = _decoding.most_rows(model)
     if memory is not None:
         memory.check(model)
     samplings = per_prompt(prompts, sampling)

@@ -1,10 +1,12 @@
-"""What is computed in: the given precision, or autocast's where that is on."""
+"""What is computed in, and weights that are in another precision for a while."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from iterative_grpo.precision import computed_in
+from iterative_grpo.precision import cast, computed_in, weights_in
+from tests.iterative_grpo.logps.making import decoder
 
 CPU = torch.device("cpu")
 
@@ -17,3 +19,28 @@ def test_autocast_decides_where_it_is_on() -> None:
         assert found is (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
         with torch.autocast("cpu", enabled=False):
             assert computed_in(CPU, torch.float32) is torch.float32
+
+
+def test_weights_are_cast_and_positions_are_not() -> None:
+    model = decoder("llama", torch.float32)
+    model.register_parameter("count", torch.nn.Parameter(torch.tensor([3]), requires_grad=False))
+    exact = model.model.rotary_emb.inv_freq.clone()
+    assert not torch.equal(exact, exact.bfloat16())
+    cast(model, None)
+    assert model.lm_head.weight.dtype is torch.float32
+    cast(model, torch.bfloat16)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16, torch.int64}
+    assert torch.equal(model.model.rotary_emb.inv_freq, exact)
+
+
+def test_an_optimizers_weights_come_back_whatever_happens() -> None:
+    model = torch.nn.Linear(3, 2).requires_grad_(False)
+    before = {name: (id(p), p.data_ptr()) for name, p in model.named_parameters()}
+    for dtype in (torch.bfloat16, None):
+        with weights_in(model, dtype):
+            assert model.weight.dtype is (dtype or torch.float32)
+        with pytest.raises(ZeroDivisionError), weights_in(model, dtype):
+            raise ZeroDivisionError
+        assert model.bias.dtype is torch.float32
+        after = {name: (id(p), p.data_ptr()) for name, p in model.named_parameters()}
+        assert after == before

@@ -6,13 +6,15 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from iterative_grpo import plugins
 from iterative_grpo.advantages.sum import Rule
-from iterative_grpo.engines import native
+from iterative_grpo.engines import _fused, native
 from iterative_grpo.normalize import Normalizer
 from iterative_grpo.protocols import Engine, Samplings
 from iterative_grpo.trainer import Credit, IterativeGRPOTrainer, Task
@@ -47,6 +49,9 @@ def test_a_checkpoint_s_own_defaults_do_not_reach_it(
     assert len({token for ids in drawn[0] for token in ids}) > VOCABULARY / 2
 
 
+Groups = list[list[Completion]]
+
+
 class Recording:
     """An engine that keeps what it was asked for."""
 
@@ -73,6 +78,37 @@ def test_an_engine_is_asked_for_the_runs_settings(tiny_policy: PolicyMaker, tmp_
     own = Sampling(G, 5, 0.8, 0.9, 7, ("3",), trainer._sampling_seed())
     assert trainer._rows is not None
     assert trainer._rows.engine.asked == [own] * 2
+
+
+@pytest.mark.parametrize("name", ["native", "generate"])
+def test_in_mixed_precision_it_samples_what_other_phases_would(
+    name: str, tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    policy = tiny_policy(0, torch.float32)
+    load = plugins.find("iterative_grpo.engines", name).load
+    seen: list[tuple[Sequence[Prompt], Samplings, list[list[Completion]], bool]] = []
+
+    class Watched:
+        def __init__(self, model: Any, tokenizer: Any) -> None:
+            self.model, self.engine = model, load(model, tokenizer)
+
+        def generate(self, prompts: Sequence[Prompt], sampling: Samplings) -> Groups:
+            found: Groups = self.engine.generate(prompts, sampling)
+            seen.append((prompts, sampling, found, _fused.supports(self.model)))
+            return found
+
+    trainer = make(policy, tmp_path, engine=Watched, bf16=True)
+    weights = {key: weight.data_ptr() for key, weight in trainer.model.named_parameters()}
+    trainer.train()
+    own = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.bfloat16)
+    finished = load(own, trainer.processing_class)
+    prompts, sampling, first, fused = seen[0]
+    assert finished.generate(prompts, sampling) == first
+    assert finished.generate(*seen[1][:2]) != seen[1][2]  # of a policy that has learnt
+    assert fused
+    assert not _fused.supports(trainer.model)  # as accelerate gives it back
+    for key, weight in trainer.model.named_parameters():
+        assert (weight.dtype, weight.data_ptr()) == (torch.float32, weights[key])
 
 
 def test_each_generation_and_process_draws_numbers_of_its_own(

@@ -56,13 +56,15 @@ def main(
         "said": sorted(trainer._logps._said),
     }
     finished = trainer.finished()
-    trainer._sharding.refresh()
-    if engine is not None and finished is not None:
-        sampled = dict(trainer._rows.engine.model.named_parameters())
-        found["sampled is finished"] = all(
-            torch.equal(sampled[name], weight.to(sampled[name].dtype))
-            for name, weight in finished.named_parameters()
-        )
+    with trainer._sharding.sampling():
+        if engine is not None and finished is not None:
+            model = trainer._rows.engine.model
+            sampled = dict(model.named_parameters())
+            found["sampled is finished"] = all(
+                torch.equal(sampled[name], weight.to(sampled[name].dtype))
+                for name, weight in finished.named_parameters()
+            )
+            found["frequencies"] = str(model.model.rotary_emb.inv_freq.dtype)
     rank = trainer.accelerator.process_index
     (output / f"found-{rank}.json").write_text(json.dumps(found), encoding="utf-8")
     if rank == 0:

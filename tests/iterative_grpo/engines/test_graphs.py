@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks import pretend_gpu
 from benchmarks.pretend_gpu import Asked, attached
+from iterative_grpo import precision
 from iterative_grpo.engines import (
     _branches,
     _decoding,
@@ -188,3 +190,61 @@ def test_stop_strings_are_found_between_the_looks(monkeypatch: pytest.MonkeyPatc
     assert [[(c.text, c.finish) for c in group] for group in found] == [
         [(c.text, c.finish) for c in group] for group in expected
     ]
+
+
+def steep(offset: float) -> Qwen2ForCausalLM:
+    """Return a Qwen2 whose biases add so much to all scores, by the slowest of its rotations."""
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=256,
+        hidden_size=128,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=64,
+        max_position_embeddings=256,
+        rope_theta=1e6,
+        initializer_range=0.1,
+    )
+    model = Qwen2ForCausalLM(config).eval().requires_grad_(False)
+    slow = [*range(26, 32), *range(58, 64)]
+    for layer in model.model.layers:
+        size = (offset * 8 / len(slow)) ** 0.5
+        layer.self_attn.q_proj.bias.zero_().view(2, -1)[:, slow] = size / 4
+        layer.self_attn.k_proj.bias.zero_()[slow] = size * 4
+    return model
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_large_scores_are_not_rounded_to_the_precision_of_the_weights(graphs: bool) -> None:
+    model = steep(300.0)
+    low = copy.deepcopy(model)
+    precision.cast(low, torch.bfloat16)
+    prompts = [tuple((7 * i + 3 * p) % 256 for i in range(40)) for p in range(2)]
+    with attached():
+        groups = native.sample_ids(
+            pretend_gpu.on_gpu(low),
+            prompts,
+            Sampling(4, 40, seed=1),
+            eos_token_ids=(),
+            graphs=graphs,
+            share_branches=False,
+        )
+
+    def scored(by: PreTrainedModel) -> torch.Tensor:
+        found = []
+        for prompt, group in zip(prompts, groups, strict=True):
+            for row in group:
+                ids = torch.tensor([[*prompt, *row.token_ids]])
+                logps = by(ids).logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)
+                found.append(logps.gather(1, ids[0, len(prompt) :, None])[:, 0])
+        return torch.cat(found)
+
+    exact = scored(model)
+    ours = torch.tensor([logp for group in groups for row in group for logp in row.logps])
+    kernel = (scored(low) - exact).abs().mean()
+    low.set_attn_implementation("eager")
+    rounded = (scored(low) - exact).abs().mean()
+    assert rounded > 3 * kernel
+    assert (ours - exact).abs().mean() < 1.3 * kernel

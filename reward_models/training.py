@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from reward_models.model import RewardModel
 
 LOSSES = "reward_models.losses"
+
+PIECE = 4_096
+"""Positions that are computed at once for a gradient, if no single text has more: a model of 1.5 B
+parameters keeps some 6 MB a position, and batches of long texts would not fit a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ class _Fit:
         progress: Callable[[TrainingProgress], None] | None,
     ) -> None:
         from iterative_grpo import optimizers
-        from iterative_grpo.sharding import Sharding
+        from iterative_grpo.sharding import Sharding, is_shard
 
         self.owner = model
         self.data, self.held, self.settings = data, held, settings
@@ -163,6 +167,7 @@ class _Fit:
         self.sharding = Sharding(accelerator, self.model) if accelerator else None
         if accelerator:
             self.model, self.optimizer = accelerator.prepare(self.model, self.optimizer)
+        self.sharded = any(is_shard(parameter) for parameter in self.trained())
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.weights = data.weights(model.heads, settings.balance, settings.seed)
         self.held_weights = (
@@ -170,11 +175,13 @@ class _Fit:
         )
         self.real = self.computed = 0
         self.heldout_losses: list[float] = []
-        self.kept: dict[str, Any] = {}
+        self.kept: list[torch.Tensor] = []
         self.kept_step = 0
 
     def run(self) -> TrainingReport:
         """Train all epochs, or until the held-out loss stops falling."""
+        import torch
+
         started = time.perf_counter()
         generator = np.random.default_rng(self.settings.seed)
         epochs = [
@@ -207,7 +214,9 @@ class _Fit:
             if stopped:
                 break
         if self.held:
-            self.owner.model.load_state_dict(self.kept)
+            with torch.no_grad():
+                for weight, kept in zip(self.trained(), self.kept, strict=True):
+                    weight.copy_(kept)
         else:
             self.kept_step = step
         if self.sharding:
@@ -215,6 +224,10 @@ class _Fit:
         if self.owner.model is not None:
             self.owner.model.to(self.device).eval()
         return self.report(step, stopped, losses, time.perf_counter() - started)
+
+    def trained(self) -> list[torch.nn.Parameter]:
+        """Return what the optimizer changes, always in the same order."""
+        return [weight for weight in self.owner.model.parameters() if weight.requires_grad]
 
     def set_rate(self, step: int, steps: int) -> float:
         """Set the learning rate of this step: linear warm-up, constant, linear decay."""
@@ -230,40 +243,67 @@ class _Fit:
 
         with timing.part("forward-backward") as spent:
             read = self.real
-            parts = self.forward(self.data, self.weights, batch)
+            rows, share = self.mine(batch)
+            # Sums over the whole batch, so that gradients are those of one pass.
+            pieces = list(self.data.joined(rows, PIECE))
+            value = torch.zeros((), device=self.device)
+            for piece in self.together(pieces):
+                parts = self.forward(self.data, self.weights, batch, piece or pieces[0])
+                # Processes' gradients are averaged: times the world they sum over the whole batch.
+                # A head whose problems were not drawn in this batch has no weight, learns nothing.
+                losses = [total * (self.world / weight) for total, weight in parts if weight]
+                loss: Any = sum(losses) / len(parts) if losses else 0 * parts[0][0]
+                loss = loss * (share if piece else 0.0)
+                value += loss.detach()
+                if self.accelerator:
+                    self.accelerator.backward(loss)
+                else:
+                    loss.backward()
             spent.tokens += self.real - read
-            # Processes' gradients are averaged: times the world they sum over the whole batch.
-            # A head whose problems were not drawn in this batch has no weight, learns nothing.
-            losses = [total * (self.world / weight) for total, weight in parts if weight]
-            loss: Any = sum(losses) / len(parts) if losses else 0 * parts[0][0]
-            if self.accelerator:
-                self.accelerator.backward(loss)
-            else:
-                loss.backward()
         with timing.part("optimizer"):
             clip = (self.accelerator or torch.nn.utils).clip_grad_norm_
             clip(self.model.parameters(), self.settings.max_grad_norm)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-        value = float(loss.detach())
-        if not math.isfinite(value):
+        found = float(value)
+        if not math.isfinite(found):
             raise FloatingPointError(
-                f"the reward model's training loss is {value}; lower learning_rate "
+                f"the reward model's training loss is {found}; lower learning_rate "
                 f"({self.settings.learning_rate}) or train in float32"
             )
-        return value
+        return found
+
+    def mine(self, batch: list[int]) -> tuple[list[list[int]], float]:
+        """Return the items of a batch that this process reads, and how they count.
+
+        A process without an item still takes part in the gradient's sum, with nothing.
+        """
+        items = [batch[at : at + self.arity] for at in range(0, len(batch), self.arity)]
+        return items[self.rank :: self.world] or [items[0]], float(self.rank < len(items))
+
+    def together(self, pieces: list[list[int]]) -> Iterator[list[int]]:
+        """Yield pieces; processes exchange the gradients of whole models at the last one.
+
+        Shards are exchanged at each, by all processes: those with fewer pieces get empty ones.
+        """
+        from iterative_grpo.sharding import largest
+
+        if self.accelerator is None:
+            yield from pieces
+        elif self.sharded:
+            missing = largest(self.accelerator, len(pieces)) - len(pieces)
+            yield from [*pieces, *[[]] * missing]
+        else:
+            with self.accelerator.no_sync(self.model):
+                yield from pieces[:-1]
+            yield pieces[-1]
 
     def forward(
-        self, data: Examples, weights: list[list[list[float]]], batch: list[int]
+        self, data: Examples, weights: list[list[list[float]]], batch: list[int], rows: list[int]
     ) -> list[tuple[torch.Tensor, float]]:
-        """Return for each head this process's loss sum, and the weight of the whole batch."""
+        """Return for each head the loss sum of some rows, and the weight of the whole batch."""
         import torch
 
-        items = [batch[at : at + self.arity] for at in range(0, len(batch), self.arity)]
-        # A process without an item still takes part in the gradient's sum, with nothing.
-        mine = items[self.rank :: self.world] or [items[0]]
-        share = 1.0 if self.rank < len(items) else 0.0
-        rows = [row for item in mine for row in item]
         encoded = [data.encoded[row] for row in rows]
         self.count(encoded)
         logits_NH = self.owner.read(self.model, encoded).float()
@@ -273,7 +313,7 @@ class _Fit:
         parts = []
         for logits_N, by_row in zip(logits_NH.unbind(1), weights, strict=True):
             weights_N = torch.tensor([x for r in rows for x in by_row[r]], device=labels_N.device)
-            total = data.loss.total(logits_N, labels_N, sizes, weights_N) * share
+            total = data.loss.total(logits_N, labels_N, sizes, weights_N)
             whole_N = torch.tensor([x for r in batch for x in by_row[r]])
             parts.append((total, data.loss.weight(whole_sizes, whole_N)))
         return parts
@@ -306,8 +346,10 @@ class _Fit:
         with torch.no_grad(), timing.part("score") as spent:
             # Nothing is kept for a gradient, so that passes may be larger.
             for batch in self.held.joined(batches, TOKENS_PER_BATCH):
-                parts = self.forward(self.held, self.held_weights, batch)
-                total += math.fsum(float(part) for part, _ in parts)
+                items, share = self.mine(batch)
+                rows = [row for item in items for row in item]
+                parts = self.forward(self.held, self.held_weights, batch, rows)
+                total += share * math.fsum(float(part) for part, _ in parts)
                 weight += math.fsum(part for _, part in parts)
             spent.tokens += self.real - trained_on[0]
         # The report's padding is that of training.
@@ -320,8 +362,9 @@ class _Fit:
         self.heldout_losses.append(total / weight)
         if self.heldout_losses[-1] <= min(self.heldout_losses):
             self.kept_step = step
-            state = self.owner.model.state_dict()
-            self.kept = {name: value.detach().clone() for name, value in state.items()}
+            # Of what lies whole on a GPU, in main memory: the optimizer's moments take the room.
+            place = None if self.sharded else "cpu"
+            self.kept = [it.detach().to(place, copy=True) for it in self.trained()]
         best = self.heldout_losses.index(min(self.heldout_losses))
         return len(self.heldout_losses) - 1 - best >= self.settings.patience
 

@@ -9,11 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.optim import SGD
 
+from iterative_grpo import optimizers
+from reward_models import training
 from reward_models.examples import Examples
 from reward_models.losses import bce
 from reward_models.model import RewardModel
-from reward_models.training import OneClass, TrainingProgress, TrainingSettings, train
+from reward_models.training import (
+    OneClass,
+    TrainingProgress,
+    TrainingReport,
+    TrainingSettings,
+    train,
+)
 from reward_models.types import LabeledSolution
 from tests.reward_models.making import additions, llama, solution, words
 
@@ -291,6 +300,41 @@ def test_training_stops_after_so_many_measurements_without_a_new_best(patience: 
     )
     for ours, theirs in zip(model.model.parameters(), untouched.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.parametrize("loss", ["bce", "bradley_terry"])
+def test_pieces_of_a_batch_train_as_the_whole(
+    loss: str, heads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = words()
+    rows = additions(40, 1, steps=True)
+    found: dict[int, tuple[TrainingReport, dict[str, torch.Tensor], list[int]]] = {}
+    for piece in (4_096, 70):
+        monkeypatch.setattr(training, "PIECE", piece)
+        model = RewardModel.from_shape(llama(len(tokenizer)), tokenizer, heads=heads)
+        model.model.double()
+        read, sizes = model.read, list[int]()
+
+        def watched(*given: Any, read: Any = read, sizes: list[int] = sizes) -> torch.Tensor:
+            lengths = [len(row.token_ids) for row in given[1]]
+            sizes.append(max(lengths) * len(lengths))
+            return read(*given)
+
+        monkeypatch.setattr(model, "read", watched)
+        # A plain step: Adam's would divide by gradients that are rounding alone.
+        settings = TrainingSettings(
+            batch_size=16, loss=loss, balance="classes", learning_rate=0.1, max_grad_norm=0.1
+        )
+        monkeypatch.setattr(optimizers, "build", lambda model, lr, **_: SGD(model.parameters(), lr))
+        report = train(model, rows, settings=settings)
+        found[piece] = report, model.model.state_dict(), sizes
+    (whole, weights, sizes), (parts, others, small) = found.values()
+    assert whole.losses == pytest.approx(parts.losses, rel=1e-6)
+    assert len(small) > 2 * len(sizes)
+    assert max(small) <= 70 < min(sizes)
+    for name, weight in weights.items():
+        assert torch.allclose(weight, others[name], rtol=1e-6, atol=1e-8), name
 
 
 def test_heldout_loss_is_measured_as_often_as_asked() -> None:

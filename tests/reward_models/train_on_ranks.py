@@ -1,6 +1,7 @@
 """Run as a process of a distributed group: train and write the weights of rank 0.
 
-Arguments: output folder, number of rows, loss, and `lora` to train an adapter.
+Arguments: output folder, number of rows, loss, `lora` to train an adapter, `pieces` to compute a
+few rows at once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from accelerate import Accelerator
 
 from benchmarks import shards_on_cpu
 from pipelines import world
+from reward_models import training
 from reward_models.adapters import lora
 from reward_models.model import RewardModel
 from reward_models.training import TrainingSettings, train
@@ -31,6 +33,8 @@ def main() -> None:
     # questions, differs between processes.
     asked = ("Ann has 3 coins.", "Ann has 8 coins.")
     rows = [row for row in additions(9 * count, 1, steps=True) if row.question in asked][:count]
+    if "pieces" in sys.argv:
+        training.PIECE = 30
     torch.manual_seed(0)  # of the adapter, as phases seed every process
     with lora(model, rank=2, alpha=4) if "lora" in sys.argv else nullcontext():
         report = train(

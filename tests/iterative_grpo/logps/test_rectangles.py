@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -21,7 +23,9 @@ def spans_of(groups: list[tuple[int, list[int]]], chosen: random.Random | None) 
         start = place
         for length, before in ((prompt, 0), *((length, prompt) for length in lengths)):
             count = 0 if chosen is None else chosen.randint(0, length)
-            asked = None if chosen is None else tuple(sorted(chosen.sample(range(length), count)))
+            asked = None
+            if chosen is not None and chosen.random() < 0.9:
+                asked = tuple(sorted(chosen.sample(range(length), count)))
             found.append(Span(place, length, start if before else 0, before, asked))
             place += length
     return found
@@ -72,6 +76,59 @@ def test_a_token_sees_its_prompt_and_its_span_up_to_itself(
             made = layout(spans, CPU)
             assert made.places.tolist() == sorted(expected)
             assert seen(made) == expected
+
+
+def wasted(run: Sequence[Span]) -> int:
+    """Return the pairs of tokens that a rectangle of these spans has beyond theirs."""
+    queries, prompt, length = (
+        max(getattr(span, name) for span in run) for name in ("queries", "prompt", "length")
+    )
+    needed = sum(span.queries * (span.prompt + span.length) for span in run)
+    return len(run) * queries * (prompt + length) - needed
+
+
+@pytest.mark.parametrize("some", [False, True])
+@pytest.mark.parametrize("allowed", [0, 3, 10, 40])
+def test_spans_are_joined_while_what_they_waste_is_allowed(allowed: int, some: bool) -> None:
+    drawn = random.Random(allowed)
+    for _ in range(100):
+        groups = [
+            (drawn.randint(1, 4), [drawn.randint(1, 5) for _ in range(drawn.randint(0, 4))])
+            for _ in range(drawn.randint(1, 4))
+        ]
+        spans = [span for span in spans_of(groups, drawn if some else None) if span.queries]
+        runs = list(rectangles._runs(spans, allowed))
+        # What comes first is the largest, so that what is filled up differs least.
+        order = [(not span.prompt, span.length, span.prompt) for run in runs for span in run]
+        assert order == sorted(order, reverse=True)
+        assert sorted(span.start for run in runs for span in run) == [s.start for s in spans]
+        for run in runs:
+            assert wasted(run) <= allowed
+            assert len({span.prompt > 0 for span in run}) == 1
+        for run, after in itertools.pairwise(runs):
+            joined = [*run, after[0]]
+            assert wasted(joined) > allowed or len({span.prompt > 0 for span in joined}) == 2
+
+
+def test_a_gpu_would_rather_waste_than_call() -> None:
+    spans = spans_of([(300, []), (200, []), (100, [])], None)
+    assert len(layout(spans, CPU).rectangles) == 3
+    with attached():
+        assert len(layout(spans, DEVICE).rectangles) == 1
+
+
+def test_only_what_is_asked_for_is_computed() -> None:
+    made = layout([Span(0, 5, asked=(1, 4)), Span(5, 9, asked=()), Span(14, 4, 0, 5, (2,))], CPU)
+    assert [(each.rows, each.columns, each.seen) for each in made.rectangles] == [
+        (1, 2, 5),
+        (1, 1, 9),
+    ]
+    assert made.places.tolist() == [1, 4, 16]
+
+
+def test_whole_texts_are_causal_without_a_mask() -> None:
+    made = layout(spans_of([(5, []), (4, []), (3, [6])], None), CPU)
+    assert [each.visible is None for each in made.rectangles] == [True, False]
 
 
 def test_masks_are_made_on_the_gpu() -> None:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from packaging.version import Version
 from torch.nn import functional
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+)
 
 from iterative_grpo.logps import varlen
 from tests.iterative_grpo.logps.making import FAMILIES, batch, decoder, distance, gradient, oracle
@@ -95,19 +103,27 @@ def test_groups_score_and_differentiate_as_single_rows(
     assert distance(gradient(model, weighted(found)), gradient(model, weighted(expected))) < 1e-10
 
 
-def test_autocast_decides_what_it_computes_in(use: Any) -> None:
-    seen: list[torch.dtype] = []
+def watched(kernel: Kernel, seen: list[Any], of: Callable[..., Any]) -> Kernel:
+    """Note something of queries, keys and values at each call."""
 
-    @functools.wraps(alike)
-    def kernel(query: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
-        seen.append(query.dtype)
-        return alike(query, *args, **options)
+    @functools.wraps(kernel)
+    def noting(*args: Any, **options: Any) -> torch.Tensor:
+        seen.append(of(*args[:3]))
+        return kernel(*args, **options)
 
-    use(kernel)
+    return noting
+
+
+def test_autocast_decides_what_it_computes_in(use: Any, caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[Any] = []
+    use(watched(alike, seen, lambda *inputs: tuple(x.dtype for x in inputs)))
     model, rows = decoder("llama", torch.float32, spread=0.1), batch()
+    made = varlen.texts(spans_of([(2, [3])], None), torch.device("cpu"))
     with torch.autocast("cpu", torch.bfloat16):
         compute(model, rows)
-    assert set(seen) == {torch.bfloat16}
+        varlen.attend(made, *torch.randn(3, 1, 2, 5, 8), None)
+    assert set(seen) == {(torch.bfloat16,) * 3}
+    assert not caplog.records
 
 
 def wrong(*args: Any, **options: Any) -> torch.Tensor:
@@ -119,26 +135,36 @@ def wrong(*args: Any, **options: Any) -> torch.Tensor:
     )
 
 
-class NoGradient(torch.autograd.Function):
-    """A kernel with a backward pass that gives no numbers."""
+class OtherGradient(torch.autograd.Function):
+    """A kernel whose backward pass gives one number, whatever it is given."""
 
     @staticmethod
-    def forward(ctx: Any, output: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, output: torch.Tensor, number: float) -> torch.Tensor:
+        ctx.number = number
         return output.clone()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        return torch.full_like(gradients[0], float("nan"))
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return torch.full_like(gradients[0], ctx.number), None
 
 
-@functools.wraps(alike)
-def without_gradient(*args: Any, **options: Any) -> torch.Tensor:
-    return NoGradient.apply(alike(*args, **options))  # type: ignore[no-any-return, no-untyped-call]
+def with_gradient(number: float) -> Kernel:
+    @functools.wraps(alike)
+    def kernel(*args: Any, **options: Any) -> torch.Tensor:
+        return OtherGradient.apply(alike(*args, **options), number)  # type: ignore[no-any-return, no-untyped-call]
+
+    return kernel
 
 
 @functools.wraps(alike)
 def unscaled(*args: Any, scale: float | None = None, **options: Any) -> torch.Tensor:
     return alike(*args, **options)
+
+
+@functools.wraps(alike)
+def shifted(*args: Any, **options: Any) -> torch.Tensor:
+    """As one that is wrong where no gradient tells it."""
+    return alike(*args, **options) + 1
 
 
 @functools.wraps(alike)
@@ -148,18 +174,41 @@ def in_one_block(*args: Any, **options: Any) -> torch.Tensor:
     return alike(*args, **options) * (float("nan") if most_keys > 128 else 1.0)
 
 
-def refusing(*args: Any, scale: float | None, window_size: tuple[int, int]) -> torch.Tensor:
-    raise RuntimeError("FlashAttention only supports Ampere GPUs or newer.\nException raised from")
+def failing_at(of: Callable[[int, int], bool]) -> Kernel:
+    """As one that goes wrong for texts of some numbers of queries and keys."""
+
+    @functools.wraps(alike)
+    def kernel(*args: Any, **options: Any) -> torch.Tensor:
+        queries, keys = args[3].diff(), args[4].diff()
+        right = [not of(*sizes) for sizes in zip(queries, keys, strict=True)]
+        right_T11 = torch.tensor(right).repeat_interleave(queries)[:, None, None]
+        return alike(*args, **options) * right_T11
+
+    return kernel
+
+
+def refusing(error: Exception) -> Kernel:
+    @functools.wraps(alike)
+    def kernel(*args: Any, **options: Any) -> torch.Tensor:
+        raise error
+
+    return kernel
 
 
 @pytest.mark.parametrize(
     ("kernel", "reason"),
     [
         (wrong, "it is off by"),
-        (without_gradient, "it is off by nan"),
+        (with_gradient(float("nan")), "it is off by nan"),
+        (with_gradient(1.0), "it is off by"),
         (unscaled, "it is off by"),
+        (shifted, "it is off by"),
         (in_one_block, "it is off by nan"),
-        (refusing, "only supports Ampere GPUs or newer"),
+        (failing_at(lambda queries, keys: queries == 1), "it is off by"),
+        (failing_at(lambda queries, keys: keys > 64 * queries), "it is off by"),
+        (refusing(RuntimeError("only for Ampere GPUs.\nException raised from")), "Ampere"),
+        (refusing(TypeError("an unexpected argument")), "TypeError: an unexpected argument"),
+        (refusing(ValueError("heads of 8 numbers")), "ValueError: heads of 8 numbers"),
     ],
 )
 def test_a_kernel_that_is_not_right_is_not_used(
@@ -199,6 +248,72 @@ def test_it_is_tried_where_nothing_has_a_gradient(use: Any) -> None:
         assert varlen.fits(decoder("llama"), torch.device("cpu"))
 
 
+def test_what_it_is_tried_on_is_the_same_each_time(use: Any) -> None:
+    use(alike)
+    model, before = decoder("llama"), torch.get_rng_state()
+    assert varlen.fits(model, torch.device("cpu"))
+    assert torch.get_rng_state().equal(before)
+
+
+def test_half_precision_is_compared_with_float32(use: Any) -> None:
+    @functools.wraps(alike)
+    def rounded_once(*args: Any, **options: Any) -> torch.Tensor:
+        exact = alike(*(x.float() for x in args[:3]), *args[3:], **options)
+        return exact.to(args[0].dtype)
+
+    use(rounded_once)
+    half = torch.device("cpu"), torch.bfloat16, 4, 2, 8
+    off = varlen._off(*half)
+    assert 0 < off[0] < torch.finfo(torch.bfloat16).eps / 4
+    with torch.autocast("cpu", torch.bfloat16):
+        assert varlen._off(*half) == off
+
+
+@pytest.mark.parametrize(
+    ("family", "told", "heads"),
+    [
+        ("llama", {}, (4, 2, 8)),
+        ("llama", {"head_dim": 16}, (4, 2, 16)),
+        ("neox", {}, (4, 4, 8)),
+    ],
+)
+def test_it_is_tried_on_heads_like_the_models(
+    family: str, told: dict[str, int], heads: tuple[int, ...], use: Any
+) -> None:
+    seen: list[Any] = []
+    use(watched(grouped, seen, lambda q, k, v: (q.size(1), k.size(1), k.size(2))))
+    model = decoder(family)
+    for name, number in told.items():
+        setattr(model.config, name, number)
+    assert varlen.fits(model, torch.device("cpu"))
+    assert seen == [heads]
+
+
+def test_the_text_part_of_a_model_that_sees_says_its_heads(use: Any) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    text = LlamaConfig(**sizes, num_attention_heads=2, vocab_size=30, pad_token_id=0)
+    vision = CLIPVisionConfig(**sizes, num_attention_heads=4, image_size=8, patch_size=4)
+    model = LlavaForConditionalGeneration(
+        LlavaConfig(vision_config=vision, text_config=text, image_token_index=1)
+    )
+    calls = use(alike)
+    assert varlen.fits(model, torch.device("cpu"))
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    "heads", [{"num_attention_heads": [2, 4]}, {"num_key_value_heads": [1, 2]}]
+)
+def test_layers_with_unlike_numbers_of_heads(heads: dict[str, list[int]], use: Any) -> None:
+    calls = use(alike)
+    model = decoder("llama")
+    for name, numbers in heads.items():
+        # Configurations of models from elsewhere check no types.
+        object.__setattr__(model.config, name, numbers)
+    assert not varlen.fits(model, torch.device("cpu"))
+    assert not calls
+
+
 @pytest.mark.parametrize("of_values", [{"v_head_dim": 16}, {"kv_lora_rank": 8}])
 def test_heads_of_other_sizes_than_their_configuration_says(
     of_values: dict[str, int], use: Any
@@ -218,9 +333,31 @@ def of_torch_2_10(
     raise NotImplementedError
 
 
-def test_a_kernel_that_is_called_otherwise_is_none() -> None:
+def without_a_scale(*args: Any, window_size: Any = None) -> torch.Tensor:
+    raise NotImplementedError
+
+
+def without_a_window(*args: Any, scale: float | None = None) -> torch.Tensor:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("kernel", [of_torch_2_10, without_a_scale, without_a_window])
+def test_a_kernel_that_is_called_otherwise_is_none(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert varlen.known(alike)
-    assert not varlen.known(of_torch_2_10)
+    assert not varlen.known(kernel)
+    torchs = ModuleType("varlen")
+    torchs.varlen_attn = kernel  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", torchs)
+    assert varlen.kernel.__wrapped__() is None
+    torchs.varlen_attn = alike  # type: ignore[attr-defined]
+    assert varlen.kernel.__wrapped__() is alike
+
+
+def test_a_torch_without_a_kernel_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", None)
+    assert varlen.kernel.__wrapped__() is None
 
 
 def test_without_a_kernel_nothing_is_said(use: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -230,11 +367,13 @@ def test_without_a_kernel_nothing_is_said(use: Any, caplog: pytest.LogCaptureFix
     assert not caplog.records
 
 
-def test_it_is_for_gpus_and_for_precisions_that_it_knows() -> None:
-    model = decoder("llama", torch.float32)
-    assert not varlen.fits(model, torch.device("cpu"))
-    if varlen.kernel() is not None:
-        assert not varlen.fits(model, torch.device("cuda"))
+def test_it_is_for_gpus_and_for_precisions_that_it_knows(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(varlen, "kernel", lambda: alike)
+    assert not varlen.fits(decoder("llama", torch.bfloat16), torch.device("cpu"))
+    assert not varlen.fits(decoder("llama", torch.float32), torch.device("cuda"))
+    assert not caplog.records  # it was not tried
 
 
 def test_spans_as_texts() -> None:

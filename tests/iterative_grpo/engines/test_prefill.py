@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.pretend_gpu import DEVICE, attached, on_gpu
 from iterative_grpo.engines import _prefill, native
 from iterative_grpo.engines._prefixes import Edge, plan
 from iterative_grpo.types import Prompt, Sampling
@@ -61,7 +62,7 @@ def test_passes_attend_as_whole_prompts_do(prompts: list[tuple[int, ...]]) -> No
         query, key, value = made.split([K * Q, K, K], dim=1)
         part.copies.store(key, stored[0])
         part.copies.store(value, stored[1])
-        output = part.attend(query, key, value, stored[0], stored[1], 0.5)[0]
+        output = part.attend(query, key, value, stored[0], stored[1], 0.3)[0]
         for edge, first in zip(level, part.first_tokens, strict=True):
             for place in range(edge.stop - edge.start):
                 stem = found.stems[edge.stems[0]]
@@ -72,14 +73,21 @@ def test_passes_attend_as_whole_prompts_do(prompts: list[tuple[int, ...]]) -> No
         assert torch.equal(stored[0, stem, :, : len(ids)], key)
         assert torch.equal(stored[1, stem, :, : len(ids)], value)
         key, value = (x.repeat_interleave(Q, dim=0) for x in (key, value))
-        scores = (query @ key.transpose(1, 2) * 0.5).masked_fill(
+        scores = (query @ key.transpose(1, 2) * 0.3).masked_fill(
             torch.ones(len(ids), len(ids)).triu(1).bool(), -float("inf")
         )
         for position, expected in enumerate((scores.softmax(-1) @ value).transpose(0, 1)):
             torch.testing.assert_close(outputs[ids[: position + 1]], expected)
 
 
-@given(st.lists(st.tuples(st.integers(0, 5_000), st.integers(1, 5_000)), min_size=1, max_size=200))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5_000), st.integers(1, 5_000))
+        | st.tuples(st.integers(0, 50_000), st.integers(1, 20_000)),
+        min_size=1,
+        max_size=200,
+    )
+)
 def test_passes_hold_every_edge_once_within_the_budget(sizes: list[tuple[int, int]]) -> None:
     level = [Edge(start, start + length, (i,)) for i, (start, length) in enumerate(sizes)]
     found = list(_prefill.passes(level))
@@ -88,7 +96,23 @@ def test_passes_hold_every_edge_once_within_the_budget(sizes: list[tuple[int, in
         widest = max(edge.stop - edge.start for edge in edges)
         assert len(edges) * widest <= _prefill._TOKENS or len(edges) == 1
         assert len(edges) * max(edge.stop for edge in edges) <= _prefill._SEEN or len(edges) == 1
-    assert len(found) <= len(level)
+    for edges, after in itertools.pairwise(found):
+        rows, edge = len(edges) + 1, after[0]
+        assert rows * (edge.stop - edge.start) > _prefill._TOKENS or (
+            rows * max(e.stop for e in (*edges, edge)) > _prefill._SEEN
+        )
+
+
+def test_a_pass_is_filled_to_its_last_token() -> None:
+    for start, length in ((0, _prefill._TOKENS // 4), (_prefill._SEEN // 4 - 1, 1)):
+        level = [Edge(start, start + length, (i,)) for i in range(8)]
+        assert [len(edges) for edges in _prefill.passes(level)] == [4, 4]
+
+
+def test_a_level_has_to_save_more_tokens_on_a_gpu() -> None:
+    prompts = [(*range(200), last) for last in (0, 1)]
+    for device, levels in ((CPU, 2), (DEVICE, 1)):
+        assert len(plan(prompts, _prefill.level_tokens(device)).levels) == levels
 
 
 @pytest.mark.usefixtures("every_level")
@@ -103,6 +127,22 @@ def test_a_shared_tree_changes_no_token_and_no_probability(family: str) -> None:
             assert [c.token_ids for c in ours] == [c.token_ids for c in theirs]
             for completion in ours:
                 assert_plain_logps(model, prompt, completion)
+
+
+def test_a_tree_is_shared_and_remembered_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_prefill, "_GPU_LEVEL_TOKENS", 1)
+    model = tiny.model("qwen2").eval()
+    prompts = [Prompt(f"p{i}", ids) for i, ids in enumerate(tree())]
+    greedy = Sampling(1, 6, temperature=0)
+    expected = native.load(model, tiny.NoEos(), share_prefixes=False).generate(prompts, greedy)
+    with attached():
+        engine = native.load(on_gpu(model), tiny.NoEos(), fuse_layers=False)
+        with engine.remembering():
+            for _ in range(2):
+                found = engine.generate(prompts, greedy)
+                assert [[c.token_ids for c in group] for group in found] == [
+                    [c.token_ids for c in group] for group in expected
+                ]
 
 
 @pytest.mark.usefixtures("every_level")

@@ -6,9 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 from iterative_grpo.engines import generate, native
+from iterative_grpo.engines._memory import Memory
+from iterative_grpo.engines._prefill import Pass
+from iterative_grpo.engines._prefixes import common, plan
 from iterative_grpo.protocols import Remembering
 from iterative_grpo.types import Completion, Prompt, Sampling
 from tests.iterative_grpo.engines import tiny
@@ -104,6 +109,58 @@ def test_changed_weights_are_noticed() -> None:
         optimizer.step()
         second = sampled(engine, Sampling(2, 6))
     assert second == sampled(engine, Sampling(2, 6)) != first
+
+
+def test_weights_put_in_place_of_others_are_noticed() -> None:
+    model = tiny.model("llama")
+    engine = native.load(model, tiny.NoEos())
+    with engine.remembering():
+        first = sampled(engine, Sampling(2, 6))
+        embeddings = model.get_input_embeddings()
+        changed = embeddings.weight.detach().flip(0)
+        while changed._version < embeddings.weight._version:
+            changed.mul_(1)
+        embeddings.weight = torch.nn.Parameter(changed)
+        second = sampled(engine, Sampling(2, 6))
+    assert second == sampled(engine, Sampling(2, 6)) != first
+
+
+def test_weights_that_count_no_changes_are_remembered() -> None:
+    with torch.inference_mode():
+        model = tiny.model("llama")
+    engine = native.load(model, tiny.NoEos())
+    with engine.remembering():
+        assert read(model, engine) == [27, 18, 1 + 6 + 6, 1 + 6 + 1]
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple), min_size=1, max_size=6
+        ),
+        min_size=2,
+        max_size=4,
+    )
+)
+def test_as_much_is_known_of_a_prompt_as_it_shares_with_any_before(
+    calls: list[list[tuple[int, ...]]],
+) -> None:
+    memory = Memory(1_000)
+    for asked in (calls, calls[::-1]):
+        memory.clear()
+        before: list[tuple[int, ...]] = []
+        for prompts in asked:
+            for prompt in prompts:
+                assert memory.known(prompt) == max((common(it, prompt) for it in before), default=0)
+            made = plan(prompts, known=memory.known)
+            memory.recall(made)
+            for level in made.levels:
+                part = Pass(level, made.stems, torch.device("cpu"))
+                states = torch.zeros(1, 1, part.ids.numel(), 1)
+                memory.keep(0, states, states)
+                memory.passed(part)
+            memory.learn(made)
+            before += prompts
 
 
 def test_weights_borrowed_in_another_precision_are_not_changed() -> None:

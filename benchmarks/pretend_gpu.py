@@ -167,6 +167,7 @@ def move(model: Model) -> Model:
 
 def _wait(what: str) -> None:
     if _state.capturing is not None:
+        _state.capturing.broken = True
         raise RuntimeError(f"{what} waits for the GPU while a graph is captured")
     _state.asked.waits += 1
 
@@ -309,6 +310,7 @@ class Graph:
 
     def __init__(self) -> None:
         self.calls: list[_Call] = []
+        self.broken = False
         self._before: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._made: set[int] = set()
 
@@ -373,6 +375,8 @@ def _graph(graph: Graph, *_: Any, **__: Any) -> Iterator[None]:
     finally:
         _state.capturing = None
         graph.end()
+        if graph.broken:
+            raise RuntimeError("the capture ends broken: something in it was not permitted")
 
 
 _INSTEAD: dict[str, Any] = {

@@ -78,10 +78,11 @@ def test_python_waits_for_what_it_looks_at_and_for_what_it_brings(waiting: objec
         waiting(x)
         assert asked.waits == 1
         with (
-            pytest.raises(RuntimeError, match="while a graph is captured"),
+            pytest.raises(RuntimeError, match="the capture ends broken") as ended,
             torch.cuda.graph(torch.cuda.CUDAGraph()),
         ):
             waiting(x)
+        assert "while a graph is captured" in str(ended.value.__context__)
 
 
 def test_python_goes_on_while_pinned_memory_is_brought_there() -> None:

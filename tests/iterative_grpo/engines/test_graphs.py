@@ -104,11 +104,17 @@ def test_a_graph_ends_with_the_order_of_its_rows_and_with_its_block() -> None:
         replayed = _graphs.Replayed(step, cache, pretend_gpu.DEVICE)
         stem_B = np.zeros(3, dtype=np.int64)
         given_B = torch.zeros(3, dtype=torch.long, device=pretend_gpu.DEVICE)
+        given = []
         for length in range(BLOCK + 4):
             if length in (0, 5):  # as many rows, but others
                 cache.rows = Rows(stem_B, stem_B, 1, 1, pretend_gpu.DEVICE)
             cache.reach(length)
-            assert replayed(given_B + length, given_B + 1).tolist() == [length + 1] * 3
+            given.append((given_B + length, given_B + 2 * length))
+            assert replayed(*given[-1]).tolist() == [3 * length] * 3
+        # What was given is read, and never written to.
+        assert [(t.tolist(), p.tolist()) for t, p in given] == [
+            ([length] * 3, [2 * length] * 3) for length in range(BLOCK + 4)
+        ]
     # Each layout is met, captured and replayed.
     assert asked_for == [0, 1, 5, 6, BLOCK, BLOCK + 1]
     assert asked.graphs == 3

@@ -15,7 +15,13 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from iterative_grpo.sharding import Sharding, UnsupportedSharding, largest, whole_weights
+from iterative_grpo.sharding import (
+    Sharding,
+    UnsupportedSharding,
+    by_layers,
+    largest,
+    whole_weights,
+)
 from tests.iterative_grpo.ranks import launch
 
 Maker = Callable[[int, torch.dtype], Path]
@@ -157,7 +163,47 @@ def test_what_cannot_be_put_together_is_refused() -> None:
     with pytest.raises(UnsupportedSharding, match="set fsdp_version: 2"):
         Sharding(accelerator, torch.nn.Linear(2, 2))
     plugin.fsdp_version = 2
-    model = torch.nn.Linear(2, 2)
-    model.weight.ds_id = 0
-    with pytest.raises(UnsupportedSharding, match="sharded while it was loaded"):
-        Sharding(accelerator, model)
+    for mark in ("ds_id", "full_tensor"):
+        model = torch.nn.Linear(2, 2)
+        setattr(model.weight, mark, 0)
+        with pytest.raises(UnsupportedSharding, match="sharded while it was loaded"):
+            Sharding(accelerator, model)
+    with pytest.raises(ValueError, match="shards nothing by FSDP"):
+        by_layers(torch.nn.Linear(2, 2), Accelerator(cpu=True))
+
+
+def in_shards(first: bool) -> Any:
+    """Return what an accelerator says of itself where FSDP shards."""
+    return SimpleNamespace(
+        state=SimpleNamespace(deepspeed_plugin=None, fsdp_plugin=SimpleNamespace(fsdp_version=2)),
+        gradient_state=SimpleNamespace(plugin_kwargs={}),
+        is_main_process=first,
+        mixed_precision="no",
+    )
+
+
+def test_the_first_process_puts_the_model_together(tiny_policy: Maker) -> None:
+    policy = AutoModelForCausalLM.from_pretrained(tiny_policy(0, torch.float32))
+    policy.model.norm.weight.requires_grad = False
+    accelerator = in_shards(first=True)
+    whole = Sharding(accelerator, policy).whole()
+    assert accelerator.gradient_state.plugin_kwargs == {"sync_each_batch": True}
+    assert whole.lm_head.weight is whole.model.embed_tokens.weight
+    expected = {name: weight.detach().clone() for name, weight in policy.named_parameters()}
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight.add_(1)
+    found = dict(whole.named_parameters())
+    assert found.keys() == expected.keys()
+    for name, weight in found.items():
+        assert torch.equal(weight, expected[name])
+        assert weight.requires_grad == (name != "model.norm.weight")
+    assert Sharding(in_shards(first=False), policy).whole() is None
+
+
+def test_weights_that_no_process_has_are_named(tiny_policy: Maker) -> None:
+    policy = AutoModelForCausalLM.from_pretrained(tiny_policy(0, torch.float32))
+    sharding = Sharding(in_shards(first=True), policy)
+    policy.model.norm = torch.nn.Identity()
+    with pytest.raises(RuntimeError, match=r"no process has the weights of model\.norm\.weight"):
+        sharding.whole()

@@ -29,7 +29,7 @@ def plan(config: Config) -> str:
         "0          evaluate  " + ", ".join(config.evaluate.tasks),
     ]
     for iteration in (1, 2) if config.iterations > 1 else (1,):
-        name = f"{iteration}" if iteration == 1 else f"2-{config.iterations}"
+        name = f"{iteration}" if iteration in (1, config.iterations) else f"2-{config.iterations}"
         lines += [f"{name:10} {phase:9} {work}" for phase, work in phases(config, iteration)]
     return "\n".join([*lines, "", *needs(config)])
 
@@ -100,7 +100,7 @@ def needs(config: Config) -> list[str]:
     parameters = count_parameters(config)
     judge = judge_parameters(config, parameters)
     if parameters is None or judge is None:
-        return ["memory and disk: unknown until the model's configuration is on this machine"]
+        return ["memory and disk: unknown: no configuration of such a model is on this machine"]
     dtype = config.published.dtype if config.reward == "published" else "float32"
     optimize = policy_bytes(config) * parameters + judge * BYTES_OF[dtype]
     each = " in each process" if config.launch.processes > 1 else ""
@@ -131,8 +131,9 @@ def policy_bytes(config: Config) -> float:
     def share(sharded_from: int) -> float:
         return 1 / config.launch.processes if stage >= sharded_from else 1.0
 
-    # From iteration 2 on: the initial policy, which the distance is measured from.
-    initial = bool(optimize.kl_initial_outputs) and config.iterations > 1
+    # The initial policy, which the distance is measured from; in iteration 1 the reference is it.
+    another = config.iterations > 1 or not optimize.beta
+    initial = bool(optimize.kl_initial_outputs) and another
     total = WEIGHT * (1 + initial) * share(3)
     if config.policy.lora is None:
         reference = WEIGHT * bool(optimize.beta)
@@ -150,7 +151,7 @@ def judge_parameters(config: Config, policy: int | None) -> int | None:
 
 
 def count_parameters(config: Config) -> int | None:
-    """Return the policy's parameters, None if its configuration is not on this machine."""
+    """Return the policy's parameters, None if they are not known on this machine."""
     shape = config.policy.make
     if shape is not None:
         inner = 3 * shape.width
@@ -162,7 +163,7 @@ def count_parameters(config: Config) -> int | None:
 def parameters_of(name: str, kind: str) -> int | None:
     """Return a named model's parameters as an auto class of transformers makes it.
 
-    None if its configuration is not on this machine.
+    None if its configuration is not on this machine, or is of another kind of model.
     """
     import torch
     import transformers
@@ -171,10 +172,10 @@ def parameters_of(name: str, kind: str) -> int | None:
         found = transformers.AutoConfig.from_pretrained(
             name, local_files_only=True, trust_remote_code=False
         )
+        with torch.device("meta"):
+            model = getattr(transformers, kind).from_config(found)
     except (OSError, ValueError):
         return None
-    with torch.device("meta"):
-        model = getattr(transformers, kind).from_config(found)
     return int(sum(parameter.numel() for parameter in model.parameters()))
 
 

@@ -117,12 +117,7 @@ def make_policy(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
-    # generate() reads these ids here, and here alone.
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.bos_token_id = tokenizer.bos_token_id
-    return model
+        return LlamaForCausalLM(config)
 
 
 def _words(texts: Iterable[str], vocab_size: int) -> Tokenizer:

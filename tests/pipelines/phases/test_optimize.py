@@ -130,6 +130,7 @@ def test_the_initial_policy_is_loaded_where_the_reference_is_another(
     found = optimize.initial_policy(job_of(tmp_path, data, *more, iteration=iteration))
     assert (found is not None) == measured
     if measured:
+        assert found.outputs == 16
         expected, _ = policies.load(tmp_path / "initial" / "policy", PolicySettings())
         for own, other in zip(found.model.parameters(), expected.parameters(), strict=True):
             assert torch.equal(own, other)
@@ -193,18 +194,20 @@ def test_each_iteration_trains_with_random_numbers_of_its_own(
     class Enough(Exception):
         pass
 
-    def note(config: Any, seed: int, *_: Any) -> None:
-        seeds.append(seed)
+    def note(config: Any, seed: int, iteration: int, *_: Any) -> None:
+        noted.append((seed, iteration))
         raise Enough
 
-    seeds: list[int] = []
+    noted: list[tuple[int, int]] = []
     asked.write_policy(tmp_path / "policy")
     asked.write_policy(tmp_path / "initial")
     monkeypatch.setattr(optimize.trl_settings, "arguments", note)
     for iteration in (1, 2):
         with pytest.raises(Enough):
             optimize.run(job_of(tmp_path, data, "reward=verifier", iteration=iteration))
+    seeds, iterations = zip(*noted, strict=True)
     assert len(set(seeds)) == 2
+    assert iterations == (1, 2)
 
 
 def test_a_question_that_is_asked_twice_is_written_once(tmp_path: Path, data: Path) -> None:
@@ -222,6 +225,8 @@ def test_rewards_of_the_verifiers_share_stay_those_of_the_same_questions(
         for iteration in (1, 2)
     ]
     assert [optimize.reward_parts(job).seed for job in jobs] == [5, 5]
+    weighted = job_of(tmp_path, data, "reward=mixture", "mixture.model_weight=0.3")
+    assert optimize.reward_parts(weighted).model_weight == 0.3
     more = ("data.name=arithmetic", "data.limit=20")
     checked = optimize.reward_parts(job_of(tmp_path, data, *more))
     assert checked.check_steps is arithmetic.check_steps

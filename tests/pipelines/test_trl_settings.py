@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
+from transformers.utils import import_utils
 
 from pipelines import settings, trl_settings
 from pipelines.keywords import UnfitValue, UnknownField
@@ -47,12 +50,14 @@ def test_other_fields_reach_trl(tmp_path: Path) -> None:
         ("optimize.checkpoint_every=6", "save_steps", 6),
         ("optimize.checkpoint_every=6", "save_strategy", "steps"),
         ("optimize.checkpoint_every=0", "save_strategy", "no"),
+        ("policy={model: x/y, trust_remote_code: true}", "trust_remote_code", True),
         ("report_to=[tensorboard]", "report_to", ["tensorboard"]),
         ("report_to=[]", "report_to", "none"),
     ],
 )
 def test_the_runs_settings_are_trls(override: str, field: str, value: object) -> None:
-    own = trl_settings.ours(configured(override), 7, 3, Path())
+    policy = ("policy=null",) if override.startswith("policy") else ()
+    own = trl_settings.ours(configured(*policy, override), 7, 3, Path())
     assert own[field] == value
     assert (own["seed"], own["data_seed"]) == (7, 7)
     # The paper's estimator, as the loss has it.
@@ -94,6 +99,11 @@ def test_an_unknown_field_is_refused_with_the_nearest_name() -> None:
         "enable_jit_checkpoint",
         "save_only_model",
         "ddp_timeout",
+        "reward_weights",
+        "deepspeed",
+        "fsdp",
+        "fsdp_config",
+        "parallelism_config",
     ],
 )
 def test_fields_that_would_break_the_steps_are_refused(name: str) -> None:
@@ -138,6 +148,8 @@ def test_values_that_cannot_be_trained_with_are_refused(value: str, reason: str)
         ("{min_p: 3.0}", "`min_p` has to be a float in the [0, 1] interval"),
         ("{repetition_penalty: -1.0}", "has to be a strictly positive float"),
         ("{generation_kwargs: {top_z: 1}}", "no generation_kwargs 'top_z'"),
+        ("{generation_kwargs: {early_stopping: often}}", "`early_stopping` must be a boolean"),
+        ("{cache_implementation: 3}", "cache_implementation: expected str"),
     ],
 )
 def test_settings_of_generate_are_for_generate(value: str, reason: str) -> None:
@@ -147,6 +159,9 @@ def test_settings_of_generate_are_for_generate(value: str, reason: str) -> None:
         trl_settings.check(configured(f"optimize.trl={value}", "engine=generate"))
     assert reason in str(caught.value)
     trl_settings.check(configured("optimize.trl={min_p: 0.1}", "engine=generate"))
+    # So does vLLM in TRL, beside any engine of the other phases.
+    served = ("policy=null", "policy.model=x/y", "optimize.vllm=server")
+    trl_settings.check(configured("optimize.trl={min_p: 0.1}", *served))
 
 
 def test_numbers_that_yaml_reads_as_texts_are_numbers(tmp_path: Path) -> None:
@@ -171,3 +186,45 @@ def test_the_check_leaves_no_process_state_behind() -> None:
 def test_several_processes_are_counted() -> None:
     more = ("launch.mode=accelerate", "launch.processes=2")
     trl_settings.check(configured("optimize.trl.adam_beta2=0.95", *more))
+
+
+def test_tf32_is_for_devices_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = configured("optimize.trl.tf32=true")
+    before = torch.backends.cuda.matmul.allow_tf32
+    monkeypatch.setattr(import_utils, "is_torch_tf32_available", lambda: False)
+    with pytest.raises(UnfitValue, match=r"optimize\.trl\.tf32: needs a GPU of Ampere or newer"):
+        trl_settings.check(asked)
+    trl_settings.check(configured("optimize.trl.tf32=false"))
+    monkeypatch.setattr(import_utils, "is_torch_tf32_available", lambda: True)
+    trl_settings.check(asked)
+    # The check is of the settings: what multiplies matrices is set in the phase.
+    assert torch.backends.cuda.matmul.allow_tf32 == before
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "torch_compile=true",
+        "torch_compile_backend=inductor",
+        "torch_compile_mode=reduce-overhead",
+        "adam_beta2=0.95",
+    ],
+)
+def test_the_check_leaves_the_environment_alone(setting: str) -> None:
+    before = dict(os.environ)
+    trl_settings.check(configured(f"optimize.trl.{setting}"))
+    assert dict(os.environ) == before
+
+
+def test_the_check_is_silent(recwarn: pytest.WarningsRecorder) -> None:
+    trl_settings.check(configured("optimize.trl.adam_beta2=0.95"))
+    assert not [str(each.message) for each in recwarn]
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_trl_trains_on_the_gpu_where_there_is_one(
+    gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    own = trl_settings.ours(configured(), 7, 3, Path())
+    assert (own["use_cpu"], own["dataloader_pin_memory"]) == (not gpu, gpu)

@@ -52,7 +52,7 @@ class Engine:
 def load(model, tokenizer):
     return Engine()
 """
-"""An engine that answers rightly and wrongly in turn, keeps what it was asked, and may end a phase."""
+"""An engine that answers rightly and wrongly in turn, keeps what it was asked, may end a phase."""
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,9 @@ def test_a_phase_leaves_its_policy_and_what_it_did(
 ) -> None:
     job = job_of(tmp_path, data)
     optimize.run(job)
-    assert not capsys.readouterr().out  # the steps are in their log
+    printed = capsys.readouterr()
+    assert not printed.out  # the steps are in their log
+    assert "it/s" not in printed.err  # and on the run's own bar
     names = {"policy", "rollouts.jsonl", "questions.jsonl", "watch.json", "log", "work"}
     assert {it.name for it in job.output.iterdir()} == names
     written = {it["id"]: it["answer"] for it in lines(job.output / "questions.jsonl")}

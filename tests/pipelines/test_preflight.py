@@ -12,15 +12,19 @@ import pytest
 import torch
 import transformers
 
-from pipelines import preflight
+from pipelines import preflight, questions
+from pipelines.config import Config
 from pipelines.datasets import DataError
-from pipelines.keywords import UnknownField
+from pipelines.keywords import UnfitValue, UnknownField
+from pipelines.phases import sample
+from pipelines.policies import PolicyError
 from pipelines.progress import Progress
 from pipelines.prompts import Unrenderable
 from pipelines.runs import RunError
 from pipelines.trackers import NoTracker
 from reward_models.division import EmptyPart
-from tests.pipelines import toy
+from reward_models.leaks import LeakedQuestion
+from tests.pipelines import checkpoint_engine, toy
 
 
 def changed(dtype: torch.dtype, rate: float) -> tuple[float, float]:
@@ -65,7 +69,8 @@ def test_a_run_says_that_bfloat16_weights_round_small_steps_away(
     config = toy.config(tmp_path, data, "optimize.learning_rate=1e-6", *more)
     preflight.check(config, Progress())
     said = " ".join("".join(capsys.readouterr()).split())
-    assert ("changes only weights below 0.0003, others are rounded back" in said) == told
+    assert ("others are rounded back" in said) == told
+    assert ("changes only weights below 0.0003, " in said) == told
 
 
 def test_an_iteration_that_would_hold_out_no_question_is_told_before_the_first(
@@ -138,6 +143,9 @@ def test_checkpoints_that_could_not_be_resumed_are_refused(
     with pytest.raises(RunError, match=r"transformers 5\.17\.0 cannot resume 2 processes on CPUs"):
         preflight.resumable(config)
     preflight.resumable(toy.config(tmp_path, data, *several))
+    preflight.resumable(toy.config(tmp_path, data, "optimize.checkpoint_every=1"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    preflight.resumable(config)
 
 
 def test_what_the_policy_phase_could_not_use_is_refused(tmp_path: Path) -> None:
@@ -183,3 +191,97 @@ def test_what_is_read_and_left_out_is_said(
     said = " ".join("".join(capsys.readouterr()).split())
     assert "left out for unreadable golds: 1 (gsm8k/train/96" in said
     assert "evaluate on gsm8k/test: 12 questions" in said
+
+
+def said(config: Config, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what the checks say, in one line."""
+    preflight.check(config, Progress())
+    return " ".join("".join(capsys.readouterr()).split())
+
+
+def test_what_is_trained_on_and_compared_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    with (data / "gsm8k" / "train.jsonl").open("a", encoding="utf-8") as rows:
+        for _ in range(4):
+            rows.write(json.dumps({"question": "What?", "answer": "#### \\frac{1}{"}) + "\n")
+    config = toy.config(tmp_path, data, "data.max_bad_golds=0.1")
+    found = said(config, capsys)
+    split = questions.training(config)
+    assert f"train on gsm8k: 91 problems, sha256 {split.fingerprint[:12]} " in found
+    assert split.note
+    assert f"; {split.note}" in found
+    assert "unreadable golds: 4 (gsm8k/train/96" in found
+    assert found.count("; gsm8k/train/9") == 2  # three are shown
+    assert "decontamination: 91 training questions against gsm8k/test (12): " in found
+
+
+def test_what_the_engine_lacks_or_does_not_take_is_told(tmp_path: Path) -> None:
+    data = toy.write_data(tmp_path / "data")
+    source = """
+def lacking():
+    return "a card of another make"
+
+
+def load(model, tokenizer):
+    return None
+"""
+    told = pytest.raises(PolicyError, match="engine rare: a card of another make")
+    with checkpoint_engine.added(tmp_path / "engines", "rare", source), told:
+        preflight.check(toy.config(tmp_path, data, "engine=rare"), Progress(quiet=True))
+    config = toy.config(tmp_path, data)
+    for options, error in (({"cache_gb": 1}, UnknownField), ({"cache_gib": "much"}, UnfitValue)):
+        unfit = config.model_copy(update={"engine_options": options})
+        with pytest.raises(error, match=r"engine_options\.cache_g"):
+            preflight.check(unfit, Progress(quiet=True))
+
+
+def test_questions_of_the_evaluation_are_looked_for_in_all_iterations(tmp_path: Path) -> None:
+    data = toy.write_data(tmp_path / "data")
+    more = ("data.decontaminate=null", "sample.problems=20", "iterations=4")
+    config = toy.config(tmp_path, data, *more)
+    drawn = [sample.drawn_in(config, iteration) for iteration in (1, 2, 3, 4)]
+    earlier = {it.id for problems in drawn[:3] for it in problems}
+    late = next(it for it in drawn[3] if it.id not in earlier)
+    preflight.draws(config)
+    leaking = toy.write_data(tmp_path / "leaking")
+    with (leaking / "gsm8k" / "test.jsonl").open("a", encoding="utf-8") as rows:
+        row = {"question": late.question, "answer": f"#### {late.answer}"}
+        rows.write(json.dumps(row) + "\n")
+    preflight.draws(toy.config(tmp_path, leaking, *more[:2], "iterations=3"))
+    with pytest.raises(LeakedQuestion, match=f"{late.id} asks a question of gsm8k/test"):
+        preflight.check(toy.config(tmp_path, leaking, *more), Progress(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "bf16", "told"),
+    [("DEEPSPEED", True, True), ("DEEPSPEED", False, False), ("FSDP", True, False)],
+)
+def test_weights_that_deepspeed_rounds_are_told(
+    kind: str, bf16: bool, told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    config = toy.config(tmp_path, data, f"optimize.bf16={str(bf16).lower()}")
+    file = tmp_path / "accelerate.yaml"
+    file.write_text(f"distributed_type: {kind}\n", encoding="utf-8")
+    launch = config.launch.model_copy(update={"config_file": file})
+    found = said(config.model_copy(update={"launch": launch}), capsys)
+    assert ("DeepSpeed rounds the policy's weights to bfloat16" in found) == told
+
+
+def test_room_is_looked_for_where_the_run_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = []
+
+    def usage(path: Path) -> SimpleNamespace:
+        looked_at.append(path)
+        return SimpleNamespace(free=64 * 2**20)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    for run_dir in ("here", "here/new/run", "new"):
+        preflight.room(Path(run_dir))
+    assert looked_at == [Path("here"), tmp_path / "here", tmp_path]

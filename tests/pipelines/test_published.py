@@ -14,6 +14,7 @@ from pipelines.artifacts import ArtifactError
 from pipelines.evaluate_settings import EvaluateSettings
 from pipelines.evaluation import scoring
 from pipelines.plan import count_parameters, plan, policy_bytes, size
+from pipelines.progress import Progress
 from reward_models.model import UntrainedHead
 from reward_models.published import qwen_prm
 from tests.pipelines import toy
@@ -180,13 +181,20 @@ def test_a_question_and_an_answer_have_to_fit_the_models_context(
     assert "gsm8k/train/" in said
 
 
-def test_what_is_checked_is_said(tmp_path: Path, data: Path, model: Path) -> None:
-    from pipelines import questions
+def test_what_is_checked_is_said(
+    tmp_path: Path, data: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines import preflight, questions
 
     config = toy.config(tmp_path, data, "supervision=process", *chosen(model))
     rewards, cuts = published.check(config, questions.training(config).problems)
     assert "no sample, label and retrain phases" in rewards
     assert "not checked: whether its rewards depend on where texts are cut" in cuts
+    preflight.check(config, Progress())
+    told = " ".join("".join(capsys.readouterr()).split())
+    assert rewards in told
+    assert cuts in told
+    assert "is below optimize.watch.retrain_when.window" in told
 
 
 def test_the_plan_has_the_model_and_no_phases_of_its_training(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -227,3 +229,122 @@ def test_a_released_model_is_known_by_its_commit(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert policies.identity("some/model") == commit
     assert policies.identity("other/model") == "other/model"
+
+
+def test_large_weights_are_numbers_though_their_sum_would_be_none(tiny_policy: Maker) -> None:
+    def enlarge(weights: dict[str, torch.Tensor]) -> None:
+        weights["model.norm.weight"][:] = 3e38
+
+    folder = rewritten(tiny_policy(0, torch.float32), enlarge)
+    model, _ = policies.load(folder, PolicySettings())
+    assert model.model.norm.weight.max().item() == pytest.approx(3e38)
+
+
+def test_weights_that_were_cut_off_are_told(tiny_policy: Maker) -> None:
+    folder = tiny_policy(0, torch.float32)
+    file = folder / "model.safetensors"
+    os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(PolicyError, match=r"policy\.model .* cannot be loaded"):
+        policies.load(folder, PolicySettings())
+
+
+def test_a_policy_gets_to_the_place_that_is_asked_for(
+    tiny_policy: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In shards no device has room for the whole: it is loaded beside the GPU."""
+    folder = tiny_policy(0, torch.float32)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    model, _ = policies.load(folder, PolicySettings(), at="cpu")
+    assert model.device.type == "cpu"
+
+
+OWN_CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+
+class OwnModel(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+def test_code_of_a_models_own_is_run_where_it_is_trusted(
+    tiny_policy: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "own"))
+    folder = tiny_policy(0, torch.float32)
+    (folder / "own.py").write_text(OWN_CODE, encoding="utf-8")
+    file = folder / "config.json"
+    names = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
+    config = json.loads(file.read_text(encoding="utf-8")) | {"auto_map": names}
+    file.write_text(json.dumps(config | {"model_type": "own"}), encoding="utf-8")
+    with pytest.raises(PolicyError, match="cannot be loaded"):
+        policies.load(folder, PolicySettings())
+    model, _ = policies.load(folder, PolicySettings(trust_remote_code=True))
+    assert type(model).__name__ == "OwnModel"
+
+
+LATE = """
+READS_CHECKPOINTS = True
+STARTED, CLOSED = [], []
+FAILS_WITH = []
+
+
+class Engine:
+    def generate(self, prompts, sampling):
+        return []
+
+    def close(self):
+        CLOSED.append(self)
+
+
+def load(path, tokenizer, *, dtype, trust_remote_code):
+    STARTED.append((dtype, trust_remote_code))
+    for kind in FAILS_WITH:
+        raise kind("no such card")
+    return Engine()
+"""
+
+
+def test_an_engine_of_checkpoints_starts_once_as_the_policy_is_to_be_read(
+    tiny_policy: Maker, tmp_path: Path
+) -> None:
+    folder = tiny_policy(0, torch.float32)
+    with checkpoint_engine.added(tmp_path / "engines", "late", LATE) as module:
+        for settings in (
+            PolicySettings(dtype="bfloat16"),
+            PolicySettings(trust_remote_code=True),
+        ):
+            with policies.sampled(folder, settings, "late") as sampler:
+                assert sampler.context == 128
+                assert not module.STARTED
+                sampler.engine.generate([], [])
+                sampler.engine.generate([], [])
+            assert module.STARTED.pop() == (settings.dtype, settings.trust_remote_code)
+            assert not module.STARTED
+            assert len(module.CLOSED) == 1
+            module.CLOSED.clear()
+        with policies.sampled(folder, PolicySettings(), "late"):
+            pass
+        assert not module.STARTED
+
+
+@pytest.mark.parametrize("kind", [OSError, ValueError, ImportError, RuntimeError])
+def test_an_engine_of_checkpoints_that_does_not_start_is_told(
+    kind: type[Exception], tiny_policy: Maker, tmp_path: Path
+) -> None:
+    folder = tiny_policy(0, torch.float32)
+    with checkpoint_engine.added(tmp_path / "engines", "late", LATE) as module:
+        module.FAILS_WITH.append(kind)
+        sampled = policies.sampled(folder, PolicySettings(), "late")
+        told = pytest.raises(PolicyError, match="with engine late: no such card")
+        with sampled as sampler, told:
+            sampler.engine.generate([], [])
+        (folder / "config.json").write_text('{"model_type": "none"}', encoding="utf-8")
+        broken = policies.sampled(folder, PolicySettings(), "late")
+        with pytest.raises(PolicyError, match="configuration cannot be loaded"), broken:
+            pass

@@ -18,9 +18,10 @@ from transformers import (
 )
 
 from iterative_grpo.types import Problem
-from pipelines import cli, unloaded
+from pipelines import cli, plan, questions, unloaded
 from pipelines.building import lora
 from pipelines.config import Config
+from pipelines.datasets import DataError
 from pipelines.policies import PolicyError
 from pipelines.unloaded import UnfitModel
 from reward_models.model import RewardModel
@@ -222,3 +223,89 @@ def test_looking_at_adapters_is_silent(
 ) -> None:
     unloaded.check(configured("policy.lora={}", "reward_model.lora={}"))
     assert not [str(each.message) for each in recwarn]
+
+
+def named(model: object) -> tuple[str, ...]:
+    return ("policy.make=null", "policy.warm_start=null", f"policy.model={model}")
+
+
+@pytest.mark.parametrize("broken", ["gone", "of another kind", "damaged", "of nobody's"])
+def test_a_policy_that_cannot_be_loaded_is_left_to_the_start_phase(
+    broken: str, configured: Callable[..., Config], policy: Path, data: Path
+) -> None:
+    if broken == "gone":
+        shutil.rmtree(policy)
+    elif broken == "of another kind":
+        T5Config(d_model=8, num_layers=1, vocab_size=10).save_pretrained(policy)
+    else:
+        text = {"damaged": "{", "of nobody's": '{"model_type": "nobody"}'}[broken]
+        (policy / "config.json").write_text(text, encoding="utf-8")
+    config = configured(*named(policy), "reward=verifier", "policy.prompt=chat")
+    unloaded.check(config)
+    (policy / "tokenizer.json").unlink(missing_ok=True)
+    unloaded.check_prompt(config, questions.training(config).problems[0])
+
+
+def test_nothing_is_said_of_a_model_with_code_of_its_own(
+    configured: Callable[..., Config], policy: Path
+) -> None:
+    assert unloaded.policy_config(configured(*named(policy))) is not None
+    trusted = configured(*named(policy), "policy.trust_remote_code=true")
+    assert unloaded.policy_config(trusted) is None
+
+
+def test_a_policy_made_on_the_spot_has_the_shape_that_is_asked_for(
+    configured: Callable[..., Config],
+) -> None:
+    config = configured("policy.make.width=48", "policy.make.heads=4", "policy.make.layers=3")
+    expected = plan.count_parameters(config)
+    found = unloaded.made(unloaded.policy_config(config), "AutoModelForCausalLM")
+    # The head, which a made policy shares with its embedding, is counted here.
+    assert found.num_parameters() == (expected or 0) + found.lm_head.weight.numel()
+    assert found.config.num_attention_heads == 4
+    assert found.device.type == "meta"
+
+
+def test_a_prompts_examples_are_read_where_the_data_are(
+    configured: Callable[..., Config], policy: Path, data: Path, tmp_path: Path
+) -> None:
+    config = configured(*named(policy), "policy.prompt=lm_eval_gsm8k", "max_tokens=2")
+    (problem, *_) = questions.training(config).problems
+    unloaded.check_prompt(config, problem)
+    elsewhere = config.data.model_copy(update={"path": tmp_path})
+    with pytest.raises(DataError):
+        unloaded.check_prompt(config.model_copy(update={"data": elsewhere}), problem)
+
+
+def test_a_start_is_a_whole_checkpoint_in_either_format(
+    configured: Callable[..., Config], policy: Path
+) -> None:
+    (policy / "model.safetensors").rename(policy / "pytorch_model.bin")
+    start = configured(f"reward_model.start={policy}")
+    unloaded.check(start)
+    (policy / "pytorch_model.bin").unlink()
+    with pytest.raises(UnfitModel, match="has a configuration and no weights"):
+        unloaded.check(start)
+    (policy / "model.safetensors").touch()
+    unloaded.check(start)
+    for file in policy.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(UnfitModel, match="cannot be loaded"):
+        unloaded.check(start)
+
+
+def test_a_start_from_the_hub_is_not_looked_for_among_folders(
+    configured: Callable[..., Config],
+    policy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    stored = tmp_path / "models--some--model"
+    shutil.copytree(policy, stored / "snapshots" / commit)
+    (stored / "snapshots" / commit / "model.safetensors").unlink()
+    (stored / "refs").mkdir()
+    (stored / "refs" / "main").write_text(commit, encoding="utf-8")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    unloaded.check(configured("reward_model.start=some/model"))

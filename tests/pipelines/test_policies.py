@@ -125,10 +125,10 @@ def test_a_policy_trained_in_mixed_precision_is_sampled_in_it(
     path = tiny_policy(0, torch.float32)
     for more, dtype in (((), torch.float32), (("optimize.bf16=true",), torch.bfloat16)):
         config = toy.config(tmp_path, data, *more)
-        settings = policies.to_sample(config)
-        with policies.sampled(path, settings, config.engine) as sampler:
+        with policies.sampled_in(config, path) as sampler:
             assert sampler.model is not None
             assert sampler.model.dtype == dtype
+            assert sampler.context == 128
         assert policies.load(path, config.policy)[0].dtype == torch.float32
 
 
@@ -206,6 +206,13 @@ def test_a_folder_is_known_by_what_its_files_hold_and_are_called(tmp_path: Path)
     file.rename(tmp_path / "other.safetensors")
     third = policies.identity(tmp_path)
     assert len({first, second, third}) == 3
+    before = file.with_name("other.safetensors").stat()
+    (tmp_path / "other.safetensors").write_bytes(b"more weights")  # at the same time
+    os.utime(tmp_path / "other.safetensors", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert policies.identity(tmp_path) not in (first, second, third)
+    fourth = policies.identity(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert policies.identity(tmp_path) == fourth
 
 
 def test_an_end_token_without_an_embedding_is_refused(tiny_policy: Maker) -> None:
@@ -348,3 +355,42 @@ def test_an_engine_of_checkpoints_that_does_not_start_is_told(
         broken = policies.sampled(folder, PolicySettings(), "late")
         with pytest.raises(PolicyError, match="configuration cannot be loaded"), broken:
             pass
+
+
+def test_a_tokenizer_alone_is_checked_too(tiny_policy: Maker) -> None:
+    folder = tiny_policy(0, torch.float32)
+    tokenizer = policies.load_tokenizer(folder, PolicySettings())
+    tokenizer.pad_token = None
+    for unknown in (None, "a"):
+        tokenizer.unk_token = unknown
+        tokenizer.save_pretrained(folder)
+        with pytest.raises(PolicyError, match=r"has no pad token; .* policy\.pad_token"):
+            policies.load_tokenizer(folder, PolicySettings())
+    named = policies.load_tokenizer(folder, PolicySettings(pad_token="<eos>"))
+    assert named.pad_token_id == named.eos_token_id
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(PolicyError, match="has no EOS token"):
+        policies.load_tokenizer(folder, PolicySettings())
+
+
+def test_words_without_an_embedding_are_refused(tiny_policy: Maker) -> None:
+    folder = tiny_policy(0, torch.float32)
+    model, tokenizer = policies.load(folder, PolicySettings())
+    model.resize_token_embeddings(tokenizer.vocab_size - 1)
+    policies.save(model, tokenizer, folder)
+    with pytest.raises(PolicyError, match=rf"tokens up to id {tokenizer.vocab_size - 1},"):
+        policies.load(folder, PolicySettings())
+
+
+def test_a_reason_is_a_line_that_fits_what_was_named(tmp_path: Path) -> None:
+    hub = OSError("\nsome/model is no repository.\nIf it is private, log in.")
+    assert policies.reason("some/model", hub) == "some/model is no repository"
+    for name in ("/no/model", "./no", "~no"):
+        assert policies.reason(name, hub) == "there is no such folder"
+    (tmp_path / "iterations").mkdir()
+    assert policies.reason(str(tmp_path), hub).startswith("it is a run's folder; a policy of it is")
+    (tmp_path / "iterations").rmdir()
+    assert policies.reason(str(tmp_path), hub) == "it has no config.json"
+    (tmp_path / "config.json").touch()
+    assert policies.reason(str(tmp_path), hub) == "some/model is no repository"

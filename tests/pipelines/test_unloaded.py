@@ -100,6 +100,8 @@ def test_a_start_has_to_take_a_head(
     own = ("policy.make=null", "policy.warm_start=null", f"policy.model={policy}")
     with pytest.raises(UnfitModel, match=r"start policy: .* makes none of a MambaConfig"):
         unloaded.check(configured(*own, "engine=generate"))
+    # Where the verifier rewards, no reward model is made of the policy.
+    unloaded.check(configured(*own, "engine=generate", "reward=verifier"))
 
 
 def test_a_policy_that_is_no_model_is_refused_until_the_run_has_a_copy(

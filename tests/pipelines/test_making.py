@@ -36,7 +36,7 @@ def test_words_write_numbers_in_digits() -> None:
 
 
 def test_words_are_numbered_by_the_alphabet_behind_the_special_tokens() -> None:
-    made = make_tokenizer("words", ["b_2 c", "a"], 9)
+    made = make_tokenizer("words", ["b__2 c", "a"], 9)
     assert made.convert_ids_to_tokens(range(len(made))) == [
         *("<pad>", "<eos>", "<bos>", "<unk>"),
         *(" c", "2", "_", "a", "b"),

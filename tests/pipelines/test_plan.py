@@ -110,7 +110,11 @@ def test_the_plan_says_where_policy_and_questions_come_from(
     assert "data          gsm8k from the hub, or made\n" in text
     assert "compared      with no evaluation set (data.decontaminate is off)\n" in text
     assert rows(config, "start") == [("0", "copy the named model")]
-    assert text.endswith("unknown: no configuration of such a model is on this machine")
+    unknown = "unknown: no configuration of such a model is on this machine"
+    assert text.endswith(unknown)
+    assert plan.plan(configured(*named("/no/model"), "reward=verifier")).endswith(unknown)
+    judged = ("reward=published", "published={model: /no/judge, convention: qwen_prm}")
+    assert plan.plan(configured(*judged)).endswith(unknown)
 
 
 def test_a_model_of_another_kind_is_planned_with_too(

@@ -207,8 +207,9 @@ def test_the_plan_has_the_model_and_no_phases_of_its_training(
     stored = sum(p.numel() for p in qwen_prm.load(str(model)).model.backbone.parameters())
     own = policy_bytes(config) * (count_parameters(config) or 0)
     assert f"about {size(own + 4 * stored)} in policy phases" in text
-    halved = toy.config(tmp_path, data, *chosen(model), "published.dtype=bfloat16")
-    assert f"about {size(own + 2 * stored)} in policy phases" in plan(halved)
+    for dtype, most in (("bfloat16", 2), ("auto", 4)):
+        stored_so = toy.config(tmp_path, data, *chosen(model), f"published.dtype={dtype}")
+        assert f"about {size(own + most * stored)} in policy phases" in plan(stored_so)
 
 
 def test_the_evaluation_loads_it_by_its_convention(model: Path, tmp_path: Path) -> None:

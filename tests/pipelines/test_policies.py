@@ -179,6 +179,14 @@ def test_options_of_an_engine_of_checkpoints_are_not_for_live_policies(tmp_path:
     data = toy.write_data(tmp_path / "data")
     config = toy.config(tmp_path, data, "engine=vllm", "engine_options.max_model_len=64")
     assert live_engine(config) is None
+    served = config.model_copy(
+        update={
+            "engine": "native",
+            "engine_options": {},
+            "optimize": config.optimize.model_copy(update={"vllm": "server"}),
+        }
+    )
+    assert live_engine(served) is None
     live = policies.live_loader(config)(None, None)
     assert isinstance(live, generate.Engine)
     assert live.batch_tokens == generate.BATCH_TOKENS

@@ -62,6 +62,8 @@ def test_the_runs_settings_are_trls(override: str, field: str, value: object) ->
     assert (own["seed"], own["data_seed"]) == (7, 7)
     # The paper's estimator, as the loss has it.
     assert own["use_bias_correction_kl"] is False
+    # A checkpoint goes once the next one is whole, and not sooner.
+    assert own["save_total_limit"] is None
 
 
 def test_trl_samples_with_vllm_where_it_is_asked_to() -> None:

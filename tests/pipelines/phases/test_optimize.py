@@ -155,7 +155,8 @@ def test_a_mixtures_weights_and_the_share_that_the_verifier_rewarded_are_logged(
 def test_rollouts_of_explorations_that_a_checkpoint_is_in_the_middle_of_are_kept(
     tmp_path: Path, data: Path
 ) -> None:
-    job = job_of(tmp_path, data, "optimize.updates=2", "optimize.checkpoint_every=2")
+    halves = "optimize.micro_batch=8"
+    job = job_of(tmp_path, data, "optimize.updates=2", "optimize.checkpoint_every=2", halves)
     file = job.output / "work" / "rollouts.jsonl.rank0"
     for resumed_at, kept in ((4, [1, 3]), (3, [1, 3]), (2, [1])):
         file.parent.mkdir(exist_ok=True)

@@ -32,14 +32,6 @@ DECIDED = {
 OF_GENERATE = ("min_p", "repetition_penalty", "generation_kwargs", "cache_implementation")
 """Fields that TRL's own sampling reads, and that the engines which sample in training do not."""
 
-WHERE_IT_RUNS = {
-    "tf32",
-    "torch_compile",
-    "torch_compile_backend",
-    "torch_compile_mode",
-}
-"""Fields that change the process that makes a `GRPOConfig` of them, or need the launched ones."""
-
 
 def arguments(config: Config, seed: int, iteration: int, checkpoints: Path) -> Any:
     """Return the `GRPOConfig` of a policy phase, the paper's where TRL's defaults differ from it.
@@ -125,7 +117,8 @@ def _rehearsed(config: Config, taken: Mapping[str, Any], values: Mapping[str, An
         def world_size(self) -> int:
             return config.launch.processes
 
-    harmless = {name: value for name, value in values.items() if name not in WHERE_IT_RUNS}
+    # Made with it, a `GRPOConfig` changes how this process multiplies matrices.
+    harmless = {name: value for name, value in values.items() if name != "tf32"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # told in the phase
         return Rehearsed(**taken, **harmless)

@@ -120,14 +120,16 @@ def test_the_plan_says_where_policy_and_questions_come_from(
 def test_a_model_of_another_kind_is_planned_with_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is wrong with it, the run says."""
+    """What is wrong with it, the checks behind the plan say."""
     T5Config(d_model=8, num_layers=1, vocab_size=10).save_pretrained(tmp_path / "t5")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{", encoding="utf-8")
     for model in ("t5", "broken"):
         policy = ("policy=null", f"policy.model={tmp_path / model}")
-        assert cli.main(["run", "arithmetic", "--dry-run", *policy]) == cli.DONE
-        assert "memory and disk: unknown" in capsys.readouterr().out
+        assert cli.main(["run", "arithmetic", "--dry-run", *policy]) == cli.REFUSED
+        printed = capsys.readouterr()
+        assert "memory and disk: unknown" in printed.out
+        assert f"policy.model {tmp_path / model} cannot be loaded" in printed.err
 
 
 def test_parameters_are_those_of_the_model(

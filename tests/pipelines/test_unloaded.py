@@ -17,7 +17,6 @@ from transformers import (
     T5Config,
 )
 
-from iterative_grpo.types import Problem
 from pipelines import cli, plan, questions, unloaded
 from pipelines.building import lora
 from pipelines.config import Config
@@ -102,29 +101,6 @@ def test_a_start_has_to_take_a_head(
         unloaded.check(configured(*own, "engine=generate"))
     # Where the verifier rewards, no reward model is made of the policy.
     unloaded.check(configured(*own, "engine=generate", "reward=verifier"))
-
-
-def test_a_policy_that_is_no_model_is_refused_until_the_run_has_a_copy(
-    configured: Callable[..., Config], tmp_path: Path, policy: Path
-) -> None:
-    named = ("policy.make=null", "policy.warm_start=null", "reward=verifier")
-    problem = Problem("gsm8k/train/0", "What?", "3", "gsm8k")
-    absent = configured(*named, f"policy.model={tmp_path / 'absent'}")
-    encoder = configured(*named, f"policy.model={tmp_path / 'encoder'}")
-    T5Config(d_model=8, num_layers=1).save_pretrained(tmp_path / "encoder")
-    silent = configured(*named, f"policy.model={policy}")
-    (policy / "tokenizer.json").unlink()
-    checks = (
-        partial(unloaded.check, absent),
-        partial(unloaded.check, encoder),
-        partial(unloaded.check_prompt, silent, problem),
-    )
-    for check in checks:
-        with pytest.raises(PolicyError, match=r"policy\.model .* cannot be loaded"):
-            check()
-    (absent.run_dir / "start").mkdir(parents=True)
-    for check in checks:
-        check()
 
 
 def test_a_policy_that_the_engine_cannot_sample_is_refused(
@@ -232,7 +208,7 @@ def named(model: object) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("broken", ["gone", "of another kind", "damaged", "of nobody's"])
-def test_a_policy_that_cannot_be_loaded_is_left_to_the_start_phase(
+def test_a_policy_that_cannot_be_loaded_is_refused_until_the_run_has_a_copy(
     broken: str, configured: Callable[..., Config], policy: Path, data: Path
 ) -> None:
     if broken == "gone":
@@ -242,10 +218,15 @@ def test_a_policy_that_cannot_be_loaded_is_left_to_the_start_phase(
     else:
         text = {"damaged": "{", "of nobody's": '{"model_type": "nobody"}'}[broken]
         (policy / "config.json").write_text(text, encoding="utf-8")
-    config = configured(*named(policy), "reward=verifier", "policy.prompt=chat")
-    unloaded.check(config)
     (policy / "tokenizer.json").unlink(missing_ok=True)
-    unloaded.check_prompt(config, questions.training(config).problems[0])
+    config = configured(*named(policy), "reward=verifier", "policy.prompt=chat")
+    problem = questions.training(config).problems[0]
+    for check in (unloaded.check, partial(unloaded.check_prompt, problem=problem)):
+        with pytest.raises(PolicyError, match=r"policy\.model .* cannot be loaded"):
+            check(config)
+    (config.run_dir / "start").mkdir(parents=True)
+    unloaded.check(config)
+    unloaded.check_prompt(config, problem)
 
 
 def test_nothing_is_said_of_a_model_with_code_of_its_own(

@@ -288,7 +288,7 @@ class OptimizeSettings(Section):
     group_size: Annotated[Whole, Field(ge=2)] = Field(8, description="G, outputs of a question")
     updates: Positive = Field(1, description="optimizer steps on each exploration (mu)")
     micro_batch: Positive | None = Field(
-        None, description="outputs in one forward pass, whole groups; none: all of the step's"
+        None, description="outputs in one forward pass, groups or parts of one; none: all of a step"
     )
     learning_rate: Rate = 1e-6
     schedule: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "constant"

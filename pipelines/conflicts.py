@@ -47,10 +47,11 @@ def conflicts(config: Config) -> Iterator[str]:
             f"outputs a step of a process (prompts {optimize.prompts} x group_size "
             f"{optimize.group_size} / processes {processes})"
         )
-    if config.micro_batch % optimize.group_size:
+    sizes = config.micro_batch, optimize.group_size
+    if max(sizes) % min(sizes):
         yield (
-            f"optimize.group_size {optimize.group_size} does not divide the micro-batch of "
-            f"{config.micro_batch} outputs; a micro-batch holds whole groups"
+            f"a micro-batch of {config.micro_batch} outputs holds neither whole groups of "
+            f"optimize.group_size {optimize.group_size} nor an even part of one"
         )
     if optimize.checkpoint_every % optimize.updates:
         yield (

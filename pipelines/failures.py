@@ -15,6 +15,9 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TOLD_OF_NO_ROOM = ("o space left", "uota exceeded", "ile too large", "unexpected pos")
 """What safetensors and torch say of a file that could not be written to its end."""
 
+TOLD_OF_NO_MEMORY = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+"""What torch says where a GPU or the processor has no memory left."""
+
 OURS = ("iterative_grpo", "reward_models", "verifiers", "pipelines")
 
 
@@ -30,7 +33,7 @@ def exit_code(error: Exception) -> int | None:
     """Return the exit code of an error that is a message to its user, None for a defect."""
     if isinstance(error, PhaseFailed):
         return error.code
-    if isinstance(error, OSError) or _io_failed(error):
+    if isinstance(error, OSError) or _io_failed(error) or _out_of_memory(error):
         return FAILED
     return REFUSED if type(error).__module__.partition(".")[0] in OURS else None
 
@@ -38,10 +41,26 @@ def exit_code(error: Exception) -> int | None:
 def message(error: Exception) -> str:
     """Return what the user is told."""
     text = str(error)
+    if _out_of_memory(error):
+        return (
+            f"{text.splitlines()[0] if text else 'no memory left'}\n"
+            "What needs less, also for a run that has begun: a smaller optimize.micro_batch, or "
+            "optimize.gradient_checkpointing=true, where the policy trains; a smaller "
+            "engine_options.cache_gib where it is sampled; shards over several GPUs "
+            "(launch.config_file). The same command with these settings goes on"
+        )
     full = isinstance(error, OSError) and error.errno in NO_ROOM
     if full or (_io_failed(error) and any(sign in text for sign in TOLD_OF_NO_ROOM)):
         return f"{text}: no room to write a file; make some, and the same command goes on"
     return text
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: torch's errors have no base that is loaded without it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(sign in text for sign in TOLD_OF_NO_MEMORY)
 
 
 def _io_failed(error: Exception) -> bool:

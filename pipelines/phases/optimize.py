@@ -40,9 +40,15 @@ from pipelines.watching import Watching, ledger
 
 
 def settings(config: Config) -> Mapping[str, Any]:
-    """Return the settings that the new policy depends on."""
+    """Return the settings that the new policy depends on.
+
+    Rows computed together are no part of it, but in `bnpo`'s mean of micro-batches' means: a run
+    that ran out of memory goes on with fewer.
+    """
+    how = {"checkpoint_every", "gradient_checkpointing"}
+    how |= set() if config.optimize.loss == "bnpo" else {"micro_batch"}
     return {
-        "optimize": config.optimize.model_dump(mode="json", exclude={"checkpoint_every"}),
+        "optimize": config.optimize.model_dump(mode="json", exclude=how),
         "supervision": config.supervision,
         "splitter": config.splitter,
         "credit": config.credit,

@@ -566,6 +566,24 @@ def test_a_resumed_phase_ends_like_an_unbroken_one(
         assert torch.equal(a, b)
 
 
+def test_a_resumed_training_may_compute_fewer_rows_at_once(
+    tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    from iterative_grpo.engines import native
+
+    policy = tiny_policy(0, torch.float32)
+    more: dict[str, Any] = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    more |= {"learning_rate": 1e-4, "engine": native.load}
+    whole: list[tuple[int, list[Rollout]]] = []
+    make(policy, tmp_path / "a", rollouts=whole, **more).train()
+    parts: list[tuple[int, list[Rollout]]] = []
+    more |= {"per_device_train_batch_size": G // 2, "gradient_accumulation_steps": 8}
+    resumed = make(policy, tmp_path / "b", rollouts=parts, **more)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "a" / "out" / "checkpoint-2"))
+    assert [step for step, _ in parts] == [3, 4]
+    assert parts == whole[2:]
+
+
 def test_micro_batches_keep_groups_and_lose_only_padding(
     tiny_policy: PolicyMaker, tmp_path: Path
 ) -> None:
@@ -582,6 +600,32 @@ def test_micro_batches_keep_groups_and_lose_only_padding(
         assert torch.equal(part["advantages"], batch["advantages"][rows, :width])
     whole = torch.stack([_loss(trainer, part) for part in parts]).mean()
     torch.testing.assert_close(whole, _loss(trainer, batch), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("rows", [G, G // 2, 1])
+def test_micro_batches_of_groups_and_of_parts_of_one_train_alike(
+    rows: int, tiny_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    from iterative_grpo.engines import native
+
+    policy = tiny_policy(0, torch.float32)
+    found = []
+    for size in (4 * G, rows):
+        rollouts: list[tuple[int, list[Rollout]]] = []
+        sizes = {
+            "per_device_train_batch_size": size,
+            "gradient_accumulation_steps": 4 * G // size,
+            "learning_rate": 1e-4,
+        }
+        trainer = make(policy, tmp_path, "lines", rollouts, engine=native.load, **sizes)
+        trainer.train()
+        found.append((rollouts, list(trainer.model.parameters())))
+    (whole, weights), (parts, others) = found
+    assert [step for step, _ in whole] == [1, 2]
+    assert parts[0] == whole[0]
+    for one, other in zip(weights, others, strict=True):
+        # Adam divides by the gradient's size: where that is rounding, steps are of any sign.
+        assert ((one - other).abs() < 1e-6).float().mean() > 0.99
 
 
 def _loss(trainer: IterativeGRPOTrainer, batch: dict[str, Any]) -> torch.Tensor:

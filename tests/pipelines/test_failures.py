@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipelines import cli, failures, launching
 from pipelines.artifacts import ArtifactError
@@ -45,6 +46,28 @@ def test_a_full_disk_is_a_failure_and_no_defect() -> None:
         assert failures.message(full).endswith("make some, and the same command goes on")
     assert failures.message(OSError(errno.EACCES, "Permission denied")).endswith("denied")
     assert failures.exit_code(RuntimeError("a defect")) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried\nby other processes"), "CUDA out of"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "CUDA error: CUBLAS"),
+        (MemoryError(), "no memory left"),
+    ],
+)
+def test_of_a_full_memory_it_is_told_what_needs_less(error: Exception, told: str) -> None:
+    assert failures.exit_code(error) == cli.FAILED
+    first, advice = failures.message(error).split("\n")
+    assert first.startswith(told)
+    assert "optimize.micro_batch" in advice
+    assert "engine_options.cache_gib" in advice
+
+
+def test_a_processor_without_memory_is_told_alike() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**62, dtype=torch.int8)
+    assert failures.exit_code(caught.value) == cli.FAILED
 
 
 def test_the_error_that_was_left_first_is_told(tmp_path: Path) -> None:

@@ -276,7 +276,10 @@ REFUSED = [
     (["optimize.group_sise=4"], "Did you mean optimize.group_size?"),
     (["optimize.steps=many"], "optimize.steps"),
     (["optimize.micro_batch=6"], "does not divide"),
-    (["optimize.group_size=3", "optimize.micro_batch=4"], "group_size 3 does not divide"),
+    (
+        ["optimize.group_size=3", "optimize.micro_batch=4"],
+        "neither whole groups of optimize.group_size 3 nor",
+    ),
     (["data.path=/nowhere"], "data.path /nowhere is no folder"),
     (["credit=some"], "unknown credit rule 'some'"),
     (["data.name=gsm9k"], "Did you mean 'gsm8k'?"),

@@ -47,6 +47,8 @@ DEPENDENT = [
     # What makes no other result.
     ("iterations=7", ""),
     ("optimize.checkpoint_every=7", ""),
+    ("optimize.micro_batch=8", ""),
+    ("optimize.gradient_checkpointing=true", ""),
     ("engine_options.cache_gib=16", ""),
     ("run_dir=elsewhere", ""),
     ("data.decontaminate.words=9", ""),
@@ -123,3 +125,9 @@ def test_a_named_policy_does_not_depend_on_the_questions(tmp_path: Path, data: P
     plain = toy.config(tmp_path, data, *named)
     limited = toy.config(tmp_path, data, *named, "data.limit=50")
     assert changed(plain, limited) == "sample optimize"
+
+
+def test_bnpo_depends_on_its_micro_batches(tmp_path: Path, data: Path) -> None:
+    plain = toy.config(tmp_path, data, "optimize.loss=bnpo")
+    halves = toy.config(tmp_path, data, "optimize.loss=bnpo", "optimize.micro_batch=8")
+    assert changed(plain, halves) == "optimize"

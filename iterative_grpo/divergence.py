@@ -29,14 +29,8 @@ def kl(
 
     `groups[i]` are completions of `prompts[i]`, sampled at temperature 1.
     """
-    rows = [
-        (prompt.token_ids, completion.token_ids)
-        for prompt, group in zip(prompts, groups, strict=True)
-        for completion in group
-    ]
-    here = token_logps(policy, rows)
-    there = token_logps(other, rows)
-    return float(k3(here, there).mean())
+    rows = rows_of(prompts, groups)
+    return float(k3(token_logps(policy, rows), token_logps(other, rows)).mean())
 
 
 def k3(here: Any, there: Any) -> Any:
@@ -78,6 +72,15 @@ def together(parts: Iterable[Moved | None]) -> float | None:
 
 Rows = Sequence[tuple[Sequence[int], Sequence[int]]]
 """Prompt and completion ids, a pair a row."""
+
+
+def rows_of(prompts: Sequence[Prompt], groups: Sequence[Sequence[Completion]]) -> Rows:
+    """Return the rows of prompts and of their completions, group by group."""
+    return [
+        (prompt.token_ids, completion.token_ids)
+        for prompt, group in zip(prompts, groups, strict=True)
+        for completion in group
+    ]
 
 
 def moved(

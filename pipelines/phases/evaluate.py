@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from iterative_grpo.divergence import kl
+from iterative_grpo.divergence import Rows, k3, rows_of, token_logps
 from iterative_grpo.engines import sampled_groups
 from iterative_grpo.types import Completion, Prompt, Sampling
 from pipelines import policies, questions, world
@@ -64,11 +64,15 @@ def run(job: Job) -> None:
             place,
             job.progress,
         )
-        drawn = None
+        rows, here = None, None
         if place.first and "initial" in job.inputs:
-            drawn = outputs(job, sampler)
-    if drawn is not None:
-        write_json(job.output / "divergence.json", {"kl_initial": moved(job, sampler, *drawn)})
+            rows = rows_of(*outputs(job, sampler))
+            # Not where the engine has a copy of its own, or one in which small distances drown.
+            if sampler.model is not None and not config.optimize.bf16:
+                here = token_logps(sampler.model, rows)
+    del sampler  # and its model: a GPU may have no room for another one beside it
+    if rows is not None:
+        write_json(job.output / "divergence.json", {"kl_initial": moved(job, rows, here)})
     place.wait()
 
 
@@ -114,14 +118,15 @@ def outputs(job: Job, sampler: Sampler) -> tuple[list[Prompt], list[list[Complet
     return rendered, groups
 
 
-def moved(
-    job: Job, sampler: Sampler, rendered: list[Prompt], groups: list[list[Completion]]
-) -> float:
-    """Return the policy's KL from the initial one on its outputs."""
-    settings = job.config.policy
-    policy = sampler.model
-    # The engine held a copy of its own, or one in which small distances drown.
-    if policy is None or job.config.optimize.bf16:
-        policy, _ = policies.load(job.inputs["policy"] / "policy", settings)
-    initial, _ = policies.load(job.inputs["initial"] / "policy", settings)
-    return kl(policy, initial, rendered, groups)
+def moved(job: Job, rows: Rows, here: Any) -> float:
+    """Return the policy's KL from the initial one on its outputs.
+
+    `here` are its log-probabilities, None if they are not known. One model is loaded at a time.
+    """
+
+    def logps(name: str) -> Any:
+        model, _ = policies.load(job.inputs[name] / "policy", job.config.policy)
+        return token_logps(model, rows)
+
+    here = logps("policy") if here is None else here
+    return float(k3(here, logps("initial")).mean())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,3 +127,29 @@ def test_tasks_are_asked_in_the_format_that_is_trained_on(tmp_path: Path) -> Non
     data = toy.write_data(tmp_path / "data")
     (task,) = evaluate.tasks(toy.config(tmp_path, data, "policy.prompt=deepseek_math_cot"))
     assert task.prompt == "deepseek_math_cot"
+
+
+@pytest.mark.parametrize("bf16", ["false", "true"])
+def test_one_model_is_held_at_a_time(
+    bf16: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "MEASURED", 2)
+    loaded: list[weakref.ref[Any]] = []
+    load = policies.load
+
+    def watched(*given: Any) -> Any:
+        assert not [model for model in loaded if model() is not None]
+        model, tokenizer = load(*given)
+        loaded.append(weakref.ref(model))
+        return model, tokenizer
+
+    monkeypatch.setattr(policies, "load", watched)
+    data = toy.write_data(tmp_path / "data")
+    folders = [asked.write_policy(tmp_path / name, seed) for seed, name in enumerate(("a", "b"))]
+    (tmp_path / "evaluate").mkdir()
+    more = (f"optimize.bf16={bf16}", "policy.prompt=gsm8k_8shot", "evaluate.limit=2")
+    config = toy.config(tmp_path, data, *more)
+    inputs = {"policy": folders[0], "initial": folders[1]}
+    job = Job("evaluate", 1, config, inputs, tmp_path / "evaluate", Progress(quiet=True))
+    evaluate.run(job)
+    assert len(loaded) == (3 if bf16 == "true" else 2)

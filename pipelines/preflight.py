@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines import (
     decontamination,
     dividing,
     launch_file,
+    memory,
     policies,
     published,
     questions,
@@ -74,6 +76,8 @@ def check(config: Config, progress: Progress) -> None:
             f"{2**8 * config.optimize.learning_rate:.1g}, others are rounded back; keep float32 "
             "and set optimize.bf16, or train an adapter (policy.lora)"
         )
+    for line in on_gpu(config):
+        progress.note(line)
     if config.optimize.bf16 and launch_file.kind(config) == "DEEPSPEED":
         progress.note(
             "DeepSpeed rounds the policy's weights to bfloat16 when a policy phase begins, and "
@@ -112,6 +116,30 @@ def rounds_away(config: Config) -> bool:
     usual_weight = 0.02
     small = config.optimize.learning_rate < usual_weight / 2**8
     return policy.dtype == "bfloat16" and policy.lora is None and small
+
+
+def on_gpu(config: Config) -> Iterator[str]:
+    """Yield what there is to know before a GPU is used: little memory, or needless precision."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return
+    room = torch.cuda.get_device_properties(0).total_memory
+    for phase in memory.needed(config) or ():
+        whole = phase.state + (phase.activations or 0)
+        if whole > room:
+            yield (
+                f"{phase.phase} need about {memory.size(whole)} for weights, optimizer state and "
+                f"gradients of {phase.of} at once, and the GPU has {memory.size(room)}: it may run "
+                "out of memory (optimize.gradient_checkpointing, optimize.micro_batch, policy.lora "
+                "and reward_model.lora need less)"
+            )
+    named = config.policy.model is not None
+    if named and config.policy.dtype == "float32" and not config.optimize.bf16:
+        yield (
+            "optimize.bf16 is off: the policy is sampled and trained in float32, which takes a GPU "
+            "several times as long"
+        )
 
 
 def resumable(config: Config) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import launch_file, plan, settings
+from pipelines import launch_file, memory, settings
 from pipelines.config import Config
 from tests.pipelines.test_settings import NAMED
 
@@ -113,10 +113,10 @@ def test_the_plan_counts_shards(found: dict[str, Any], stage: int, tmp_path: Pat
     assert launch_file.stage(whole) == stage
     launch = whole.launch.model_copy(update={"processes": 4})
     config = whole.model_copy(update={"launch": launch})
-    # Weights and reference, gradients, and AdamW's moments.
-    assert plan.policy_bytes(config) == [20, 8 + 4 + 2, 8 + 1 + 2, 5][stage]
+    # Weights and reference, gradients (those of whole models are exchanged), and AdamW's moments.
+    assert memory.policy_bytes(config) == [20 + 4, 8 + 4 + 2, 8 + 1 + 2, 5][stage]
     engine = config.model_copy(update={"engine": "native"})
-    assert plan.policy_bytes(engine) - plan.policy_bytes(config) == (4 if stage == 3 else 0)
+    assert memory.policy_bytes(engine) - memory.policy_bytes(config) == (4 if stage == 3 else 0)
 
 
 @pytest.mark.skipif(find_spec("deepspeed") is not None, reason="DeepSpeed is installed")

@@ -10,7 +10,7 @@ import torch
 import yaml
 from transformers import T5Config
 
-from pipelines import cli, making, plan
+from pipelines import cli, memory, plan
 from pipelines.config import Config
 from tests.pipelines import toy
 from tests.pipelines.test_launch_file import FSDP, launched
@@ -132,21 +132,6 @@ def test_a_model_of_another_kind_is_planned_with_too(
         assert f"policy.model {tmp_path / model} cannot be loaded" in printed.err
 
 
-def test_parameters_are_those_of_the_model(
-    configured: Callable[..., Config], tiny_policy: Maker
-) -> None:
-    from transformers import AutoModelForCausalLM
-
-    made = configured(*(f"policy.make.{it}" for it in ("width=48", "layers=3", "vocabulary=270")))
-    tokenizer = making.make_tokenizer("bpe", ["some text to learn from"] * 9, 270)
-    model = making.make_policy(tokenizer, making.ModelShape(width=48, layers=3, heads=2), 0)
-    own = model.num_parameters() + (270 - len(tokenizer)) * 48
-    assert plan.count_parameters(made) == own
-    stored = tiny_policy(0, torch.float32)
-    expected = AutoModelForCausalLM.from_pretrained(stored).num_parameters()
-    assert plan.count_parameters(configured(*named(stored))) == expected
-
-
 def figures(config: Config) -> dict[str, str]:
     """Return the plan's last lines by their names."""
     return {line.split()[0]: line.split(maxsplit=1)[1] for line in plan.needs(config)}
@@ -177,14 +162,14 @@ def test_memory_and_disk_are_counted_in_bytes_of_a_parameter(
     configured: Callable[..., Config],
 ) -> None:
     config = configured(*more)
-    count = plan.count_parameters(config)
+    count = memory.count_parameters(config)
     assert count is not None
     found = figures(config)
     assert found["parameters"] == f"{count:,}"
-    retraining = "" if judge is None else f" and {plan.size(judge * count)} in retraining"
-    assert found["memory"].startswith(f"about {plan.size(policy * count)} in policy phases")
+    retraining = "" if judge is None else f" and {memory.size(judge * count)} in retraining"
+    assert found["memory"].startswith(f"about {memory.size(policy * count)} in policy phases")
     assert found["memory"].partition("policy phases")[2].startswith(f"{retraining}: weights")
-    stored = f"about {plan.size(4 * count * checkpoints)} for {checkpoints} checkpoints"
+    stored = f"about {memory.size(4 * count * checkpoints)} for {checkpoints} checkpoints"
     assert found["disk"].startswith(stored)
 
 
@@ -205,30 +190,6 @@ def test_processes_that_hold_a_model_each_are_told(
     sharded = launched(tmp_path, yaml.safe_dump({**FSDP, "num_processes": 4}), own)
     launch = sharded.launch.model_copy(update={"processes": 4})
     sharded = sharded.model_copy(update={"launch": launch})
-    count = plan.count_parameters(sharded)
+    count = memory.count_parameters(sharded)
     assert count is not None
-    assert f"and {plan.size((16 / 4 + 4) * count)} in retraining" in figures(sharded)["memory"]
-
-
-def test_the_copy_that_engines_sample_is_in_the_precision_of_training(tmp_path: Path) -> None:
-    own = ("iterations=1", "engine=native")
-    exact, halved, elsewhere = (
-        plan.policy_bytes(launched(tmp_path, FSDP, *own, *more))
-        for more in ((), ("optimize.bf16=true",), ("optimize.vllm=colocate",))
-    )
-    assert (exact - elsewhere, halved - elsewhere) == (4, 2)
-
-
-@pytest.mark.parametrize(
-    ("amount", "text"),
-    [
-        (0, "0.0 B"),
-        (1023, "1,023.0 B"),
-        (1024, "1.0 KiB"),
-        (1536 * 1024, "1.5 MiB"),
-        (5 * 2**30, "5.0 GiB"),
-        (3000 * 2**40, "3,000.0 TiB"),
-    ],
-)
-def test_sizes_are_written_in_the_largest_unit_below_them(amount: float, text: str) -> None:
-    assert plan.size(amount) == text
+    assert f"and {memory.size((16 / 4 + 4) * count)} in retraining" in figures(sharded)["memory"]

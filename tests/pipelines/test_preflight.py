@@ -107,6 +107,28 @@ def test_a_watch_that_cannot_speak_is_told(
     assert ("is below optimize.watch.retrain_when.window 5" in said) == told
 
 
+@pytest.mark.parametrize("room", [2**40, 2**20])
+def test_what_a_gpu_has_no_room_for_is_told(
+    room: int,
+    tmp_path: Path,
+    tiny_policy: Callable[[int, torch.dtype], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    config = toy.config(tmp_path, data)
+    assert not list(preflight.on_gpu(config))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    found = SimpleNamespace(total_memory=room)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: found)
+    phases = [line.split(" need about")[0] for line in preflight.on_gpu(config)]
+    assert phases == ([] if room == 2**40 else ["policy phases", "retraining"])
+    policy = ("policy.make=null", "policy.warm_start=null")
+    named = (*policy, f"policy.model={tiny_policy(0, torch.float32)}", "reward=verifier")
+    for more, slow in (((), True), (("optimize.bf16=true",), False)):
+        said = list(preflight.on_gpu(toy.config(tmp_path, data, *named, *more)))
+        assert any(line.startswith("optimize.bf16 is off") for line in said) == slow
+
+
 def test_no_question_left_is_told(tmp_path: Path) -> None:
     data = toy.write_data(tmp_path / "data")
     row = {"question": "How many?", "answer": "#### some"}

@@ -13,7 +13,8 @@ from pipelines import cli, published, run
 from pipelines.artifacts import ArtifactError
 from pipelines.evaluate_settings import EvaluateSettings
 from pipelines.evaluation import scoring
-from pipelines.plan import count_parameters, plan, policy_bytes, size
+from pipelines.memory import count_parameters, policy_bytes, size
+from pipelines.plan import plan
 from pipelines.progress import Progress
 from reward_models.model import UntrainedHead
 from reward_models.published import qwen_prm

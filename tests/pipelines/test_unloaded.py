@@ -17,7 +17,7 @@ from transformers import (
     T5Config,
 )
 
-from pipelines import cli, plan, questions, unloaded
+from pipelines import cli, memory, questions, unloaded
 from pipelines.building import lora
 from pipelines.config import Config
 from pipelines.datasets import DataError
@@ -241,7 +241,7 @@ def test_a_policy_made_on_the_spot_has_the_shape_that_is_asked_for(
     configured: Callable[..., Config],
 ) -> None:
     config = configured("policy.make.width=48", "policy.make.heads=4", "policy.make.layers=3")
-    expected = plan.count_parameters(config)
+    expected = memory.count_parameters(config)
     found = unloaded.made(unloaded.policy_config(config), "AutoModelForCausalLM")
     # The head, which a made policy shares with its embedding, is counted here.
     assert found.num_parameters() == (expected or 0) + found.lm_head.weight.numel()

@@ -56,7 +56,9 @@ def build(
     if not groups:
         raise ValueError("the model has no trainable parameters")
     if kind == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, betas=betas)
+        # Elsewhere the default; on a GPU that makes another copy of all parameters on its way.
+        on_gpu = all(each.device.type == "cuda" for each in rest)
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=on_gpu or None)
     return MuonAdamW(groups, lr=lr, betas=betas)
 
 

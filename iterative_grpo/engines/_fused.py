@@ -21,8 +21,10 @@ from iterative_grpo.attention import PLAIN, kind
 from iterative_grpo.engines._shared_cache import SharedCache, SharedLayer
 from iterative_grpo.forwards import replaced, replaced_by_trl
 
-# Joined weights are copies. Models with more of them are bound by their products.
-_JOINED_BYTES = 2**30
+# Joined weights are copies. Models with more of them are bound by their products: on a GPU later,
+# which waits for Python at every launch.
+_JOINED_BYTES = {"cpu": 2**30}
+_JOINED_BYTES_ELSEWHERE = 2**32
 # The parts of a layer that are written out here, by the ends of their classes' names.
 _PARTS = {
     "": "DecoderLayer",
@@ -60,7 +62,8 @@ def supports(model: Any) -> bool:
     plain = all(type(parameter) is nn.Parameter for parameter in model.parameters())
     one_dtype = len({parameter.dtype for parameter in model.parameters()}) == 1
     one_device = len({parameter.device for parameter in model.parameters()}) == 1
-    small = sum(m.weight.nbytes for m in linear) <= _JOINED_BYTES
+    allowed = _JOINED_BYTES.get(model.device.type, _JOINED_BYTES_ELSEWHERE)
+    small = sum(m.weight.nbytes for m in linear) <= allowed
     return plain and one_dtype and one_device and small
 
 

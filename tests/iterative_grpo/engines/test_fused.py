@@ -213,5 +213,5 @@ def test_other_models_run_their_own_layers(monkeypatch: pytest.MonkeyPatch) -> N
     mixed = made(CONFIGS["llama"])
     mixed.model.norm.to(torch.bfloat16)
     assert not _fused.supports(mixed)
-    monkeypatch.setattr(_fused, "_JOINED_BYTES", 1000)
+    monkeypatch.setattr(_fused, "_JOINED_BYTES", {"cpu": 1000})
     assert not _fused.supports(made(CONFIGS["llama"]))

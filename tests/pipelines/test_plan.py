@@ -125,7 +125,7 @@ def test_a_model_of_another_kind_is_planned_with_too(
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{", encoding="utf-8")
     for model in ("t5", "broken"):
-        policy = ("policy=null", f"policy.model={tmp_path / model}")
+        policy = ("policy=null", f"policy.model={tmp_path / model}", f"run_dir={tmp_path / 'run'}")
         assert cli.main(["run", "arithmetic", "--dry-run", *policy]) == cli.REFUSED
         printed = capsys.readouterr()
         assert "memory and disk: unknown" in printed.out

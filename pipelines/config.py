@@ -206,6 +206,9 @@ class RewardModelSettings(Section):
         1, description="an ensemble's heads, trained on resampled questions (reward: uncertain)"
     )
     lora: Lora | None = None
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of its weights where it rewards; it learns in float32"
+    )
     calibrate: Literal["none", "temperature", "isotonic"] = Field(
         "none", description="map scores to frequencies, fitted on the validation questions"
     )

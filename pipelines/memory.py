@@ -43,7 +43,8 @@ def needed(config: Config) -> list[Needed] | None:
     if parameters is None or judge is None:
         return None
     shape, optimize = shape_of(config), config.optimize
-    dtype = config.published.dtype if config.reward == "published" else "float32"
+    published = config.reward == "published"
+    dtype = config.published.dtype if published else config.reward_model.dtype
     state = policy_bytes(config) * parameters + judge * BYTES_OF[dtype]
     kept = None
     if shape is not None:

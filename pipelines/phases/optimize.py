@@ -60,6 +60,7 @@ def settings(config: Config) -> Mapping[str, Any]:
         "published": published.settings(config),
         "max_tokens": config.max_tokens,
         "engine": config.engine,
+        "judged_in": config.reward_model.dtype if config.learns_reward else None,
         "lora": config.policy.lora.model_dump(mode="json") if config.policy.lora else None,
         "data": sample.questions_settings(config),
     }
@@ -202,7 +203,11 @@ def reward_parts(job: Job) -> Any:
     config = job.config
     model = None
     if "reward_model" in job.inputs:
-        model = RewardModel.load(job.inputs["reward_model"] / "model", device=policies.device())
+        model = RewardModel.load(
+            job.inputs["reward_model"] / "model",
+            device=policies.device(),
+            dtype=config.reward_model.dtype,
+        )
     return Parts(
         splitter=building.splitter(config),
         verify=verifying.verifier(config),

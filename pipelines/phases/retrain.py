@@ -41,7 +41,7 @@ class UnfitRewardModel(RuntimeError):
 
 def settings(config: Config) -> Mapping[str, Any]:
     """Return the settings that the reward model depends on."""
-    return {"reward_model": config.reward_model.model_dump(mode="json")}
+    return {"reward_model": config.reward_model.model_dump(mode="json", exclude={"dtype"})}
 
 
 PHASE = Phase("retrain", settings)

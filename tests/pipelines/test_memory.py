@@ -107,5 +107,11 @@ def test_bytes_follow_the_precision_of_the_weights(configured: Callable[..., Con
     assert (
         memory.policy_bytes(configured(*one, "policy.dtype=bfloat16", "optimize.bf16=true")) == 10
     )
+    judged = {
+        dtype: (memory.needed(configured(*one, f"reward_model.dtype={dtype}")) or [])[0].state
+        for dtype in ("float32", "bfloat16")
+    }
+    count = memory.count_parameters(configured(*one)) or 0
+    assert judged["float32"] - judged["bfloat16"] == 2 * count
     several = ("launch.mode=accelerate", "launch.processes=2")
     assert memory.policy_bytes(configured(*one, *several)) == 24

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from pipelines.progress import Progress
 from pipelines.runs import Job
 from pipelines.watching import Watching
 from pipelines.world import World
+from reward_models.model import RewardModel
 from tests.pipelines import toy
 from tests.pipelines.phases import asked
 from tests.pipelines.test_running import command, environment, write_config
@@ -215,6 +217,23 @@ def test_a_question_that_is_asked_twice_is_written_once(tmp_path: Path, data: Pa
     one, two = arithmetic.read("train", None, 2, 0).problems
     optimize.write_questions(tmp_path / "questions.jsonl", [one, two, one])
     assert [line["id"] for line in lines(tmp_path / "questions.jsonl")] == [one.id, two.id]
+
+
+def test_the_reward_model_judges_in_the_precision_that_is_asked_for(
+    tmp_path: Path, data: Path
+) -> None:
+    judge = RewardModel.from_backbone(asked.write_policy(tmp_path / "policy") / "policy", heads=1)
+    judge.save(tmp_path / "retrain" / "model")
+    scores = []
+    for name in ("float32", "bfloat16"):
+        job = job_of(tmp_path, data, f"reward_model.dtype={name}")
+        inputs = {**job.inputs, "reward_model": tmp_path / "retrain"}
+        model = optimize.reward_parts(replace(job, inputs=inputs)).model
+        assert {weight.dtype for weight in model.model.parameters()} == {getattr(torch, name)}
+        scores.append(model.score(["Round 1?"] * 2, ["1+1=2\n#### 2", "3"], [(5, 12), (1,)]))
+    (exact, rounded) = ([value for row in rows for value in row] for rows in scores)
+    assert rounded == pytest.approx(exact, abs=0.02)
+    assert rounded != exact
 
 
 def test_rewards_of_the_verifiers_share_stay_those_of_the_same_questions(

@@ -22,26 +22,36 @@ def cast(model: Any, dtype: torch.dtype | None) -> None:
     Weights alone, as `from_pretrained` does: `model.to` would round the frequencies of rotary
     positions, too, and far tokens would be turned by other angles.
     """
-    for weight in _others(model, dtype):
-        weight.data = weight.data.to(dtype)
+    for weight in model.parameters():
+        if _changes(weight, dtype):
+            weight.data = weight.data.to(dtype)
 
 
 @contextmanager
 def weights_in(model: Any, dtype: torch.dtype | None) -> Iterator[None]:
-    """`cast` a model's weights inside.
+    """Let copies of a model's weights in another precision stand in their place inside.
 
-    Parameters stay the same objects and get their very data back: an optimizer does not notice.
+    The weights themselves are not touched: one whose data change their type forgets who listens to
+    its gradient, and processes that train together (DDP) would part without a word.
     """
-    weights = _others(model, dtype)
-    before = [weight.data for weight in weights]
+    own = [
+        (module, name, weight)
+        for module in model.modules()
+        for name, weight in module._parameters.items()
+        if weight is not None and _changes(weight, dtype)
+    ]
+    copies: dict[torch.nn.Parameter, torch.nn.Parameter] = {}
     try:
-        cast(model, dtype)
+        for module, name, weight in own:
+            if weight not in copies:  # tied ones stay tied
+                low = weight.detach().to(dtype)
+                copies[weight] = torch.nn.Parameter(low, requires_grad=False)
+            module._parameters[name] = copies[weight]
         yield
     finally:
-        for weight, data in zip(weights, before, strict=True):
-            weight.data = data
+        for module, name, weight in own:
+            module._parameters[name] = weight
 
 
-def _others(model: Any, dtype: torch.dtype | None) -> list[torch.nn.Parameter]:
-    """Return the weights that are in another precision; what is no number is in none."""
-    return [p for p in model.parameters() if dtype not in (None, p.dtype) and p.is_floating_point()]
+def _changes(weight: torch.Tensor, dtype: torch.dtype | None) -> bool:
+    return dtype not in (None, weight.dtype) and weight.is_floating_point()

@@ -33,6 +33,19 @@ def test_weights_are_cast_and_positions_are_not() -> None:
     assert torch.equal(model.model.rotary_emb.inv_freq, exact)
 
 
+def test_copies_stand_in_and_tied_weights_stay_tied() -> None:
+    model = decoder("llama", torch.float32)
+    model.lm_head.weight = model.model.embed_tokens.weight
+    own = dict(model.named_parameters())
+    exact = {name: weight.clone() for name, weight in own.items()}
+    with weights_in(model, torch.bfloat16):
+        assert model.lm_head.weight is model.model.embed_tokens.weight
+        assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+        assert all(torch.equal(weight, exact[name]) for name, weight in own.items())
+    assert dict(model.named_parameters()) == own
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
 def test_an_optimizers_weights_come_back_whatever_happens() -> None:
     model = torch.nn.Linear(3, 2).requires_grad_(False)
     before = {name: (id(p), p.data_ptr()) for name, p in model.named_parameters()}

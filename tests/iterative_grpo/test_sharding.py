@@ -121,6 +121,16 @@ def test_in_bfloat16_the_exact_weights_are_kept(
 
 
 @pytest.mark.slow
+def test_whole_policies_that_are_sampled_in_bfloat16_go_on_learning_together(
+    tiny_policy: Maker, tmp_path: Path
+) -> None:
+    one, two = train(tiny_policy(0, torch.float32), tmp_path / "whole", "none", bf16=True)
+    assert one["sampled is finished"]
+    assert one["weights"] == two["weights"]
+    assert one["texts"] != two["texts"]
+
+
+@pytest.mark.slow
 def test_trl_samples_shards_itself(tiny_policy: Maker, tmp_path: Path) -> None:
     policy = tiny_policy(0, torch.float32)
     found = train(policy, tmp_path / "trl", "fsdp", engine=None)

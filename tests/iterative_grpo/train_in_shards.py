@@ -5,6 +5,7 @@ accelerate launch ... train_in_shards.py POLICY OUTPUT SETTINGS (JSON: engine, p
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -65,6 +66,11 @@ def main(
                 for name, weight in finished.named_parameters()
             )
             found["frequencies"] = str(model.model.rotary_emb.inv_freq.dtype)
+    if finished is not None:
+        digest = hashlib.sha256()
+        for weight in finished.parameters():
+            digest.update(weight.detach().cpu().numpy().tobytes())
+        found["weights"] = digest.hexdigest()
     rank = trainer.accelerator.process_index
     (output / f"found-{rank}.json").write_text(json.dumps(found), encoding="utf-8")
     if rank == 0:

@@ -118,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--dry-run",
         action="store_true",
-        help="print the plan, check what a run checks before it computes, and stop",
+        help="print the plan, check settings, data and models as a run does, and stop",
     )
     run.add_argument("--quiet", action="store_true", help="no progress")
     run.set_defaults(action=do_run)

@@ -44,10 +44,11 @@ def message(error: Exception) -> str:
     if _out_of_memory(error):
         return (
             f"{text.splitlines()[0] if text else 'no memory left'}\n"
-            "What needs less, also for a run that has begun: a smaller optimize.micro_batch, or "
-            "optimize.gradient_checkpointing=true, where the policy trains; a smaller "
-            "engine_options.cache_gib where it is sampled; shards over several GPUs "
-            "(launch.config_file). The same command with these settings goes on"
+            "What needs less, also for a run that has begun: where the policy trains, "
+            "optimize.gradient_checkpointing=true or a smaller optimize.micro_batch (but with loss "
+            "bnpo); where it is sampled, a smaller engine_options.cache_gib; shards over several "
+            "GPUs (launch.config_file). For a new run: reward_model.lora, policy.lora. The same "
+            "command goes on"
         )
     full = isinstance(error, OSError) and error.errno in NO_ROOM
     if full or (_io_failed(error) and any(sign in text for sign in TOLD_OF_NO_ROOM)):

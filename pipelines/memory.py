@@ -60,7 +60,7 @@ def needed(config: Config) -> list[Needed] | None:
             # Whole before it is sharded, and beside its shards when it is put together again.
             state = state / config.launch.processes + judge * WEIGHT
         tokens = max(PIECE, config.max_tokens)
-        kept = None
+        kept, shape = None, judge_shape(config)
         if shape is not None:
             kept = tokens * kept_of_token(shape, low=False, checkpointing=False)
         found.append(Needed("retraining", state, kept, f"{tokens:,} tokens"))
@@ -99,7 +99,17 @@ def shape_of(config: Config) -> Shape | None:
     made = config.policy.make
     if made is not None:
         return Shape(made.layers, made.width, 3 * made.width)
-    found = configuration_of(str(config.policy.model))
+    return shape_in(configuration_of(str(config.policy.model)))
+
+
+def judge_shape(config: Config) -> Shape | None:
+    """Return the shape of the reward model that is trained."""
+    start = config.reward_model.start
+    return shape_of(config) if start in ("policy", "scratch") else shape_in(configuration_of(start))
+
+
+def shape_in(found: Any) -> Shape | None:
+    """Return the shape that a configuration names."""
     names = ("num_hidden_layers", "hidden_size", "intermediate_size")
     numbers = [getattr(found, name, None) for name in names]
     known = [number for number in numbers if isinstance(number, int)]
@@ -122,7 +132,11 @@ def judge_parameters(config: Config, policy: int | None) -> int | None:
     """Return the parameters of what judges beside a policy of so many, None if unknown."""
     if config.reward == "published":
         return parameters_of(str(config.published.model), "AutoModel")
-    return policy if config.learns_reward else 0
+    if not config.learns_reward:
+        return 0
+    start = config.reward_model.start
+    own = start in ("policy", "scratch")
+    return policy if own else parameters_of(start, "AutoModelForTokenClassification")
 
 
 def count_parameters(config: Config) -> int | None:

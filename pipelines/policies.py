@@ -70,6 +70,11 @@ def _load(path: str | Path, settings: PolicySettings, at: str) -> tuple[Any, Any
 
 def unloadable(path: str | Path, error: Exception) -> PolicyError:
     """Return the error for a model that transformers cannot load."""
+    if (Path(path) / "adapter_config.json").is_file():
+        return PolicyError(
+            f"policy.model {path} is an adapter; merge it (peft's merge_and_unload) and save the "
+            "whole model, or name its base model and train a new adapter (policy.lora)"
+        )
     return PolicyError(
         f"policy.model {path} cannot be loaded: {reason(str(path), error)}. Expected a folder with "
         "a transformers checkpoint, or the name of a causal language model on the hub"

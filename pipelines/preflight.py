@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,8 +126,8 @@ def on_gpu(config: Config) -> Iterator[str]:
 
     if not torch.cuda.is_available():
         return
-    room = torch.cuda.get_device_properties(0).total_memory
-    for phase in memory.needed(config) or ():
+    room = gpu_memory()
+    for phase in (memory.needed(config) or ()) if room else ():
         whole = phase.state + (phase.activations or 0)
         if whole > room:
             yield (
@@ -140,6 +142,14 @@ def on_gpu(config: Config) -> Iterator[str]:
             "optimize.bf16 is off: the policy is sampled and trained in float32, which takes a GPU "
             "several times as long"
         )
+
+
+def gpu_memory() -> int:
+    """Return the bytes of the first GPU, 0 if unknown; another process asks, and wakes it up."""
+    asked = "import torch; print(torch.cuda.get_device_properties(0).total_memory)"
+    command = [sys.executable, "-c", asked]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return int(found.stdout) if found.returncode == 0 else 0
 
 
 def resumable(config: Config) -> None:

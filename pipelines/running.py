@@ -12,7 +12,10 @@ from pipelines.runs import Run
 
 @undisturbed()
 def rehearse(config: Config, *, quiet: bool = False) -> None:
-    """Print what a run would do, then check what it checks before it computes; write nothing."""
+    """Print what a run would do, and check settings, data and models as it does; write nothing.
+
+    What a run's folder was made with is compared phase by phase, when the run gets there.
+    """
     from pipelines import preflight
     from pipelines.plan import plan
 

@@ -226,7 +226,15 @@ class _Fit:
         return self.report(step, stopped, losses, time.perf_counter() - started)
 
     def trained(self) -> list[torch.nn.Parameter]:
-        """Return what the optimizer changes, always in the same order."""
+        """Return what the optimizer changes, always in the same order.
+
+        FSDP leaves a model's tail gathered behind a forward pass: what is written to that is lost.
+        """
+        from torch.distributed.fsdp import FSDPModule
+
+        for module in self.owner.model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
         return [weight for weight in self.owner.model.parameters() if weight.requires_grad]
 
     def set_rate(self, step: int, steps: int) -> float:

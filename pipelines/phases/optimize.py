@@ -42,11 +42,12 @@ from pipelines.watching import Watching, ledger
 def settings(config: Config) -> Mapping[str, Any]:
     """Return the settings that the new policy depends on.
 
-    Rows computed together are no part of it, but in `bnpo`'s mean of micro-batches' means: a run
-    that ran out of memory goes on with fewer.
+    Rows computed together are no part of it, but in `bnpo`'s mean of micro-batches' means and
+    in quantiles of a micro-batch: a run that ran out of memory goes on with fewer.
     """
     how = {"checkpoint_every", "gradient_checkpointing"}
-    how |= set() if config.optimize.loss == "bnpo" else {"micro_batch"}
+    by_batch = config.optimize.loss == "bnpo" or "top_entropy_quantile" in config.optimize.trl
+    how |= set() if by_batch else {"micro_batch"}
     return {
         "optimize": config.optimize.model_dump(mode="json", exclude=how),
         "supervision": config.supervision,

@@ -128,7 +128,8 @@ def test_a_named_policy_does_not_depend_on_the_questions(tmp_path: Path, data: P
     assert changed(plain, limited) == "sample optimize"
 
 
-def test_bnpo_depends_on_its_micro_batches(tmp_path: Path, data: Path) -> None:
-    plain = toy.config(tmp_path, data, "optimize.loss=bnpo")
-    halves = toy.config(tmp_path, data, "optimize.loss=bnpo", "optimize.micro_batch=8")
+@pytest.mark.parametrize("more", ["optimize.loss=bnpo", "optimize.trl.top_entropy_quantile=0.2"])
+def test_some_losses_depend_on_their_micro_batches(more: str, tmp_path: Path, data: Path) -> None:
+    plain = toy.config(tmp_path, data, more)
+    halves = toy.config(tmp_path, data, more, "optimize.micro_batch=8")
     assert changed(plain, halves) == "optimize"

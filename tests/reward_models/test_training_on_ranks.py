@@ -89,5 +89,11 @@ def test_two_processes_equal_one(
     assert first == pytest.approx(second, abs=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("shards", [False, True])
+def test_the_best_weights_are_those_that_come_back(tmp_path: Path, shards: bool) -> None:
+    launch(tmp_path, 2, 33, "bce", "overfit", shards=shards)
+
+
 def floats(text: str) -> list[float]:
     return [float(part) for part in text.strip("(),").split(",")]

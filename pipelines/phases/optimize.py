@@ -46,6 +46,7 @@ def settings(config: Config) -> Mapping[str, Any]:
     in quantiles of a micro-batch: a run that ran out of memory goes on with fewer.
     """
     how = {"checkpoint_every", "gradient_checkpointing"}
+    exact = not config.learns_reward or config.reward_model.dtype == "float32"
     by_batch = config.optimize.loss == "bnpo" or "top_entropy_quantile" in config.optimize.trl
     how |= set() if by_batch else {"micro_batch"}
     return {
@@ -61,7 +62,7 @@ def settings(config: Config) -> Mapping[str, Any]:
         "published": published.settings(config),
         "max_tokens": config.max_tokens,
         "engine": config.engine,
-        "judged_in": config.reward_model.dtype if config.learns_reward else None,
+        "judged_in": None if exact else config.reward_model.dtype,
         "lora": config.policy.lora.model_dump(mode="json") if config.policy.lora else None,
         "data": sample.questions_settings(config),
     }

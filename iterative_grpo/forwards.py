@@ -9,19 +9,6 @@ from typing import Any
 
 
 @contextmanager
-def replacing(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
-    """Let a module do something else instead of its `forward`, which is back on leaving."""
-    own = vars(module).get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        del module.forward
-        if own is not None:
-            module.forward = own
-
-
-@contextmanager
 def plain(module: Any) -> Iterator[None]:
     """Let a module compute by its class's `forward`, whatever it was given: it is back behind."""
     own = vars(module).pop("forward", None)
@@ -30,6 +17,17 @@ def plain(module: Any) -> Iterator[None]:
     finally:
         if own is not None:
             module.forward = own
+
+
+@contextmanager
+def replacing(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    """Let a module do something else instead of its `forward`, which is back on leaving."""
+    with plain(module):
+        module.forward = forward
+        try:
+            yield
+        finally:
+            del module.forward
 
 
 def replaced(module: Any) -> bool:

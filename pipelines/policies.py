@@ -55,11 +55,7 @@ def _load(path: str | Path, settings: PolicySettings, at: str) -> tuple[Any, Any
     except (OSError, ValueError, SafetensorError) as error:
         raise unloadable(path, error) from None
     if getattr(model, "_hf_peft_config_loaded", False):
-        raise PolicyError(
-            f"policy.model {path} is an adapter of {model.config.name_or_path}; merge it "
-            "(peft's merge_and_unload) and save the whole model, or name that model and train a "
-            "new adapter (policy.lora)"
-        )
+        raise adapter(path, model.config.name_or_path)
     check_weights(model.config, info, str(path))
     check_tokenizer(tokenizer, str(path), settings)
     check_vocabulary(model, tokenizer, str(path))
@@ -71,13 +67,18 @@ def _load(path: str | Path, settings: PolicySettings, at: str) -> tuple[Any, Any
 def unloadable(path: str | Path, error: Exception) -> PolicyError:
     """Return the error for a model that transformers cannot load."""
     if (Path(path) / "adapter_config.json").is_file():
-        return PolicyError(
-            f"policy.model {path} is an adapter; merge it (peft's merge_and_unload) and save the "
-            "whole model, or name its base model and train a new adapter (policy.lora)"
-        )
+        return adapter(path, "another model")
     return PolicyError(
         f"policy.model {path} cannot be loaded: {reason(str(path), error)}. Expected a folder with "
         "a transformers checkpoint, or the name of a causal language model on the hub"
+    )
+
+
+def adapter(path: str | Path, base: str) -> PolicyError:
+    """Return the error for an adapter where a whole model is expected."""
+    return PolicyError(
+        f"policy.model {path} is an adapter of {base}; merge it (peft's merge_and_unload) and save "
+        "the whole model, or name that model and train a new adapter (policy.lora)"
     )
 
 

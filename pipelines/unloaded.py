@@ -50,9 +50,8 @@ def check_policy(config: Config, found: Any) -> None:
     try:
         model = made(found, "AutoModelForCausalLM")
     except ValueError as error:
-        if started(config):
-            return
-        raise policies.unloadable(str(config.policy.model), error) from None
+        refuse_unless_started(config, error)
+        return
     if model.base_model is model:
         raise UnfitModel(
             f"policy.model {config.policy.model}: TRL cannot train a {type(model).__name__}, whose "
@@ -83,9 +82,8 @@ def check_prompt(config: Config, problem: Problem) -> None:
             config.policy.model, trust_remote_code=config.policy.trust_remote_code
         )
     except (OSError, ValueError) as error:
-        if started(config):
-            return
-        raise policies.unloadable(config.policy.model, error) from None
+        refuse_unless_started(config, error)
+        return
     prompts.find(sample.prompt_name(config), config.data.path).render(problem, tokenizer)
 
 
@@ -111,14 +109,14 @@ def policy_config(config: Config) -> Any:
     try:
         return AutoConfig.from_pretrained(str(config.policy.model), trust_remote_code=False)
     except (OSError, ValueError) as error:
-        if started(config):
-            return None
+        refuse_unless_started(config, error)
+        return None
+
+
+def refuse_unless_started(config: Config, error: Exception) -> None:
+    """Raise PolicyError, but for a run that has a copy of its policy: it needs no original."""
+    if not places.phase(config.run_dir, 0, "start").exists():
         raise policies.unloadable(str(config.policy.model), error) from None
-
-
-def started(config: Config) -> bool:
-    """Whether the run has a copy of its policy's model, and does without the original."""
-    return places.phase(config.run_dir, 0, "start").exists()
 
 
 def backbone_config(name: str) -> Any:

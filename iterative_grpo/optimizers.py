@@ -19,6 +19,10 @@ MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
 
+STACKED = 2**26
+"""Numbers of the matrices that are orthogonalised together, if no single one has more: of a large
+model's, all of one shape would need as much again as its gradients."""
+
 
 def build(
     model: nn.Module,
@@ -127,20 +131,25 @@ class MuonAdamW(torch.optim.Optimizer):
         by_shape: dict[tuple[Any, ...], list[nn.Parameter]] = defaultdict(list)
         for param in params:
             by_shape[*sorted(param.shape), param.device].append(param)
-        for members in by_shape.values():
-            updates = []
-            for param in members:
-                gradient = _gradient(param)
-                state = self.state[param]
-                if not state:
-                    state["momentum"] = torch.zeros_like(param)
-                momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-                updates.append(_wide(gradient.lerp(momentum, MOMENTUM)))
-            for param, update in zip(members, orthogonalize(torch.stack(updates)), strict=True):
-                rows, columns = param.shape
-                scale = group["lr"] * math.sqrt(max(1.0, rows / columns))
-                param.mul_(1 - group["lr"] * group["weight_decay"])
-                param.add_(update.mT if rows > columns else update, alpha=-scale)
+        for alike in by_shape.values():
+            together = max(1, STACKED // alike[0].numel())
+            for first in range(0, len(alike), together):
+                self._orthogonal_step(alike[first : first + together], group)
+
+    def _orthogonal_step(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
+        updates = []
+        for param in params:
+            gradient = _gradient(param)
+            state = self.state[param]
+            if not state:
+                state["momentum"] = torch.zeros_like(param)
+            momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+            updates.append(_wide(gradient.lerp(momentum, MOMENTUM)))
+        for param, update in zip(params, orthogonalize(torch.stack(updates)), strict=True):
+            rows, columns = param.shape
+            scale = group["lr"] * math.sqrt(max(1.0, rows / columns))
+            param.mul_(1 - group["lr"] * group["weight_decay"])
+            param.add_(update.mT if rows > columns else update, alpha=-scale)
 
     def _adamw(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
         beta1, beta2 = group["betas"]

@@ -153,5 +153,6 @@ def training(config: RewardModelSettings, fit: Fit, seed: int) -> TrainingSettin
         batch_size=fit.batch,
         loss=config.loss,
         balance=config.balance,
+        bf16=config.bf16,
         seed=seed,
     )

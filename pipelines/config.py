@@ -207,8 +207,9 @@ class RewardModelSettings(Section):
     )
     lora: Lora | None = None
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of its weights where it rewards; it learns in float32"
+        "float32", description="of its weights where it rewards; they are float32 while it learns"
     )
+    bf16: bool = Field(False, description="compute its training in bfloat16")
     calibrate: Literal["none", "temperature", "isotonic"] = Field(
         "none", description="map scores to frequencies, fitted on the validation questions"
     )

@@ -62,7 +62,7 @@ def needed(config: Config) -> list[Needed] | None:
         tokens = max(PIECE, config.max_tokens)
         kept, shape = None, judge_shape(config)
         if shape is not None:
-            kept = tokens * kept_of_token(shape, low=False, checkpointing=False)
+            kept = tokens * kept_of_token(shape, low=config.reward_model.bf16, checkpointing=False)
         found.append(Needed("retraining", state, kept, f"{tokens:,} tokens"))
     return found
 

@@ -142,6 +142,11 @@ def on_gpu(config: Config) -> Iterator[str]:
             "optimize.bf16 is off: the policy is sampled and trained in float32, which takes a GPU "
             "several times as long"
         )
+    if named and config.learns_reward and not config.reward_model.bf16:
+        yield (
+            "reward_model.bf16 is off: the reward model is trained in float32, which takes a GPU "
+            "more time and memory"
+        )
 
 
 def gpu_memory() -> int:

@@ -36,7 +36,8 @@ class TrainingSettings:
     linearly to zero over the last `decay` of them. With held-out rows, their loss is measured
     `evaluations` times an epoch; training stops after `patience` measurements without a new best,
     and the best weights are kept. `balance` "classes" lets right and wrong ends weigh the same,
-    "none" leaves them as found.
+    "none" leaves them as found. `bf16` multiplies in bfloat16, by autocast: weights, loss and
+    optimizer stay in the precision of the weights.
     """
 
     learning_rate: float = 1e-3
@@ -52,6 +53,7 @@ class TrainingSettings:
     evaluations: int = 1
     patience: int = 2
     balance: str = "none"
+    bf16: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -314,7 +316,8 @@ class _Fit:
 
         encoded = [data.encoded[row] for row in rows]
         self.count(encoded)
-        logits_NH = self.owner.read(self.model, encoded).float()
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.bf16):
+            logits_NH = self.owner.read(self.model, encoded).float()
         labels_N = torch.tensor([x for r in rows for x in data.labels[r]], device=logits_NH.device)
         sizes = [len(data.labels[row]) for row in rows]
         whole_sizes = [len(data.labels[row]) for row in batch]

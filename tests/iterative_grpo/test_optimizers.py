@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
+from iterative_grpo import optimizers
 from iterative_grpo.optimizers import MuonAdamW, build, hidden_matrices, orthogonalize
 
 CONFIG = LlamaConfig(
@@ -70,7 +71,18 @@ def make_loss(model: LlamaForCausalLM, step: int) -> torch.Tensor:
     return loss
 
 
-def test_steps_equal_those_of_torchs_muon_and_adamw() -> None:
+@pytest.mark.parametrize("stacked", [optimizers.STACKED, 900, 1])
+def test_steps_equal_those_of_torchs_muon_and_adamw(
+    stacked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks: list[int] = []
+
+    def watched(matrices_NRC: torch.Tensor) -> torch.Tensor:
+        stacks.append(len(matrices_NRC))
+        return orthogonalize(matrices_NRC)
+
+    monkeypatch.setattr(optimizers, "STACKED", stacked)
+    monkeypatch.setattr(optimizers, "orthogonalize", watched)
     torch.manual_seed(0)
     ours = LlamaForCausalLM(CONFIG)
     theirs = copy.deepcopy(ours)
@@ -83,13 +95,15 @@ def test_steps_equal_those_of_torchs_muon_and_adamw() -> None:
         torch.optim.AdamW(vectors, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     for step in range(4):
-        for model, optimizers in ((ours, [optimizer]), (theirs, oracles)):
+        for model, steppers in ((ours, [optimizer]), (theirs, oracles)):
             loss = make_loss(model, step)
-            for each in optimizers:
+            for each in steppers:
                 each.zero_grad()
             loss.backward()
-            for each in optimizers:
+            for each in steppers:
                 each.step()
+    # Eight matrices of 16 x 16 and six of 16 x 24.
+    assert stacks[: len(stacks) // 4] == {1: [1] * 14, 900: [3, 3, 2, 2, 2, 2]}.get(stacked, [8, 6])
     for (name, one), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         # Newton-Schulz runs in bfloat16 there, here in what is fast: 2**-8 of a step's length.
         tolerance = 4 * 0.02 * 2**-6 if one.ndim == 2 and "embed" not in name else 1e-5

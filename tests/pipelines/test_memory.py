@@ -97,6 +97,9 @@ def test_what_is_kept_goes_with_the_tokens_at_once(configured: Callable[..., Con
     assert (policy[2], halves[2]) == ("16 outputs of 20 tokens", "8 outputs of 20 tokens")
     assert judge[2] == "4,096 tokens"
     assert kept("reward=verifier") == [policy]
+    policy_too, low = kept("reward_model.bf16=true")
+    assert policy_too == policy
+    assert 0.5 * (judge[1] or 0) < (low[1] or 0) < 0.8 * (judge[1] or 0)
 
 
 def test_bytes_follow_the_precision_of_the_weights(configured: Callable[..., Config]) -> None:

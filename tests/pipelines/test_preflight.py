@@ -124,9 +124,16 @@ def test_what_a_gpu_has_no_room_for_is_told(
     assert phases == ([] if room == 2**40 else ["policy phases", "retraining"])
     policy = ("policy.make=null", "policy.warm_start=null")
     named = (*policy, f"policy.model={tiny_policy(0, torch.float32)}", "reward=verifier")
-    for more, slow in (((), True), (("optimize.bf16=true",), False)):
+    fast = ("optimize.bf16=true", "reward_model.bf16=true")
+    for more, slow in (
+        ((), ["optimize"]),
+        (fast[:1], []),
+        (("reward=model",), ["optimize", "reward_model"]),
+        (("reward=model", *fast[:1]), ["reward_model"]),
+        (("reward=model", *fast), []),
+    ):
         said = list(preflight.on_gpu(toy.config(tmp_path, data, *named, *more)))
-        assert any(line.startswith("optimize.bf16 is off") for line in said) == slow
+        assert [it.split(".")[0] for it in said if ".bf16 is off" in it] == slow
 
 
 def test_no_question_left_is_told(tmp_path: Path) -> None:

@@ -337,6 +337,28 @@ def test_pieces_of_a_batch_train_as_the_whole(
         assert torch.allclose(weight, others[name], rtol=1e-6, atol=1e-8), name
 
 
+@pytest.mark.parametrize("steps", [False, True])
+def test_bfloat16_is_for_products_of_training_alone(steps: bool) -> None:
+    rows, held = additions(64, 1, steps=steps), additions(16, 2, steps=steps)
+    found = []
+    for bf16, dtype in ((False, torch.float32), (True, torch.bfloat16)):
+        model = fresh()
+        used: set[torch.dtype] = set()
+        for name, layer in model.model.named_modules():
+            if name.endswith(("gate_proj", "k_proj")):
+                layer.register_forward_hook(lambda _, __, y, used=used: used.add(y.dtype))
+        settings = TrainingSettings(batch_size=16, bf16=bf16)
+        report = train(model, rows, settings=settings, heldout=held)
+        found.append([*report.losses, *report.heldout_losses])
+        assert used == {dtype}
+        assert {weight.dtype for weight in model.model.parameters()} == {torch.float32}
+        used.clear()
+        model.score([rows[0].question], [rows[0].text], [rows[0].ends])
+        assert used == {torch.float32}
+    assert found[0] != found[1]
+    assert found[0] == pytest.approx(found[1], rel=0.01)
+
+
 def test_heldout_loss_is_measured_as_often_as_asked() -> None:
     rows = additions(56, 1)
     for evaluations, measured in ((1, 2), (2, 3), (3, 4), (7, 8), (9, 8)):

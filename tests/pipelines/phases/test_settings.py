@@ -37,6 +37,7 @@ DEPENDENT = [
     ("reward_model.replay.share=0.2", "retrain"),
     ("reward_model.gate.auroc=0.1", "retrain"),
     ("reward_model.dtype=bfloat16", "optimize"),
+    ("reward_model.bf16=true", "retrain"),
     ("credit=min", "optimize"),
     ("reward=verifier", "optimize"),
     ("mixture.model_weight=0.5", "optimize"),

@@ -30,6 +30,7 @@ SHARED = (
     "splitter",
     "reward_model",
     "reward_convention",
+    "reward_dtype",
 )
 """Options of `evaluate` that are settings of the same name."""
 
@@ -153,6 +154,12 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--reward-model", help="path of one that chooses among samples (rm@k)")
     evaluate.add_argument(
         "--reward-convention", help="a file of reward_models/published; default: one made here"
+    )
+    evaluate.add_argument(
+        "--reward-dtype",
+        default="auto",
+        choices=("float32", "bfloat16", "auto"),
+        help="of the reward model's weights; default: as they are stored",
     )
     evaluate.add_argument("--splitter", default="lines", help="steps the reward model is read at")
     evaluate.add_argument("--seed", type=int, default=0, help="of limited tasks and of samples")

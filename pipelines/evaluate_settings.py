@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,9 @@ class EvaluateSettings(Section):
     reward_convention: str | None = Field(
         None, description="a file of reward_models/published; none: a reward model made here"
     )
+    reward_dtype: Literal["float32", "bfloat16", "auto"] = Field(
+        "auto", description="of the reward model's weights; auto: as they are stored"
+    )
     splitter: str = Field("lines", description="steps that the reward model is read at")
 
     @model_validator(mode="after")
@@ -53,7 +56,7 @@ class EvaluateSettings(Section):
     def _nothing_idle(self) -> EvaluateSettings:
         for names, needed in (
             (("temperature", "top_p"), "samples"),
-            (("reward_convention", "splitter"), "reward_model"),
+            (("reward_convention", "reward_dtype", "splitter"), "reward_model"),
         ):
             idle = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
             if idle and not getattr(self, needed):

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from iterative_grpo import plugins, timing
+from iterative_grpo import plugins, timing, tokenizing
 from iterative_grpo.context import positions
 from iterative_grpo.protocols import Engine, Samplings
 from iterative_grpo.types import Completion, Prompt
@@ -37,14 +37,12 @@ def load(path: str | Path, settings: PolicySettings, at: str | None = None) -> t
 
 def _load(path: str | Path, settings: PolicySettings, at: str) -> tuple[Any, Any]:
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     trust = settings.trust_remote_code
     auto: Any = AutoModelForCausalLM
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(path), padding_side="left", trust_remote_code=trust
-        )
+        tokenizer = tokenizing.load(path, padding_side="left", trust_remote_code=trust)
         model, info = auto.from_pretrained(
             str(path),
             dtype=settings.dtype,
@@ -229,11 +227,9 @@ def first_line(error: Exception) -> str:
 
 def load_tokenizer(path: str | Path, settings: PolicySettings) -> Any:
     """Return a policy's tokenizer; PolicyError without one, or without its EOS and pad tokens."""
-    from transformers import AutoTokenizer
-
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(path), padding_side="left", trust_remote_code=settings.trust_remote_code
+        tokenizer = tokenizing.load(
+            path, padding_side="left", trust_remote_code=settings.trust_remote_code
         )
     except (OSError, ValueError) as error:
         raise PolicyError(f"policy {path}: its tokenizer cannot be loaded: {error}") from None

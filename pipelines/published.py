@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-from iterative_grpo import plugins, timing
+from iterative_grpo import plugins, timing, tokenizing
 from iterative_grpo.types import Problem
 from pipelines import building, policies
 from pipelines.config import Config
@@ -90,12 +90,12 @@ def check(config: Config, problems: Sequence[Problem]) -> list[str]:
 
 def unloaded(name: str, convention: str) -> Any:
     """Return the judge without its weights: it renders what it would read, and its context."""
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     module = module_of(convention)
     try:
         found = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer = tokenizing.load(name, trust_remote_code=False)
         if hasattr(module, "head_weights"):
             module.head_weights(name)
     except UntrainedHead:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from iterative_grpo import plugins
+from iterative_grpo import plugins, tokenizing
 from iterative_grpo.types import Problem
 from pipelines import building, keywords, places, policies, prompts, published
 from pipelines.config import Config, Lora
@@ -73,12 +73,10 @@ def check_prompt(config: Config, problem: Problem) -> None:
     The start phase renders all questions. It reads the weights before.
     Raises PolicyError if there is no tokenizer.
     """
-    from transformers import AutoTokenizer
-
     if config.policy.model is None:
         return
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
+        tokenizer = tokenizing.load(
             config.policy.model, trust_remote_code=config.policy.trust_remote_code
         )
     except (OSError, ValueError) as error:
@@ -121,11 +119,11 @@ def refuse_unless_started(config: Config, error: Exception) -> None:
 
 def backbone_config(name: str) -> Any:
     """Return the configuration of the model that `reward_model.start` names, or refuse it."""
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     try:
         found = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizing.load(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         hint = keywords.hint(name, STARTS)
         raise UnfitModel(

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iterative_grpo import tokenizing
 from reward_models.encoding import Encoded, UnfitTokenizer, check_tokenizer, fingerprint
 from reward_models.model import RewardModel
 from reward_models.reading import padded
@@ -59,11 +60,11 @@ class ImplicitRewardModel(RewardModel):
         cls, path_or_name: str | Path, *, beta: float = 0.05, separator: str = "\n"
     ) -> ImplicitRewardModel:
         """Start at a policy: model and reference are its checkpoint, every score is one half."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
         auto: Any = AutoModelForCausalLM
         model, reference = (auto.from_pretrained(str(path_or_name)) for _ in range(2))
-        tokenizer = AutoTokenizer.from_pretrained(str(path_or_name))
+        tokenizer = tokenizing.load(path_or_name)
         return cls(model, reference, tokenizer, beta=beta, separator=separator)
 
     @classmethod
@@ -71,7 +72,7 @@ class ImplicitRewardModel(RewardModel):
         cls, path_or_name: str | Path, *, device: str | None = None, dtype: str | None = None
     ) -> ImplicitRewardModel:
         """Load what `save` wrote; refuse another folder, a newer one or a changed tokenizer."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
         folder = Path(path_or_name)
         try:
@@ -86,7 +87,7 @@ class ImplicitRewardModel(RewardModel):
         auto: Any = AutoModelForCausalLM
         model = auto.from_pretrained(str(folder), dtype=dtype or "auto")
         reference = auto.from_pretrained(str(folder / "reference"), dtype=dtype or "auto")
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        tokenizer = tokenizing.load(folder)
         if fingerprint(tokenizer) != record["tokenizer"]:
             raise UnfitTokenizer(
                 f"{folder}: its tokenizer is not the one that the model was trained with; restore "

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from iterative_grpo import timing
+from iterative_grpo import timing, tokenizing
 from iterative_grpo.context import positions
 from reward_models.calibration import Calibration, read_calibration
 from reward_models.encoding import Encoded, UnfitTokenizer, check_tokenizer, encode, fingerprint
@@ -346,10 +346,8 @@ def _set_head(config: Any, separator: str, heads: int) -> None:
 
 
 def _tokenizer(source: str | Path | PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
     if isinstance(source, (str, Path)):
-        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(source))
+        loaded: PreTrainedTokenizerBase = tokenizing.load(source)
         return loaded
     return source
 

@@ -39,7 +39,8 @@ def supports(model: Any) -> bool:
     """Whether `FusedLayers` computes what this model's own layers would.
 
     They must be untouched: no part exchanged, no adapters, no hooks, no replaced `forward`
-    (autocast's, for one) and no autocast around, no quantised or sharded weights.
+    (autocast's, for one) and no autocast around, no quantised or sharded weights. Embeddings alone
+    are called as the model does, with the hook that gradient checkpointing puts there.
     """
     family = next((name for name in PLAIN if kind(model) == f"{name}ForCausalLM"), None)
     if family is None or not all(
@@ -54,7 +55,8 @@ def supports(model: Any) -> bool:
         return False
     for module in model.modules():
         changed = replaced(module) and not (module is model and replaced_by_trl(model))
-        if module._forward_hooks or module._forward_pre_hooks or changed:
+        hooked = module._forward_hooks or module._forward_pre_hooks
+        if (hooked or changed) and module is not model.model.embed_tokens:
             return False
     linear = [module for layer in model.model.layers for module in _linear(layer)]
     if not all(type(module) is nn.Linear for module in linear):
@@ -63,14 +65,20 @@ def supports(model: Any) -> bool:
     one_dtype = len({parameter.dtype for parameter in model.parameters()}) == 1
     one_device = len({parameter.device for parameter in model.parameters()}) == 1
     allowed = _JOINED_BYTES.get(model.device.type, _JOINED_BYTES_ELSEWHERE)
-    small = sum(m.weight.nbytes for m in linear) <= allowed
+    joined = (m for layer in model.model.layers for joined in _joined(layer) for m in joined)
+    small = sum(m.weight.nbytes for m in joined) <= allowed
     return plain and one_dtype and one_device and small
 
 
 def _linear(layer: Any) -> list[Any]:
+    read, gate_up = _joined(layer)
+    return [*read, *gate_up, layer.self_attn.o_proj, layer.mlp.down_proj]
+
+
+def _joined(layer: Any) -> tuple[list[Any], list[Any]]:
+    """Return what becomes one product each: behind the layer's first norm, and its second."""
     attention, mlp = layer.self_attn, layer.mlp
-    projections = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
-    return [*projections, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
+    return [attention.q_proj, attention.k_proj, attention.v_proj], [mlp.gate_proj, mlp.up_proj]
 
 
 class FusedLayers:
@@ -96,7 +104,7 @@ class FusedLayers:
         self, cache: SharedCache, token_A: torch.Tensor, position_A: torch.Tensor
     ) -> torch.Tensor:
         """Store the keys and values of one token a row; return the logits (A, V) behind it."""
-        x_AC = self.model.model.embed_tokens(token_A)
+        x_AC = self.model.model.embed_tokens(token_A[:, None])[:, 0]
         cos_A1D = self.cos_PD.index_select(0, position_A)[:, None]
         sin_A1D = self.sin_PD.index_select(0, position_A)[:, None]
         for layer, shared in zip(self.layers, cache.shared, strict=True):
@@ -109,14 +117,13 @@ class _Layer:
     """One layer's joined weights."""
 
     def __init__(self, layer: Any) -> None:
-        attention, mlp = layer.self_attn, layer.mlp
+        attention = layer.self_attn
         self.head_dim: int = attention.head_dim
         self.scaling: float = attention.scaling
         self.heads = attention.q_proj.out_features // self.head_dim
         self.key_heads = attention.k_proj.out_features // self.head_dim
-        self.read = _Joined(
-            [attention.q_proj, attention.k_proj, attention.v_proj], layer.input_layernorm
-        )
+        read, gate_up = _joined(layer)
+        self.read = _Joined(read, layer.input_layernorm)
         self.head_norms: tuple[_Norm, torch.Tensor] | None = None
         if hasattr(attention, "q_norm"):
             q_norm, k_norm = (
@@ -126,8 +133,8 @@ class _Layer:
             each = torch.cat([gain.expand(heads, -1) for gain, heads in gains])
             self.head_norms = q_norm, each
         self.write = attention.o_proj
-        self.gate_up = _Joined([mlp.gate_proj, mlp.up_proj], layer.post_attention_layernorm)
-        self.down = mlp.down_proj
+        self.gate_up = _Joined(gate_up, layer.post_attention_layernorm)
+        self.down = layer.mlp.down_proj
 
     def step(
         self,

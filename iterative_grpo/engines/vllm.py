@@ -13,7 +13,7 @@ import hashlib
 import importlib.util
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,7 +205,7 @@ def load(
     checkpoint = _Checkpoint.read(str(model), trust_remote_code)
     cpu = current_platform.is_cpu()
     memory = _memory(gpu_memory_utilization, cpu)
-    with _own_gpu():
+    with _alone():
         llm = vllm.LLM(
             model=str(model),
             skip_tokenizer_init=True,
@@ -252,22 +252,32 @@ class _Checkpoint:
 
 
 @contextmanager
-def _own_gpu() -> Iterator[None]:
-    """Let vLLM see one GPU inside: this process's own, where several have one each."""
+def _alone() -> Iterator[None]:
+    """Let vLLM think inside that it is alone, where each of several processes has one of its own.
+
+    It sees this process's GPU. Its own process rendezvouses with itself (over TCP before some
+    version behind 0.27): told of a launcher's store, it would wait for that to be served.
+    """
     import torch
 
-    rank, before = os.environ.get("LOCAL_RANK"), os.environ.get("CUDA_VISIBLE_DEVICES")
-    if rank is None or not torch.cuda.is_available():
-        yield
-        return
-    visible = before.split(",") if before else [str(i) for i in range(torch.cuda.device_count())]
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible[int(rank)]
+    changes: dict[str, str | None] = {"TORCHELASTIC_USE_AGENT_STORE": None}
+    rank, seen = os.environ.get("LOCAL_RANK"), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if rank is not None and torch.cuda.is_available():
+        gpus = seen.split(",") if seen else [str(i) for i in range(torch.cuda.device_count())]
+        changes["CUDA_VISIBLE_DEVICES"] = gpus[int(rank)]
+    before = {name: os.environ.get(name) for name in changes}
+    _set(changes)
     try:
         yield
     finally:
-        del os.environ["CUDA_VISIBLE_DEVICES"]
-        if before is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = before
+        _set(before)
+
+
+def _set(environment: Mapping[str, str | None]) -> None:
+    for name, value in environment.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
 
 
 def _memory(share: float | None, cpu: bool) -> dict[str, Any]:

@@ -28,7 +28,7 @@ MADE_WITH = "made_with.json"
 
 RECORD = "evaluation.json"
 
-CHOICE = ("k", "reward_model", "reward_convention", "splitter")
+CHOICE = ("k", "reward_model", "reward_convention", "reward_dtype", "splitter")
 """Settings that may change until the figures are there: the answers do not depend on them."""
 
 

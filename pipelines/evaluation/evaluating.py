@@ -118,6 +118,7 @@ def _figures(rendered: Rendered, settings: EvaluateSettings, folder: Path) -> di
             "top_p": settings.top_p,
             "reward_model": settings.reward_model,
             "reward_convention": settings.reward_convention,
+            "reward_dtype": settings.reward_dtype,
             "splitter": settings.splitter,
             **choices(groups, rendered.task.verifier, settings.sizes, scores),
         }

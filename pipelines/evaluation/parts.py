@@ -42,14 +42,16 @@ class Parts:
 
         Args:
             questions: of the task.
-            at_once: questions whose rows are made between two writes, fewer where processes would
-                have nothing to do.
+            at_once: questions whose rows are made between two writes at most; fewer where
+                processes would not all have as many.
             make: returns the rows of a run of questions, and seconds by what they were spent on.
             place: this process among those at work; all call this together.
             progress: shows how far it is.
             label: what is being done.
         """
-        runs = self.missing(questions, min(at_once, -(-questions // place.size)))
+        left = sum(map(len, self.missing(questions, questions)))
+        rounds = -(-left // (place.size * at_once))
+        runs = self.missing(questions, -(-left // max(1, place.size * rounds)) or 1)
         place.wait()  # nobody adds parts before everybody has seen the same ones missing
         with progress.bar(label, questions, "questions") as bar:
             bar.advance(questions - sum(map(len, runs)))

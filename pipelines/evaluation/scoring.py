@@ -46,11 +46,11 @@ def load(settings: EvaluateSettings) -> Scorer | None:
     if name is None:
         return None
     if settings.reward_convention is not None:
-        return published.load(name, settings.reward_convention)
+        return published.load(name, settings.reward_convention, settings.reward_dtype)
     try:
         from reward_models.model import RewardModel
 
-        return RewardModel.load(name, device=policies.device())
+        return RewardModel.load(name, device=policies.device(), dtype=settings.reward_dtype)
     except OSError as error:
         raise NoRewardModel(
             f"reward model {name} cannot be loaded: {error}. Expected a reward model's folder, or "

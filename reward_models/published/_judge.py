@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from iterative_grpo import timing
+from iterative_grpo import timing, tokenizing
 from iterative_grpo.context import positions
 from reward_models.encoding import Encoded, UnfitTokenizer, UnreadableSolution, check_rows
 from reward_models.model import NO_LIMIT, BrokenScores, UntrainedHead, batches
@@ -108,9 +108,7 @@ def pretrained(auto: Any, path_or_name: str, dtype: str | None) -> Any:
 
 def tokenizer_of(path_or_name: str) -> Any:
     """Return a checkpoint's tokenizer; none of its code is run."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=False)
+    return tokenizing.load(path_or_name, trust_remote_code=False)
 
 
 def without(text: str, mark: str) -> str:

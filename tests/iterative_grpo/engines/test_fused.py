@@ -191,6 +191,27 @@ def test_what_was_changed_runs_its_own_layers(change: Callable[[Any], None]) -> 
     assert_plain_logps(model, prompt, completion)
 
 
+def doubled(_: nn.Module, args: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+    assert output.shape == (*args[0].shape, SHAPE["hidden_size"])
+    return output * 2
+
+
+def test_hooks_of_embeddings_run_with_fused_layers() -> None:
+    model = made(CONFIGS["llama"])
+    model.gradient_checkpointing_enable()
+    assert model.model.embed_tokens._forward_hooks
+    assert _fused.supports(model)
+    (prompt,) = tiny.prompts(6)
+    ((plain, *_),) = native.load(model, tiny.NoEos()).generate([prompt], SAMPLING)
+    model.gradient_checkpointing_disable()
+    assert_plain_logps(model, prompt, plain)
+    model.model.embed_tokens.register_forward_hook(doubled)
+    assert _fused.supports(model)
+    ((other, *_),) = native.load(model, tiny.NoEos()).generate([prompt], SAMPLING)
+    assert_plain_logps(model, prompt, other)
+    assert other.logps != plain.logps
+
+
 def test_the_forward_that_trl_gives_a_policy_is_known() -> None:
     model = made(CONFIGS["llama"])
     add_fused_lm_head(model)
@@ -213,5 +234,9 @@ def test_other_models_run_their_own_layers(monkeypatch: pytest.MonkeyPatch) -> N
     mixed = made(CONFIGS["llama"])
     mixed.model.norm.to(torch.bfloat16)
     assert not _fused.supports(mixed)
-    monkeypatch.setattr(_fused, "_JOINED_BYTES", {"cpu": 1000})
-    assert not _fused.supports(made(CONFIGS["llama"]))
+    model = made(CONFIGS["llama"])
+    joined = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
+    copied = sum(w.nbytes for name, w in model.named_parameters() if name.split(".")[-2] in joined)
+    for allowed in (copied, copied - 1):
+        monkeypatch.setattr(_fused, "_JOINED_BYTES", {"cpu": allowed})
+        assert _fused.supports(model) == (allowed == copied)

@@ -37,7 +37,7 @@ def test_each_process_shows_vllm_its_own_gpu(
     before: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def seen() -> str | None:
-        with vllm._own_gpu():
+        with vllm._alone():
             return os.environ.get("CUDA_VISIBLE_DEVICES")
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -52,6 +52,26 @@ def test_each_process_shows_vllm_its_own_gpu(
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert seen() == before
+
+
+@pytest.mark.parametrize("before", [None, "True"])
+def test_vllm_is_not_told_of_a_launchers_store(
+    before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With it, `torch.distributed.init_process_group("tcp://...")` waits for a store to be served.
+    name = "TORCHELASTIC_USE_AGENT_STORE"
+    monkeypatch.delenv(name, raising=False)
+    if before is not None:
+        monkeypatch.setenv(name, before)
+
+    def start() -> None:
+        with vllm._alone():
+            assert name not in os.environ
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        start()
+    assert os.environ.get(name) == before
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pipelines import cli, making
 from tests.pipelines import checkpoint_engine
@@ -152,6 +153,7 @@ def test_what_is_no_model_is_told(
         (["--samples", "1001"], "at most 1000"),
         (["--temperature", "0.3"], "temperature is 0.3 and decides nothing without samples"),
         (["--splitter", "step_k"], "splitter is step_k and decides nothing without reward_model"),
+        (["--reward-dtype", "bfloat16"], "reward_dtype is bfloat16 and decides nothing without"),
         (["--seed", "-1"], "--seed is -1, must be 0 or more"),
         (["--engine", "nativ"], "Did you mean 'native'?"),
         (["--engine-option", "cache_gb=1"], "Did you mean cache_gib?"),
@@ -395,6 +397,28 @@ def test_samples_give_metrics_for_each_k_and_the_greedy_figures_stay(
     assert pictures == {"accuracy.png", "gsm8k.test.samples.png"}
     assert "rm@k (product)" in capsys.readouterr().out
     assert read(out / "evaluation.json")["seconds"]["gsm8k/test"].keys() >= {"generate", "score"}
+
+
+def test_who_chooses_may_have_smaller_weights(
+    model: Path, data: Path, judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reward_models.model import RewardModel
+
+    weights: list[torch.dtype] = []
+    score = RewardModel.score
+
+    def watched(judge: RewardModel, *rows: Any, **options: Any) -> Any:
+        weights.append(judge.model.dtype)
+        return score(judge, *rows, **options)
+
+    monkeypatch.setattr(RewardModel, "score", watched)
+    for name, dtype in (("auto", torch.float32), ("bfloat16", torch.bfloat16)):
+        out = tmp_path / name
+        more = ("--samples", "2", "--reward-model", str(judge), "--reward-dtype", name)
+        assert evaluate(model, data, out, *more) == cli.DONE
+        assert set(weights) == {dtype}
+        assert read(out / "gsm8k.test.json")["samples"]["reward_dtype"] == name
+        weights.clear()
 
 
 @pytest.mark.parametrize("kind", ["answers", "scores"])

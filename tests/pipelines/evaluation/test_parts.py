@@ -92,3 +92,30 @@ def test_each_process_makes_its_share_of_few_questions_too(
     # Eight at once would leave nothing to the other process.
     Parts(tmp_path, "task").fill(5, 8, make, World(rank, 2), Progress(quiet=True), "test")
     assert made == share
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_processes_make_about_as_many(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: None)
+    monkeypatch.setattr(Parts, "join", lambda _: None)
+    parts = Parts(tmp_path, "task")
+    parts.add(range(40, 60), rows(range(40, 60)), {})
+    made: list[list[range]] = [[] for _ in range(size)]
+    todo = parts.missing(5_000, 512)
+    assert sum(map(len, todo)) == 4_980
+    monkeypatch.setattr(Parts, "add", lambda *_: None)
+    for rank in range(size):
+
+        def make(run: range, rank: int = rank) -> tuple[list[dict[str, int]], dict[str, float]]:
+            made[rank].append(run)
+            return [], {}
+
+        parts.fill(5_000, 512, make, World(rank, size), Progress(quiet=True), "test")
+    found = sorted((run for own in made for run in own), key=lambda run: run.start)
+    assert [i for run in found for i in run] == [*range(40), *range(60, 5_000)]
+    assert max(map(len, found)) <= 512
+    counts = [sum(map(len, own)) for own in made]
+    # The rest beside the gap is a run of its own.
+    assert max(counts) - min(counts) <= 512 / size + 40

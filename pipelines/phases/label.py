@@ -5,7 +5,7 @@ outcome supervision the only end is the text's, and every labeler gives it the v
 
 Questions are labeled in chunks that are kept as they come (`pipelines/journal.py`). A chunk's
 labels depend on its rows and the phase's seed alone, so that a phase that was cut off ends as an
-unbroken one does.
+unbroken one does on such a machine.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from reward_models.history import write_labels
 from reward_models.protocols import Continuing, Tools
 from reward_models.types import LabelCost, LabeledSolution, read_solutions, write_solutions
 
-GROUPS_AT_ONCE = 32
+GROUPS_AT_ONCE, ON_A_GPU = 32, 128
 """Questions of a chunk: enough to keep an engine busy, few enough to lose when a phase is killed.
 
-Rollouts are shared within a question, so that the cost of labels does not depend on it.
+Rollouts are shared within a question, so that the tokens of labels do not depend on it. A round
+continues few prefixes of each, some four rows a question, and a GPU takes hundreds at once.
 """
 
 
@@ -70,7 +71,8 @@ def run(job: Job) -> None:
     own = (c for c in samples if c.problem_id in mine)
     splitter = building.splitter(config)
     journal = Journal(job.output / WORK / world.shard("journal.jsonl", place.rank))
-    at_once = GROUPS_AT_ONCE * config.sample.group_size
+    groups_at_once = GROUPS_AT_ONCE if policies.device() == "cpu" else ON_A_GPU
+    at_once = groups_at_once * config.sample.group_size
     with (
         tools(job, [problems[i] for i in mine]) as made_of,
         job.progress.bar("label", len(mine) * config.sample.group_size, "solutions") as bar,

@@ -67,8 +67,7 @@ def run(job: Job) -> None:
             new, why_not = None, str(error)
             replayed = {"not_trained": why_not}
     if place.first:
-        old = None if previous is None else load(previous)
-        write_json(job.output / "diagnostics.json", judge(job, old, new, training, why_not))
+        write_json(job.output / "diagnostics.json", judge(job, previous, new, training, why_not))
         if previous is not None and not (job.output / "model").exists():
             link_or_copy(previous / "model", job.output / "model")
         write_json(job.output / "replay.json", replayed)
@@ -155,7 +154,7 @@ def fit(job: Job, model: RewardModel, rows: Sequence[LabeledSolution]) -> Traini
 
 def judge(
     job: Job,
-    old: RewardModel | None,
+    previous: Path | None,
     new: RewardModel | None,
     training: TrainingReport | None,
     why_not: str | None = None,
@@ -166,9 +165,16 @@ def judge(
     refused.
     """
     samples = samples_of(job)
-    before = None if old is None else samples.score(old)
-    after = None if new is None else samples.score(new)
-    probes = probe(job, new or old, samples)
+    after = before = None
+    probes: ProbeReport | str = "no model"
+    if new is not None:
+        after, probes = samples.score(new), probe(job, new, samples)
+        new.model.to("cpu")  # it is saved from there, and a GPU need not hold both
+    if previous is not None:
+        old = load(previous)
+        before = samples.score(old)
+        if new is None:
+            probes = probe(job, old, samples)
     report: dict[str, Any] = {
         "heldout_rows": len(samples.fresh),
         "probes": probes.as_row() if isinstance(probes, ProbeReport) else {"not_run": probes},
@@ -188,7 +194,7 @@ def judge(
         new.save(job.output / ("model" if promoted else "rejected"))
     report |= figures(before, after, promoted, job.seed)
     if new is not None and not promoted:
-        refused(job, report, first=old is None)
+        refused(job, report, first=previous is None)
     return report
 
 
@@ -218,9 +224,9 @@ def votes_of(job: Job, rows: Sequence[LabeledSolution]) -> list[str | None]:
     return found
 
 
-def probe(job: Job, model: RewardModel | None, samples: Samples) -> ProbeReport | str:
+def probe(job: Job, model: RewardModel, samples: Samples) -> ProbeReport | str:
     """Return how the model does on the probes, or why they were not run."""
-    if job.config.reward_model.probes == "none" or model is None:
+    if job.config.reward_model.probes == "none":
         return "switched off"
     try:
         return run_probes(model, building.splitter(job.config), samples.fresh, seed=job.seed)

@@ -78,6 +78,7 @@ def test_every_phase_keeps_to_the_gpu(tmp_path: Path) -> None:
                 "supervision=process",
                 "label.labeler=monte_carlo",
                 "label.continuations=2",
+                "reward_model.bf16=true",
                 "optimize.steps=2",
             ),
             quiet=True,

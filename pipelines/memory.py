@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from iterative_grpo.engines.native import CACHE_GIB
 from pipelines import building, launch_file
 from pipelines.config import Config
 from reward_models.training import PIECE
@@ -18,22 +19,32 @@ BYTES_OF = {"float32": 4, "bfloat16": 2, "auto": 4}
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A plain decoder's layers: how many, their width, and that of their feed-forward part."""
+    """A plain decoder's layers: how many, their width, that of their feed-forward part, of keys."""
 
     layers: int
     width: int
     inner: int
+    keys: int
 
 
 @dataclass(frozen=True, slots=True)
 class Needed:
     """Bytes of a process that trains: weights and an optimizer's state, and beside them what is
-    kept of texts for a gradient, `of` so many; None where the model's shape is not known."""
+    kept of texts for a gradient, `of` so many; None where the model's shape is not known.
+
+    At other times there are keys and values instead, `cached` at most, of outputs being sampled.
+    """
 
     phase: str
     state: float
     activations: float | None
     of: str
+    cached: float = 0.0
+
+    @property
+    def whole(self) -> float:
+        """What is there at once, at most."""
+        return self.state + max(self.activations or 0.0, self.cached)
 
 
 def needed(config: Config) -> list[Needed] | None:
@@ -46,13 +57,14 @@ def needed(config: Config) -> list[Needed] | None:
     published = config.reward == "published"
     dtype = config.published.dtype if published else config.reward_model.dtype
     state = policy_bytes(config) * parameters + judge * BYTES_OF[dtype]
-    kept = None
+    kept, cached = None, 0.0
     if shape is not None:
+        cached = cached_in_steps(config, shape)
         low = optimize.bf16 or config.policy.dtype == "bfloat16"
         kept = kept_of_token(shape, low=low, checkpointing=optimize.gradient_checkpointing)
         kept *= config.micro_batch * config.max_tokens
     of = f"{config.micro_batch:,} outputs of {config.max_tokens:,} tokens"
-    found = [Needed("policy phases", state, kept, of)]
+    found = [Needed("policy phases", state, kept, of, cached)]
     if config.learns_reward:
         low_rank = config.reward_model.lora is not None  # an adapter is next to nothing
         state = judge * float(WEIGHT if low_rank else WEIGHT + GRADIENT + MOMENTS)
@@ -98,7 +110,7 @@ def shape_of(config: Config) -> Shape | None:
     """Return the policy's shape; None if its configuration is not here, or says it otherwise."""
     made = config.policy.make
     if made is not None:
-        return Shape(made.layers, made.width, 3 * made.width)
+        return Shape(made.layers, made.width, 3 * made.width, made.width)
     return shape_in(configuration_of(str(config.policy.model)))
 
 
@@ -110,10 +122,33 @@ def judge_shape(config: Config) -> Shape | None:
 
 def shape_in(found: Any) -> Shape | None:
     """Return the shape that a configuration names."""
-    names = ("num_hidden_layers", "hidden_size", "intermediate_size")
+    names = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
     numbers = [getattr(found, name, None) for name in names]
     known = [number for number in numbers if isinstance(number, int)]
-    return Shape(*known) if len(known) == len(names) else None
+    if len(known) < len(names):
+        return None
+    layers, width, inner, heads = known
+    size = getattr(found, "head_dim", None) or width // heads
+    key_heads = getattr(found, "num_key_value_heads", None) or heads
+    return Shape(layers, width, inner, key_heads * size)
+
+
+def cached_in_steps(config: Config, shape: Shape) -> float:
+    """Return the bytes of keys and values that outputs of a policy step have, prompts left out.
+
+    A native engine samples as many groups at once as its bound lets it, and one at least. What
+    others take is theirs to say.
+    """
+    optimize = config.optimize
+    if config.engine not in ("native", "native_graphs") or optimize.vllm != "off":
+        return 0.0
+    low = optimize.bf16 or config.policy.dtype == "bfloat16"
+    token = 2 * shape.layers * shape.keys * (2 if low else 4)
+    outputs = -(-optimize.prompts * optimize.group_size // config.launch.processes)
+    group = min(optimize.group_size, outputs)
+    bound = float(config.engine_options.get("cache_gib", CACHE_GIB)) * 2**30
+    most, least = (token * config.max_tokens * rows for rows in (outputs, group))
+    return min(most, max(least, bound))
 
 
 def kept_of_token(shape: Shape, *, low: bool, checkpointing: bool) -> float:

@@ -102,6 +102,11 @@ def needs(config: Config) -> list[str]:
         for it in phases
         if it.activations is not None
     ]
+    cached = [
+        f"or            up to {size(it.cached)} of keys and values while {it.phase} sample"
+        for it in phases
+        if it.cached
+    ]
     checkpoints = 1 + config.iterations * (2 if config.learns_reward else 1)
     disk = parameters * memory.WEIGHT * checkpoints
     made = config.policy.make
@@ -111,5 +116,6 @@ def needs(config: Config) -> list[str]:
         f"parameters    {parameters:,}{most}",
         f"memory        about {' and '.join(states)}{each}: weights and optimizer state",
         *([f"beside it     for gradients about {' and '.join(kept)} at once"] if kept else []),
+        *cached,
         f"disk          about {size(disk)} for {checkpoints} checkpoints, samples beside it",
     ]

@@ -128,13 +128,14 @@ def on_gpu(config: Config) -> Iterator[str]:
         return
     room = gpu_memory()
     for phase in (memory.needed(config) or ()) if room else ():
-        whole = phase.state + (phase.activations or 0)
-        if whole > room:
+        if phase.whole > room:
+            samples = phase.cached > (phase.activations or 0)
+            beside = "keys and values of outputs" if samples else f"gradients of {phase.of} at once"
             yield (
-                f"{phase.phase} need about {memory.size(whole)} for weights, optimizer state and "
-                f"gradients of {phase.of} at once, and the GPU has {memory.size(room)}: it may run "
-                "out of memory (optimize.gradient_checkpointing, optimize.micro_batch, policy.lora "
-                "and reward_model.lora need less)"
+                f"{phase.phase} need about {memory.size(phase.whole)} for weights, optimizer state "
+                f"and {beside}, and the GPU has {memory.size(room)}: it may run out of memory "
+                "(optimize.gradient_checkpointing, optimize.micro_batch, policy.lora, "
+                "reward_model.lora and engine_options.cache_gib need less)"
             )
     named = config.policy.model is not None
     if named and config.policy.dtype == "float32" and not config.optimize.bf16:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Qwen2Config, T5Config
+from transformers import Qwen2Config, Qwen3Config, T5Config
 
 from pipelines import making, memory
 from pipelines.config import Config
@@ -45,6 +45,12 @@ def test_the_copy_that_engines_sample_is_in_the_precision_of_training(tmp_path: 
         for more in ((), ("optimize.bf16=true",), ("optimize.vllm=colocate",))
     )
     assert (exact - elsewhere, halved - elsewhere) == (4, 2)
+    shape = Shape(layers=3, width=48, inner=144, keys=48)
+    ours, of_vllm = (
+        memory.cached_in_steps(launched(tmp_path, FSDP, *own, *more), shape)
+        for more in ((), ("optimize.vllm=colocate",))
+    )
+    assert ours > of_vllm == 0
 
 
 @pytest.mark.parametrize(
@@ -63,7 +69,7 @@ def test_sizes_are_written_in_the_largest_unit_below_them(amount: float, text: s
 
 
 def test_what_layers_keep_of_a_token_is_what_torch_counted() -> None:
-    qwen = Shape(layers=28, width=1536, inner=8960)
+    qwen = Shape(layers=28, width=1536, inner=8960, keys=256)
     for low, checkpointing, counted in ((False, False, 5.6e6), (True, False, 3.6e6)):
         found = memory.kept_of_token(qwen, low=low, checkpointing=checkpointing)
         assert found == pytest.approx(counted, rel=0.05)
@@ -75,11 +81,13 @@ def test_shapes_are_read_from_configurations(
     configured: Callable[..., Config], tmp_path: Path
 ) -> None:
     made = configured("policy.make.width=48", "policy.make.layers=3")
-    assert memory.shape_of(made) == Shape(layers=3, width=48, inner=144)
-    Qwen2Config(num_hidden_layers=5, hidden_size=32, intermediate_size=70).save_pretrained(
-        tmp_path / "qwen"
-    )
-    assert memory.shape_of(configured(*named(tmp_path / "qwen"))) == Shape(5, 32, 70)
+    assert memory.shape_of(made) == Shape(3, 48, 144, keys=48)
+    sizes = {"num_hidden_layers": 5, "hidden_size": 32, "intermediate_size": 70}
+    qwen = Qwen2Config(**sizes, num_attention_heads=4, num_key_value_heads=2)
+    wide = Qwen3Config(**sizes, num_attention_heads=4, num_key_value_heads=2, head_dim=24)
+    for config, keys in ((qwen, 16), (wide, 48)):
+        config.save_pretrained(tmp_path / "qwen")
+        assert memory.shape_of(configured(*named(tmp_path / "qwen"))) == Shape(5, 32, 70, keys)
     T5Config(d_model=8, num_layers=1).save_pretrained(tmp_path / "t5")
     for other in (tmp_path / "t5", "/no/model"):
         assert memory.shape_of(configured(*named(other))) is None
@@ -100,6 +108,31 @@ def test_what_is_kept_goes_with_the_tokens_at_once(configured: Callable[..., Con
     policy_too, low = kept("reward_model.bf16=true")
     assert policy_too == policy
     assert 0.5 * (judge[1] or 0) < (low[1] or 0) < 0.8 * (judge[1] or 0)
+
+
+def test_keys_and_values_of_a_step_go_with_its_outputs_up_to_the_engines_bound(
+    configured: Callable[..., Config],
+) -> None:
+    def cached(*more: str) -> float:
+        sizes = ("policy.make.width=48", "policy.make.layers=3", "max_tokens=20", "engine=native")
+        step = ("optimize.prompts=4", "optimize.group_size=4")
+        return (memory.needed(configured(*sizes, *step, *more)) or [])[0].cached
+
+    row = 3 * 2 * 48 * 4 * 20
+    assert cached() == cached("engine=native_graphs") == 16 * row
+    assert cached("optimize.prompts=8") == 32 * row
+    assert cached("optimize.bf16=true") == cached("policy.dtype=bfloat16") == 8 * row
+    assert cached("launch.mode=accelerate", "launch.processes=2") == 8 * row
+    bounds = {rows: f"engine_options.cache_gib={rows * row / 2**30}" for rows in (3, 6)}
+    assert cached(bounds[6]) == pytest.approx(6 * row)
+    assert cached(bounds[3]) == 4 * row  # no group is split
+    assert cached("engine=generate") == 0
+
+
+def test_the_larger_of_what_is_never_there_at_once_is_needed() -> None:
+    assert memory.Needed("policy phases", 10, 5, "rows", cached=3).whole == 15
+    assert memory.Needed("policy phases", 10, None, "rows", cached=3).whole == 13
+    assert memory.Needed("retraining", 10, 5, "rows").whole == 15
 
 
 def test_bytes_follow_the_precision_of_the_weights(configured: Callable[..., Config]) -> None:

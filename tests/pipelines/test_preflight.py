@@ -122,6 +122,12 @@ def test_what_a_gpu_has_no_room_for_is_told(
     monkeypatch.setattr(preflight, "gpu_memory", lambda: room)
     phases = [line.split(" need about")[0] for line in preflight.on_gpu(config)]
     assert phases == ([] if room == 2**40 else ["policy phases", "retraining"])
+    sampled = toy.config(tmp_path, data, "optimize.micro_batch=1", "optimize.prompts=64")
+    for its, beside in (
+        (config, "gradients of 16 outputs of 20 tokens at once"),
+        (sampled, "keys"),
+    ):
+        assert room == 2**40 or f"optimizer state and {beside}" in next(preflight.on_gpu(its))
     policy = ("policy.make=null", "policy.warm_start=null")
     named = (*policy, f"policy.model={tiny_policy(0, torch.float32)}", "reward=verifier")
     fast = ("optimize.bf16=true", "reward_model.bf16=true")

@@ -20,6 +20,10 @@ from pipelines.config import Config, PolicySettings
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
+CACHE_SHARE = 0.3
+"""Of the memory that a GPU has beside the weights, for keys and values where nothing is trained: as
+much may be remembered of prompts, and a reward model may be there."""
+
 
 class PolicyError(ValueError):
     """A model or tokenizer that this program cannot train, with what to do about it."""
@@ -148,6 +152,8 @@ def sampled(
     more = engine_options.arguments(engine, options)
     if not building.reads_checkpoints(engine):
         model, tokenizer = load(path, settings)
+        if model.device.type == "cuda" and "cache_gib" in engine_options.taken(module.load):
+            more = {"cache_gib": cache_gib(model)} | more
         yield Sampler(
             module.load(model, tokenizer, **more), tokenizer, positions(model.config), model
         )
@@ -177,6 +183,18 @@ def sampled(
         yield Sampler(late, tokenizer, positions(config), None)
     finally:
         late.close()
+
+
+def cache_gib(model: Any) -> float:
+    """Return the memory for keys and values on a model's GPU: of its size, not of what is free now.
+
+    Batches would follow what else runs there, and with them the last bits of logits.
+    """
+    import torch
+
+    total: int = torch.cuda.get_device_properties(model.device).total_memory
+    left = total - sum(int(weight.nbytes) for weight in model.parameters())
+    return max(1.0, CACHE_SHARE * left / 2**30)
 
 
 class _Late:

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -145,6 +147,51 @@ def test_options_reach_the_engine_of_checkpoints_and_of_live_policies(
     for engine in (sampled, policies.live_loader(config)(None, None), in_steps(None, None)):
         assert isinstance(engine, native.Engine)
         assert (engine.cache_gib, engine.share_branches, engine.fuse_layers) == (16, False, True)
+
+
+def test_a_gpu_that_only_samples_gives_a_share_of_its_memory(
+    tiny_policy: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[torch.device] = []
+
+    def properties(device: torch.device) -> SimpleNamespace:
+        sizes.append(device)
+        return SimpleNamespace(total_memory=10 * 2**30)
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+    weights = [torch.empty(2**28, device="meta"), torch.empty(2**29, 2, device="meta").half()]
+    model = SimpleNamespace(device=torch.device("cuda", 1), parameters=lambda: weights)
+    assert policies.cache_gib(model) == pytest.approx(policies.CACHE_SHARE * (10 - 1 - 2))
+    weights *= 4
+    assert policies.cache_gib(model) == 1.0
+    assert sizes == [model.device] * 2
+
+
+def test_the_share_of_a_gpu_is_for_engines_that_take_one_and_were_given_none(
+    tiny_policy: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class There:
+        """A model that says it is on a GPU."""
+
+        device = torch.device("cuda")
+
+        def __init__(self, model: Any) -> None:
+            self.config = model.config
+
+    data = toy.write_data(tmp_path / "data")
+    path = tiny_policy(0, torch.float32)
+    model, tokenizer = policies.load(path, toy.config(tmp_path, data).policy)
+    monkeypatch.setattr(policies, "cache_gib", lambda _: 3.5)
+    given = "engine_options.cache_gib=16"
+    for found, more, expected in (
+        (model, (), native.CACHE_GIB),
+        (There(model), (), 3.5),
+        (There(model), (given,), 16),
+        (There(model), ("engine=generate",), None),
+    ):
+        monkeypatch.setattr(policies, "load", lambda *_, found=found: (found, tokenizer))
+        with policies.sampled_in(toy.config(tmp_path, data, *more), path) as sampler:
+            assert getattr(sampler.engine, "cache_gib", None) == expected
 
 
 def test_options_reach_an_engine_that_reads_checkpoints_itself(

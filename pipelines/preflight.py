@@ -16,6 +16,7 @@ from pipelines import (
     policies,
     published,
     questions,
+    runs,
     trackers,
     trl_settings,
     trl_vllm,
@@ -40,6 +41,7 @@ def check(config: Config, progress: Progress) -> None:
     unloaded.check(config)
     policies.check_engine(config.engine, config.engine_options)
     resumable(config)
+    runs.check_folder(config.run_dir)
     room(config.run_dir)
     split = questions.training(config)
     progress.note(

@@ -99,6 +99,7 @@ class Run:
         return self.config.run_dir
 
     def __enter__(self) -> Run:
+        check_folder(self.path)
         try:
             (self.path / "metrics").mkdir(parents=True, exist_ok=True)
             self._lock = lock(self.path / "lock")
@@ -182,6 +183,20 @@ class Run:
             return {"seconds": seconds, "finished": _now(), "versions": versions()}
 
         return artifacts.finish(place, phase.name, settings, fingerprints, facts)
+
+
+def check_folder(path: Path) -> None:
+    """Refuse, by RunError, a folder that holds something and no run: a file of it might go."""
+    if not path.is_dir() or any((path / name).exists() for name in ("run.json", "iterations")):
+        return
+    # A start that was cut off before its record leaves a lock and a folder with nothing in it.
+    empty = [path / "metrics"] if not list((path / "metrics").glob("*")) else []
+    found = sorted(it.name for it in path.iterdir() if it not in (path / "lock", *empty))
+    if found:
+        raise RunError(
+            f"run_dir {path} is not empty and holds no run ({', '.join(found[:3])}"
+            f"{', ...' if len(found) > 3 else ''}); give another folder, such as {path / 'run'}"
+        )
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any
 from iterative_grpo import plugins
 from iterative_grpo.credit import credit
 from iterative_grpo.normalize import Normalizer
+from iterative_grpo.plugins import BrokenPlugin
 from iterative_grpo.protocols import CreditRule
 from iterative_grpo.rollouts import Rollout
 from pipelines import building, keywords
@@ -17,6 +18,9 @@ from pipelines.credit.stored import CannotCompare, Generation
 from pipelines.report.run import Run
 
 RULES = "iterative_grpo.advantages"
+Advantages = list[list[list[float]]]
+"""Of the steps of each output of each group."""
+
 TOLERANCE = 1e-6
 """By how much an advantage may differ from the stored one, as a share of the largest one."""
 
@@ -53,20 +57,42 @@ def compare(run: Run, iteration: int | None = None, limit: int = 0) -> Compariso
     chosen, file = stored.file_of(run.path, iteration)
     generations = stored.read(file)
     trained_with = str(run.setting("credit", "")).replace("-", "_")
-    rules, left_out = _rules(trained_with, run.setting("credit_options", {}))
-    normalize = normalizer(run)
-    solutions = tuple(s for g in generations for s in credited(g, rules, normalize))
-    known = trained_with if trained_with in rules else None
-    notes = (*run.notes, *left_out, *_remarks(solutions, known), *_odd_groups(run, generations))
-    return Comparison(chosen, tuple(rules), known, solutions, notes)
+    rules, unusable = _rules(trained_with, run.setting("credit_options", {}))
+    by_rule, broken = _by_rule(rules, generations, normalizer(run))
+    solutions = tuple(
+        solution
+        for number, generation in enumerate(generations)
+        for solution in credited(generation, {name: its[number] for name, its in by_rule.items()})
+    )
+    known = trained_with if trained_with in by_rule else None
+    remarks = (*_remarks(solutions, known), *_odd_groups(run, generations))
+    notes = (*run.notes, *(f"left out: {it}" for it in (*unusable, *broken)), *remarks)
+    return Comparison(chosen, tuple(by_rule), known, solutions, notes)
 
 
-def credited(
-    generation: Generation, rules: Mapping[str, CreditRule], normalize: Normalizer
-) -> list[Solution]:
-    """Return a generation's solutions; its groups are credited together, as in training."""
-    rewards = [[list(r.rewards.values) for r in group] for group in generation.groups]
-    by_rule = {name: credit(rule, rewards, normalize) for name, rule in rules.items()}
+def _by_rule(
+    rules: Mapping[str, CreditRule], generations: Sequence[Generation], normalize: Normalizer
+) -> tuple[dict[str, list[Advantages]], list[BrokenPlugin]]:
+    """Return each rule's advantages of each generation, and why a rule gives none.
+
+    The groups of a generation are credited together, as in training.
+    """
+    rewards = [
+        [[list(rollout.rewards.values) for rollout in group] for group in generation.groups]
+        for generation in generations
+    ]
+    found, broken = {}, []
+    for name, rule in rules.items():
+        try:
+            with plugins.working("credit rule", name):
+                found[name] = [credit(rule, its, normalize) for its in rewards]
+        except BrokenPlugin as error:
+            broken.append(error)
+    return found, broken
+
+
+def credited(generation: Generation, by_rule: Mapping[str, Advantages]) -> list[Solution]:
+    """Return a generation's solutions with what each rule gave them."""
     return [
         Solution(
             generation.step,
@@ -93,16 +119,16 @@ def normalizer(run: Run) -> Normalizer:
 
 def _rules(
     trained_with: str, options: Mapping[str, Any]
-) -> tuple[dict[str, CreditRule], list[str]]:
-    """Return every rule, the run's with its options, and a note for each that cannot be used."""
+) -> tuple[dict[str, CreditRule], list[ValueError]]:
+    """Return every rule, the run's with its options, and why others cannot be made."""
     rules: dict[str, CreditRule] = {}
-    notes = []
+    unusable: list[ValueError] = []
     for name in plugins.names(RULES):
         try:
             rules[name] = building.rule(name, options if name == trained_with else {})
-        except (plugins.BrokenPlugin, keywords.UnknownField, keywords.UnfitValue) as error:
-            notes.append(f"left out: {error}")
-    return rules, notes
+        except (BrokenPlugin, keywords.UnknownField, keywords.UnfitValue) as error:
+            unusable.append(error)
+    return rules, unusable
 
 
 def _remarks(solutions: Sequence[Solution], trained_with: str | None) -> list[str]:

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from pipelines import run
+from pipelines import preflight, run
 from pipelines.artifacts import Artifact, ArtifactError
 from pipelines.config import Config
 from pipelines.progress import Progress
@@ -170,6 +170,33 @@ def test_the_record_of_a_finished_run(tmp_path: Path, data: Path) -> None:
     optimize = settings()["optimize"]
     assert isinstance(optimize, dict)
     assert optimize["checkpoint_every"] == 7
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "report.html", "metrics/mine.csv", ".git/HEAD"])
+def test_a_folder_of_something_else_is_left_alone(name: str, tmp_path: Path, data: Path) -> None:
+    config = toy.config(tmp_path, data)
+    own = config.run_dir / name
+    own.parent.mkdir(parents=True)
+    own.write_text("run_dir: run  # mine", encoding="utf-8")
+    told = f"is not empty and holds no run .{name.partition('/')[0]}.*such as .*run/run"
+    with pytest.raises(RunError, match=told), open_run(config):
+        pass
+    with pytest.raises(RunError, match=told):
+        preflight.check(config, Progress(quiet=True))
+    assert [file for file in config.run_dir.rglob("*") if file.is_file()] == [own]
+    assert own.read_text(encoding="utf-8") == "run_dir: run  # mine"
+
+
+def test_a_start_that_was_cut_off_early_holds_nothing_yet(tmp_path: Path, data: Path) -> None:
+    config = toy.config(tmp_path, data)
+    (config.run_dir / "metrics").mkdir(parents=True)
+    (config.run_dir / "lock").write_text("12345", encoding="utf-8")
+    with open_run(config):
+        assert (config.run_dir / "run.json").exists()
+    (config.run_dir / "run.json").unlink()
+    (config.run_dir / "iterations").mkdir()
+    with open_run(config):
+        assert (config.run_dir / "run.json").exists()
 
 
 def test_a_lock_names_its_holder_alone(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iterative_grpo import plugins
+from iterative_grpo.credit import credit
 from iterative_grpo.normalize import Normalizer
 from iterative_grpo.protocols import CreditRule
 from iterative_grpo.rollouts import Rollout
 from iterative_grpo.types import Finish, StepRewards
 from pipelines import building
 from pipelines.credit.bias import Bias, biases, correlation
-from pipelines.credit.comparison import RULES, Comparison, credited
+from pipelines.credit.comparison import RULES, Comparison, Solution, credited
 from pipelines.credit.stored import Generation
 
 pairs = st.lists(st.tuples(st.integers(-999, 999), st.integers(0, 50)), min_size=3, max_size=40)
@@ -54,12 +55,18 @@ def rollout(
     )
 
 
+def solved(group: tuple[Rollout, ...], *names: str) -> list[Solution]:
+    rewards = [list(each.rewards.values) for each in group]
+    given = {name: credit(rule, [rewards], Normalizer()) for name, rule in rules(*names).items()}
+    return credited(Generation(1, (group,)), given)
+
+
 def padded_group(correct: bool | None = True) -> list[Bias]:
     """Right solutions that say the same in 2 to 7 good steps, and wrong ones of two bad steps."""
     right = [rollout(k, [0.9] * k + [1.0], correct) for k in range(1, 7)]
     wrong = [rollout(k, [0.1, 0.0], False) for k in range(7, 13)]
     names = tuple(plugins.names(RULES))
-    solutions = credited(Generation(1, ((*right, *wrong),)), rules(*names), Normalizer())
+    solutions = solved((*right, *wrong), *names)
     return biases(Comparison(1, names, "sum", tuple(solutions), ()))
 
 
@@ -89,7 +96,7 @@ def test_tokens_are_not_steps() -> None:
         rollout(k, [value], True, count)
         for k, (value, count) in enumerate(zip(values, tokens, strict=True))
     )
-    solutions = credited(Generation(1, (group,)), rules("sum"), Normalizer())
+    solutions = solved(group, "sum")
     found = biases(Comparison(1, ("sum",), "sum", tuple(solutions), ()))
     assert {bias.steps for bias in found} == {None}
     assert found[0].tokens == pytest.approx(np.corrcoef(values, tokens)[0, 1])

@@ -61,6 +61,20 @@ def test_the_runs_rule_has_its_options_and_a_broken_one_is_left_out(
     found = compare(read(run))
     assert "halved" not in found.rules
     assert any("left out: credit rule halved: TypeError" in note for note in found.notes)
+    for name, credits in (("flat", "[0.0 for _ in rewards[0]]"), ("late", "1 / 0")):
+        source = (
+            f"class Rule:\n    def credit(self, rewards, normalize):\n        return {credits}\n"
+        )
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+    more = compare(read(run))
+    assert more.rules == found.rules
+    assert more.solutions == found.solutions
+    left = [note for note in more.notes if note.startswith("left out: credit rule")]
+    assert [note.split(": ")[1:3] for note in left] == [
+        ["credit rule halved", "TypeError"],
+        ["credit rule flat", "TypeError"],
+        ["credit rule late", "ZeroDivisionError"],
+    ]
     # No score is 2 or more, so that the first step is everybody's first error.
     plain = write_run(tmp_path / "plain")
     settings(plain, credit="first_error")

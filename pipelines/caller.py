@@ -63,20 +63,47 @@ def keep_imports() -> None:
 
 @contextlib.contextmanager
 def interrupts_later() -> Iterator[None]:
-    """Let a Ctrl-C wait for the end: in a destructor that collecting runs, it would be lost."""
-    # Only the main thread may set handlers, and one that is not Python's could not be put back.
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is None:
-        yield
-        return
+    """Let signals wait for the end: in a destructor that collecting runs, Ctrl-C would be lost."""
     came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    before = {number: signal.getsignal(number) for number in _handled()}
+    for number in before:
+        signal.signal(number, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         if came:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(came[0])
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as schedulers send it to a job whose time is over: it ends a command as Ctrl-C."""
+
+
+@contextlib.contextmanager
+def heeding_sigterm() -> Iterator[None]:
+    """Raise Terminated inside at SIGTERM, where the process has no answer of its own to it."""
+    if signal.SIGTERM not in _handled() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(*_: object) -> None:
+    raise Terminated
+
+
+def _handled() -> list[signal.Signals]:
+    """Return which signals can be given another handler here, and theirs back."""
+    # Only the main thread may set handlers, and one that is not Python's could not be put back.
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [it for it in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(it) is not None]
 
 
 def _let_go_of_imports() -> None:

@@ -1,7 +1,7 @@
 """The command `iterative-grpo`. Heavy imports wait until a command needs them.
 
 Exit codes: 0 done; 1 failed while working (the same command resumes); 2 refused before any work
-was lost: settings, data, models or files; 130 interrupted.
+was lost: settings, data, models or files; 130 interrupted; 143 terminated.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines import failures
+from pipelines.caller import Terminated, heeding_sigterm
 
-DONE, FAILED, REFUSED, INTERRUPTED = 0, failures.FAILED, failures.REFUSED, 130
+DONE, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, failures.FAILED, failures.REFUSED, 130, 143
 
 READER_LEFT = 128 + 13
 """What a shell reports of a command that wrote to a pipe nobody reads (SIGPIPE)."""
@@ -40,8 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_streams()
     options = parse(arguments)
     try:
-        code: int = options.action(options)
-        sys.stdout.flush()
+        with heeding_sigterm():
+            code: int = options.action(options)
+            sys.stdout.flush()
+    except Terminated:
+        print("\nterminated; the same command resumes", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("\ninterrupted; the same command resumes", file=sys.stderr)
         return INTERRUPTED
@@ -109,19 +114,21 @@ def parser() -> argparse.ArgumentParser:
         prog="iterative-grpo",
         description="Iterative GRPO with outcome or process supervision (arXiv:2402.03300).",
         epilog="Exit codes: 0 done, 1 failed (the same command resumes), 2 refused, "
-        "130 interrupted.",
+        "130 interrupted, 143 terminated.",
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run Algorithm 1, or go on with a run")
     run.add_argument("config", type=Path, help="YAML file, or the name of a shipped one")
-    run.add_argument("overrides", nargs="*", metavar="key.path=value", help="settings to change")
+    run.add_argument(
+        "overrides", nargs="*", default=[], metavar="key.path=value", help="settings to change"
+    )
     run.add_argument(
         "--dry-run",
         action="store_true",
         help="print the plan, check settings, data and models as a run does, and stop",
     )
-    run.add_argument("--quiet", action="store_true", help="no progress")
+    run.add_argument("--quiet", action="store_true", help="print nothing, unless it fails")
     run.set_defaults(action=do_run)
 
     evaluate = commands.add_parser(

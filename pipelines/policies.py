@@ -227,12 +227,18 @@ def live_loader(config: Config) -> Callable[[Any, Any], Engine]:
     return partial(module.load, **engine_options.arguments(name, options))
 
 
-def reason(name: str, error: Exception) -> str:
-    """Return why a model is not to be had; the hub's rules for names do not help with a path."""
+def reason(name: str, error: Exception, of: str = "optimize/policy") -> str:
+    """Return why a model is not to be had; the hub's rules for names do not help with a path.
+
+    `of` is where a run has such models: in which phase's folder, and in which folder of that.
+    """
     if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
         return "there is no such folder"
     if (Path(name) / "iterations").is_dir():
-        return f"it is a run's folder; a policy of it is {name}/iterations/NN/optimize/policy"
+        return f"it is a run's folder; look in {name}/iterations/NN/{of}"
+    own = Path(name) / Path(of).name
+    if own.is_dir():
+        return f"it is a phase's folder; look in {own}"
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         return "it has no config.json"
     return first_line(error)

@@ -50,10 +50,20 @@ def check(config: Config, progress: Progress) -> None:
         f"{'; ' + split.note if split.note else ''}"
     )
     if not split.problems:
+        asked = len(questions.contamination(config).dropped)
         raise DataError(
-            f"no training question is left of {split.source}: all have unreadable golds or are "
-            "asked in the evaluation too (data.decontaminate)"
+            f"no training question is left of {split.source}: {len(split.rejected)} have "
+            f"unreadable golds, {asked} are asked in the evaluation too (data.decontaminate), and "
+            "one in twenty, at least one, is kept for the validation split; give more questions"
         )
+    if config.learns_reward:
+        first, later = config.sample.first_problems, config.sample.problems
+        wanted = max(first or later, later if config.iterations > 1 else 0)
+        if wanted > len(split.problems):
+            progress.note(
+                f"sample.problems or first_problems asks for {wanted:,} questions, and there are "
+                f"{len(split.problems):,}: an iteration samples all of them"
+            )
     if split.rejected:
         shown = "; ".join(split.rejected[:3])
         progress.note(f"left out for unreadable golds: {len(split.rejected)} ({shown})")

@@ -174,6 +174,7 @@ def _plainly(error: ValidationError) -> Iterator[str]:
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"])
         message, found = item["msg"].removeprefix("Value error, "), item["input"]
+        message = message.replace(" for <class 'pathlib.Path'>", "")
         if not where:
             yield message
         elif item["type"] == "missing":

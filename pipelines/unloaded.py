@@ -203,7 +203,8 @@ def check_evaluation(config: Config) -> None:
         raise UnfitModel(f"evaluate.reward_model: {first_line(error)}") from None
     except (OSError, ValueError) as error:
         raise UnfitModel(
-            f"evaluate.reward_model {name} cannot be loaded: {reason(name, error)}. Expected a "
+            f"evaluate.reward_model {name} cannot be loaded: "
+            f"{reason(name, error, 'retrain/model')}. Expected a "
             "reward model's folder, or a published one by its name together with "
             "evaluate.reward_convention"
         ) from None

@@ -87,7 +87,8 @@ def verify_file(
         raise VerifyFileError(f"{target}: there is no folder {target.parent}; make it first")
     if target.exists() and not overwrite:
         raise VerifyFileError(
-            f"{target} exists and is not overwritten; give another name or ask to replace it"
+            f"{target} exists and is not overwritten; give another name, or ask to replace it "
+            "(overwrite, on the command line --overwrite)"
         )
     if target.exists() and target.samefile(source):
         raise VerifyFileError(f"{target} is the input; give another name for the output")

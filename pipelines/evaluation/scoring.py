@@ -47,14 +47,18 @@ def load(settings: EvaluateSettings) -> Scorer | None:
         return None
     if settings.reward_convention is not None:
         return published.load(name, settings.reward_convention, settings.reward_dtype)
-    try:
-        from reward_models.model import RewardModel
+    from reward_models.encoding import UnfitTokenizer
+    from reward_models.model import DamagedModel, RewardModel, UntrainedHead
 
+    try:
         return RewardModel.load(name, device=policies.device(), dtype=settings.reward_dtype)
-    except OSError as error:
+    except (UntrainedHead, UnfitTokenizer, DamagedModel):
+        raise
+    except (OSError, ValueError) as error:
         raise NoRewardModel(
-            f"reward model {name} cannot be loaded: {error}. Expected a reward model's folder, or "
-            "a published one by its name together with its convention"
+            f"reward model {name} cannot be loaded: "
+            f"{policies.reason(name, error, 'retrain/model')}. Expected a reward model's folder, "
+            "or a published one by its name together with its convention"
         ) from None
 
 

@@ -41,7 +41,7 @@ def as_chat(
     if not tokenizer.chat_template:
         raise Unrenderable(
             f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no chat template; "
-            f"choose an instruct model, or policy.prompt={instead}"
+            f"choose an instruct model, or another prompt (policy.prompt, --prompt): {instead}"
         )
     turns = [
         {"role": role, "content": content}
@@ -56,5 +56,6 @@ def as_chat(
     except TemplateError as error:
         raise Unrenderable(
             f"the chat template of {tokenizer.name_or_path or 'this model'} refuses "
-            f"{len(turns)} turns: {error}; mend it, or choose policy.prompt={instead}"
+            f"{len(turns)} turns: {error}; mend it, or choose another prompt (policy.prompt, "
+            f"--prompt): {instead}"
         ) from None

@@ -29,22 +29,29 @@ SMALL = (
 )
 
 
-def test_ctrl_c_in_a_destructor_is_not_lost() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_a_destructor_is_not_lost(number: signal.Signals) -> None:
     class Interrupted:
         def __init__(self) -> None:
             self.itself = self  # only the collector finds it
 
         def __del__(self) -> None:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
+
+    def collect() -> None:
+        with caller.heeding_sigterm():
+            caller.keep_imports()
 
     # A process in the background may have been told to ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     caller.keep_imports.cache_clear()
     Interrupted()
     try:
-        with pytest.raises(KeyboardInterrupt):
-            caller.keep_imports()
+        with pytest.raises(KeyboardInterrupt) as raised:
+            collect()
+        assert isinstance(raised.value, caller.Terminated) == (number is signal.SIGTERM)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGINT, before)
         gc.unfreeze()

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,47 @@ def test_verify_writes_verdicts_and_overwrites_nothing(
     capsys.readouterr()
     assert cli.main(["verify", str(file)]) == cli.REFUSED
     assert "answers.verdicts.jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "told"),
+    [
+        (signal.SIGINT, cli.INTERRUPTED, "interrupted; the same command resumes"),
+        (signal.SIGTERM, cli.TERMINATED, "terminated; the same command resumes"),
+    ],
+)
+def test_signals_end_a_command_with_what_to_do(
+    number: signal.Signals,
+    code: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(cli, "do_configs", lambda _: signal.raise_signal(number))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert cli.main(["configs"]) == code == 128 + number
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err.strip() == told
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_handler_of_the_callers_own_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    came: list[int] = []
+    monkeypatch.setattr(cli, "do_configs", lambda _: signal.raise_signal(signal.SIGTERM) or 0)
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        assert cli.main(["configs"]) == cli.DONE
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert came == [signal.SIGTERM]
+
+
+def test_overrides_may_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["run"])
+    assert capsys.readouterr().err.endswith("the following arguments are required: config\n")
 
 
 def test_evaluation_has_whole_models_whatever_accelerate_shards(

@@ -444,8 +444,15 @@ def test_a_reason_is_a_line_that_fits_what_was_named(tmp_path: Path) -> None:
     for name in ("/no/model", "./no", "~no"):
         assert policies.reason(name, hub) == "there is no such folder"
     (tmp_path / "iterations").mkdir()
-    assert policies.reason(str(tmp_path), hub).startswith("it is a run's folder; a policy of it is")
+    found = {of: policies.reason(str(tmp_path), hub, *of) for of in ((), ("retrain/model",))}
+    assert found[()] == f"it is a run's folder; look in {tmp_path}/iterations/NN/optimize/policy"
+    assert found["retrain/model",].endswith("/iterations/NN/retrain/model")
     (tmp_path / "iterations").rmdir()
+    (tmp_path / "model").mkdir()
+    assert policies.reason(str(tmp_path), hub) == "it has no config.json"
+    told = policies.reason(str(tmp_path), hub, "retrain/model")
+    assert told == f"it is a phase's folder; look in {tmp_path / 'model'}"
+    (tmp_path / "model").rmdir()
     assert policies.reason(str(tmp_path), hub) == "it has no config.json"
     (tmp_path / "config.json").touch()
     assert policies.reason(str(tmp_path), hub) == "some/model is no repository"

@@ -144,11 +144,32 @@ def test_what_a_gpu_has_no_room_for_is_told(
 
 def test_no_question_left_is_told(tmp_path: Path) -> None:
     data = toy.write_data(tmp_path / "data")
-    row = {"question": "How many?", "answer": "#### some"}
-    (data / "gsm8k" / "train.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    rows = [{"question": f"How many {it}?", "answer": r"#### \frac{"} for it in ("a", "b")]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (data / "gsm8k" / "train.jsonl").write_text(text, encoding="utf-8")
     config = toy.config(tmp_path, data, "data.max_bad_golds=1")
-    with pytest.raises(DataError, match="no training question is left"):
+    told = "no training question is left of .*: 1 have unreadable golds, 0 are asked .* validation"
+    with pytest.raises(DataError, match=told):
         preflight.check(config, Progress(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("sample.problems=1000",), True),
+        (("sample.problems=60", "sample.first_problems=1000"), True),
+        (("sample.problems=1000", "sample.first_problems=60", "iterations=1"), False),
+        (("sample.problems=1000", "reward=verifier"), False),
+        (("sample.problems=60",), False),
+    ],
+)
+def test_fewer_questions_than_asked_for_are_told(
+    more: tuple[str, ...], told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    preflight.check(toy.config(tmp_path, data, "iterations=2", *more), Progress())
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert ("asks for 1,000 questions, and there are" in said) == told
 
 
 def test_a_policy_without_a_chat_template_is_told_before_its_weights_are_read(

@@ -130,7 +130,7 @@ def test_a_weight_that_changed_is_another_model(
     ("folder", "message"),
     [
         ("nowhere", "there is no such folder"),
-        ("", "it is a run's folder; a policy of it is"),
+        ("", "it is a run's folder; look in"),
         ("iterations", "it has no config.json"),
     ],
 )
@@ -462,7 +462,17 @@ def test_who_chooses_may_change_until_the_figures_are_there(
 def test_a_reward_model_that_is_none_is_refused_before_anything_is_answered(
     model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, message in (("/no/judge", "cannot be loaded"), (str(model), "not a reward model")):
+    run, phase, empty = (tmp_path / name for name in ("run", "phase", "empty"))
+    for folder in (run / "iterations", phase / "model", empty):
+        folder.mkdir(parents=True)
+    (phase / "config.json").write_text('{"a": 1}', encoding="ascii")
+    for name, message in (
+        ("/no/judge", "there is no such folder"),
+        (str(model), "not a reward model"),
+        (str(run), f"look in {run}/iterations/NN/retrain/model"),
+        (str(phase), f"look in {phase}/model"),
+        (str(empty), "it has no config.json"),
+    ):
         more = ("--samples", "2", "--reward-model", name)
         assert evaluate(model, data, tmp_path / "out", *more) == cli.REFUSED
         assert message in capsys.readouterr().err

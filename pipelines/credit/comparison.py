@@ -9,7 +9,6 @@ from typing import Any
 from iterative_grpo import plugins
 from iterative_grpo.credit import credit
 from iterative_grpo.normalize import Normalizer
-from iterative_grpo.plugins import BrokenPlugin
 from iterative_grpo.protocols import CreditRule
 from iterative_grpo.rollouts import Rollout
 from pipelines import building, keywords
@@ -17,10 +16,10 @@ from pipelines.credit import stored
 from pipelines.credit.stored import CannotCompare, Generation
 from pipelines.report.run import Run
 
-RULES = "iterative_grpo.advantages"
 Advantages = list[list[list[float]]]
 """Of the steps of each output of each group."""
 
+RULES = "iterative_grpo.advantages"
 TOLERANCE = 1e-6
 """By how much an advantage may differ from the stored one, as a share of the largest one."""
 
@@ -72,7 +71,7 @@ def compare(run: Run, iteration: int | None = None, limit: int = 0) -> Compariso
 
 def _by_rule(
     rules: Mapping[str, CreditRule], generations: Sequence[Generation], normalize: Normalizer
-) -> tuple[dict[str, list[Advantages]], list[BrokenPlugin]]:
+) -> tuple[dict[str, list[Advantages]], list[plugins.BrokenPlugin]]:
     """Return each rule's advantages of each generation, and why a rule gives none.
 
     The groups of a generation are credited together, as in training.
@@ -86,7 +85,7 @@ def _by_rule(
         try:
             with plugins.working("credit rule", name):
                 found[name] = [credit(rule, its, normalize) for its in rewards]
-        except BrokenPlugin as error:
+        except plugins.BrokenPlugin as error:
             broken.append(error)
     return found, broken
 
@@ -126,7 +125,7 @@ def _rules(
     for name in plugins.names(RULES):
         try:
             rules[name] = building.rule(name, options if name == trained_with else {})
-        except (BrokenPlugin, keywords.UnknownField, keywords.UnfitValue) as error:
+        except (plugins.BrokenPlugin, keywords.UnknownField, keywords.UnfitValue) as error:
             unusable.append(error)
     return rules, unusable
 

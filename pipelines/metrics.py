@@ -37,10 +37,19 @@ AGAIN = "its folder away to make the phase again"
 def iterations(run: Path) -> Iterator[Row]:
     """Yield one row an iteration that has been evaluated; 0 is the initial policy."""
     for folder in places.iterations(run):
-        evaluated = folder / "evaluate"
-        if not (evaluated / artifacts.MANIFEST).exists():
-            continue
-        yield _row(run, folder)
+        if _evaluated(folder):
+            yield _row(run, folder)
+
+
+def under_way(run: Path) -> Iterator[Row]:
+    """Yield one row an iteration that has not been evaluated yet, from its finished phases."""
+    for folder in places.iterations(run):
+        if not _evaluated(folder):
+            yield _row(run, folder)
+
+
+def _evaluated(folder: Path) -> bool:
+    return (folder / "evaluate" / artifacts.MANIFEST).exists()
 
 
 def _row(run: Path, folder: Path) -> Row:

@@ -97,6 +97,10 @@ def run(job: Job) -> None:
     if place.first:
         write_questions(job.output / "questions.jsonl", visits.problems)
     steps = StepLog(job, place, resumed_at=checkpoints.step(last) if last else 0)
+    if steps.resumed_at and place.first:
+        job.progress.note(
+            f"optimize: goes on behind step {steps.resumed_at} of {config.optimize.steps}"
+        )
     watching = Watching(config.optimize.watch)
     target = config.optimize.kl_target
     with job.progress.bar("optimize", config.optimize.steps, "steps") as bar:
@@ -113,7 +117,7 @@ def run(job: Job) -> None:
             record=steps.record,
             initial=initial,
             kl_control=None if target is None else KLControl(target),
-            callbacks=[callback(steps, bar, watching, place)],
+            callbacks=[callback(job, steps, bar, watching, place)],
             peft_config=building.lora(config),
         )
         trainer.remove_callback(PrinterCallback)
@@ -148,10 +152,13 @@ def conclude(job: Job, watching: Watching) -> None:
         made.write(job.output / "ledger.jsonl")
         record["cells"] = made.counts
     write_json(job.output / "watch.json", record)
-    if watching.reason is not None:
-        advice = "would retrain" if job.config.learns_reward else "distrusts the reward model"
-        verb = "ended the phase" if watching.stopped else advice
-        job.progress.note(f"watch: {verb} at step {watching.step}: {watching.reason}")
+
+
+def tell(job: Job, watching: Watching) -> None:
+    """Say what the watch has called for, and why."""
+    advice = "would retrain" if job.config.learns_reward else "distrusts the reward model"
+    verb = "ended the phase" if watching.stopped else advice
+    job.progress.note(f"watch: {verb} at step {watching.step}: {watching.reason}")
 
 
 def starts_at_initial(job: Job) -> bool:
@@ -329,7 +336,7 @@ def step_of(line: bytes) -> int | None:
         return None
 
 
-def callback(steps: StepLog, bar: Any, watching: Watching, place: world.World) -> Any:
+def callback(job: Job, steps: StepLog, bar: Any, watching: Watching, place: world.World) -> Any:
     """Return a callback that writes the step log, asks the watch, and seals checkpoints."""
     from transformers import TrainerCallback
 
@@ -346,7 +353,11 @@ def callback(steps: StepLog, bar: Any, watching: Watching, place: world.World) -
             row = steps.row(int(state.global_step), logs)
             steps.write(row)
             check_step(row)
-            if watching.see(row):
+            silent = watching.reason is None
+            stopping = watching.see(row)
+            if silent and watching.reason is not None and place.first:
+                tell(job, watching)  # at once: the policy may be ruined before the phase ends
+            if stopping:
                 # Without a checkpoint here, a resume makes this step again and stops at it again.
                 control.should_training_stop, control.should_save = True, False
             shown = f"reward {row.get('reward', float('nan')):.3f}"

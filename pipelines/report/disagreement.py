@@ -17,7 +17,7 @@ PER_ITERATION = 4
 def cells(run: Run) -> Table:
     """Return one row an iteration: outputs of each cell with their share; empty without any."""
     rows = []
-    for row in run.iterations:
+    for row in run.begun:
         counts = section(section(row, "watch"), "cells")
         found = [number(counts, cell) or 0.0 for cell in CELLS]
         total = sum(found)
@@ -32,7 +32,7 @@ def reasons(run: Run) -> list[str]:
     return [
         f"Iteration {number(row, 'iteration') or 0:.0f}, step {number(watch, 'step') or 0:.0f}: "
         f"{watch['reason']}; {'the phase ended there' if watch.get('stopped') else 'reported'}."
-        for row in run.iterations
+        for row in run.begun
         if isinstance((watch := section(row, "watch")).get("reason"), str)
     ]
 

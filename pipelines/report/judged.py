@@ -50,7 +50,7 @@ def refusals(run: Run) -> list[str]:
     """Return a sentence for each reason for which a retrained model was refused."""
     return [
         f"Iteration {number(row, 'iteration') or 0:.0f}: {reason}"
-        for row in run.iterations
+        for row in run.begun
         if section(row, "reward_model").get("promoted") is False
         for reason in _texts(section(row, "reward_model"), "refused_because")
     ]
@@ -59,7 +59,7 @@ def refusals(run: Run) -> list[str]:
 def failures(run: Run) -> list[str]:
     """Return a sentence for each iteration whose model failed probes, or was not probed."""
     lines = []
-    for row in run.iterations:
+    for row in run.begun:
         found = section(row, "reward_model")
         where = f"Iteration {number(row, 'iteration') or 0:.0f}: "
         failed, why_not = _texts(found, "probes_failed"), found.get("probes_not_run")
@@ -72,7 +72,7 @@ def failures(run: Run) -> list[str]:
 
 def _table(run: Run, columns: _Columns) -> Table:
     """Leave out the columns without any value."""
-    rows = [row for row in run.iterations if section(row, "reward_model")]
+    rows = [row for row in run.begun if section(row, "reward_model")]
     judged = [section(row, "reward_model") for row in rows]
     cells = {heading: [cell(found) for found in judged] for heading, cell in columns}
     kept = [heading for heading, column in cells.items() if any(column)]

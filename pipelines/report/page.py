@@ -88,7 +88,11 @@ def _header(run: Run) -> str:
         if value is not None
     )
     name = _text(run.path.name)
-    return f'<h1>{name}</h1><p class="faint">{_text(about)}</p><dl class="facts">{cells}</dl>'
+    progress = "".join(f"<p>{_text(line)}</p>" for line in run.progress())
+    return (
+        f'<h1>{name}</h1><p class="faint">{_text(about)}</p>'
+        f'<dl class="facts">{cells}</dl>{progress}'
+    )
 
 
 def _iterations(run: Run) -> str:
@@ -114,6 +118,8 @@ def _results(run: Run) -> str:
         "solutions: before → after the iteration's retraining.</p>"
         + "<h3>What became of the answers, last evaluation</h3>"
         + _table(table.by_task(run))
+        + '<p class="faint">Correct, incorrect, no answer, unparsed and timeout add up to the '
+        "questions; a truncated answer is one of them too.</p>"
     )
 
 
@@ -127,10 +133,11 @@ def _times(run: Run) -> str:
         if outside is None
         else f" Outside of generation, scoring and training: {outside:.1%} of an iteration."
     )
+    over = "all finished phases" if run.under_way else "the whole run"
     return (
         "<h2>Where the time went</h2>"
         + _table(parts)
-        + '<p class="faint">Over the whole run. Tokens a second: of completions for generation, of '
+        + f'<p class="faint">Over {over}. Tokens a second: of completions for generation, of '
         "all that is read for the others, each row of a batch for itself. Reference: "
         f"log-probabilities without a gradient.{share}</p>" + _table(phases)
     )
@@ -186,7 +193,9 @@ def _disagreement(run: Run) -> str:
     if not cells.rows:
         return ""
     said = "".join(f"<li>{_text(reason)}</li>" for reason in disagreement.reasons(run))
-    listed = f"<ul>{said}</ul>" if said else "<p>The watch has called for no new reward model.</p>"
+    when = " in a finished policy phase" if run.under_way else ""
+    none = f"<p>The watch has called for no new reward model{when}.</p>"
+    listed = f"<ul>{said}</ul>" if said else none
     parts = []
     for iteration in samples.iterations_with_rollouts(run.path):
         found = disagreement.liked_wrong(run.path, iteration)
@@ -226,7 +235,12 @@ def _solutions(run: Run) -> str:
         "The most telling ones first: where reward and verifier disagree. Each step carries its "
         "reward; green is high, orange low. ✗ marks arithmetic that the step checker finds wrong."
     )
-    empty = "" if parts else "<p>No rollouts are stored yet.</p>"
+    none = (
+        "The rollouts of a policy phase are shown when it is finished."
+        if run.under_way
+        else "No rollouts are stored yet."
+    )
+    empty = "" if parts else f"<p>{none}</p>"
     return f'<h2>Solutions</h2><p class="faint">{text}</p>{empty}{"".join(parts)}'
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pipelines import artifacts
+from pipelines import artifacts, metrics, places
 from pipelines.report.intervals import Estimate, wilson
 from reward_models import sources
 
@@ -22,8 +22,10 @@ Row = Mapping[str, Any]
 class Run:
     """What a run has written so far.
 
-    `steps` has one row a policy step, `iterations` one an iteration; iteration 0 is the policy
-    before its first step. `notes` say which lines and files could not be read.
+    `steps` has one row a policy step, those of a phase at work too. `iterations` has one an
+    iteration that was evaluated, iteration 0 is the policy before its first step; `under_way` one
+    an iteration that was not, with what its finished phases found. `notes` say which lines and
+    files could not be read.
     """
 
     path: Path
@@ -32,6 +34,7 @@ class Run:
     steps: Sequence[Row]
     iterations: Sequence[Row]
     notes: tuple[str, ...]
+    under_way: Sequence[Row] = ()
 
     def setting(self, key: str, default: Any = None) -> Any:
         """Return a setting by its dotted key, or `default` where the file does not have it."""
@@ -46,6 +49,21 @@ class Run:
     def rewarded_by(self) -> str | None:
         """Who rewards the policy where the run trains no reward model, None where it trains one."""
         return sources.judged_by(str(self.setting("reward")))
+
+    @property
+    def begun(self) -> list[Row]:
+        """The rows of all iterations, those under way behind those that were evaluated."""
+        return [*self.iterations, *self.under_way]
+
+    def progress(self) -> list[str]:
+        """Say of each iteration under way how far its policy has come."""
+        lines = []
+        for row in self.under_way:
+            iteration = number(row, "iteration")
+            done = sum(number(step, "iteration") == iteration for step in self.steps)
+            steps = f", {done} of {self.setting('optimize.steps', '?')} steps" if done else ""
+            lines.append(f"iteration {iteration or 0:.0f}: in progress{steps}")
+        return lines
 
     def tasks(self) -> list[str]:
         """Return the names of the evaluated tasks in the order of their appearance."""
@@ -71,15 +89,41 @@ def read(path: Path) -> Run:
         )
     notes: list[str] = []
     steps = json_lines(path / "metrics" / "steps.jsonl", notes)
-    iterations = json_lines(path / "metrics" / "iterations.jsonl", notes)
+    iterations = _last_of_each(
+        json_lines(path / "metrics" / "iterations.jsonl", notes), ("iteration",)
+    )
     return Run(
         path=path,
         configuration=mapping(path / "config.yaml", notes),
         about=mapping(path / "run.json", notes),
-        steps=_last_of_each(steps, ("iteration", "step")),
-        iterations=_last_of_each(iterations, ("iteration",)),
+        steps=_last_of_each([*steps, *_unpublished(path, steps, notes)], ("iteration", "step")),
+        iterations=iterations,
+        under_way=_under_way(path, iterations, notes),
         notes=tuple(notes),
     )
+
+
+def _unpublished(path: Path, steps: Sequence[Row], notes: list[str]) -> list[Row]:
+    """Return the steps that metrics/ does not have yet: those of a policy phase at work."""
+    known = {number(row, "iteration") for row in steps}
+    found: list[Row] = []
+    for folder in places.iterations(path):
+        if int(folder.name) not in known:
+            phase = folder / "optimize"
+            phase = phase if phase.exists() else artifacts.partial(phase)
+            found += json_lines(phase / artifacts.LOG / "steps.jsonl", notes)
+    return [{"global_step": at, **row} for at, row in enumerate(found, start=len(steps) + 1)]
+
+
+def _under_way(path: Path, evaluated: Sequence[Row], notes: list[str]) -> list[Row]:
+    """Return the rows of the iterations that were not evaluated yet."""
+    known = {number(row, "iteration") for row in evaluated}
+    try:
+        found = list(metrics.under_way(path))
+    except artifacts.ArtifactError as error:
+        notes.append(str(error))
+        return []
+    return [row for row in found if row["iteration"] not in known]
 
 
 def damage(run: Path) -> Iterator[str]:

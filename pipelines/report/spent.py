@@ -69,8 +69,8 @@ def outside(run: Run) -> float | None:
 
 
 def _cells(run: Run) -> Iterator[tuple[str, str, float, float]]:
-    """Yield (phase, part, seconds, tokens) of all iterations."""
-    for row in run.iterations:
+    """Yield (phase, part, seconds, tokens) of all finished phases."""
+    for row in run.begun:
         phases = section(section(row, "time"), "phases")
         for phase in phases:
             parts = section(phases, phase)

@@ -30,7 +30,7 @@ def by_iteration(run: Run) -> Table:
     return _filled(
         run,
         [
-            ("iteration", _iteration),
+            ("iteration", lambda row: _iteration(row) + " (in progress)" * (row in run.under_way)),
             *((task, _accuracy_of(task, _bracketed)) for task in run.tasks()),
             ("score - truth", lambda row: _signed(gap(run, number(row, "iteration")))),
             ("AUROC", lambda row: _change(row, "auroc_before", "auroc")),
@@ -60,7 +60,7 @@ def brief(run: Run) -> Table:
 
 
 def _filled(run: Run, columns: _Columns) -> Table:
-    cells = [[cell(row) for row in run.iterations] for _, cell in columns]
+    cells = [[cell(row) for row in run.begun] for _, cell in columns]
     kept = [i for i, column in enumerate(cells) if any(column)]
     return Table(
         headings=tuple(columns[i][0] for i in kept),
@@ -70,7 +70,7 @@ def _filled(run: Run, columns: _Columns) -> Table:
 
 def by_task(run: Run) -> Table:
     """Return what became of the answers in the last evaluation of each task."""
-    keys = ("no_answer", "unparsed", "timeout", "truncated")
+    keys = ("incorrect", "no_answer", "unparsed", "timeout", "truncated")
     rows = []
     for task in run.tasks():
         last = [row for row in run.iterations if task in section(row, "evaluations")][-1]

@@ -44,6 +44,7 @@ def content(run: Run) -> Group:
             )
     else:
         parts.append(Text("No evaluation has finished yet."))
+    parts += [Text(visible(line)) for line in run.progress()]
     parts += [Text(visible(note), style="yellow") for note in run.notes[:5]]
     parts.append(Text())
     policy = last_policy(run.path)

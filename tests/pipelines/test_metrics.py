@@ -163,3 +163,5 @@ def test_the_start_counts_for_iteration_0_and_what_is_not_evaluated_has_no_row(
     finished(tmp_path / "iterations" / "02" / "sample", 1.0)
     found = {row["iteration"]: row["seconds"] for row in metrics.iterations(tmp_path)}
     assert found == {0: {"evaluate": 1.0, "start": 5.0}, 1: {"evaluate": 1.0}}
+    (begun,) = metrics.under_way(tmp_path)
+    assert (begun["iteration"], begun["seconds"]) == (2, {"sample": 1.0})

@@ -16,13 +16,13 @@ PHASES = ("start", "sample", "label", "retrain", "optimize", "evaluate")
 
 
 def shares(run: Run) -> dict[str, float]:
-    """Return the seconds of each phase over finished iterations, the optimize phase in its parts.
+    """Return the seconds of each phase over the run, the optimize phase in its parts.
 
     Phases come in the order of Algorithm 1, parts in that of their first opening. What the optimize
     phase spends in no part is named "optimize: other".
     """
     totals: dict[str, float] = {}
-    for row in run.iterations:
+    for row in run.begun:
         seconds = section(row, "seconds")
         for phase in seconds:
             for name, spent in _divided(row, phase).items():
@@ -89,6 +89,6 @@ def _draw(run: Run, theme: style.Theme) -> Figure:
 PICTURE = Picture(
     "time",
     "Where the time went",
-    "Time inside phases, over all finished iterations.",
+    "Time inside phases, over all finished ones.",
     _draw,
 )

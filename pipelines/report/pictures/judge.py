@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def _points(run: Run, key: str) -> list[tuple[float, float]]:
     return [
         (number(row, "iteration") or 0.0, value)
-        for row in run.iterations
+        for row in run.begun
         if (value := number(section(row, "reward_model"), key)) is not None
     ]
 
@@ -38,7 +38,7 @@ def _line(axes: Axes, points: list[tuple[float, float]], colour: str, dashed: bo
 def _why_not(run: Run) -> str:
     if run.rewarded_by:
         return f"the policy is rewarded by {run.rewarded_by}, so no reward model is trained"
-    if any(section(row, "reward_model") for row in run.iterations):
+    if any(section(row, "reward_model") for row in run.begun):
         return "the held-out solutions are all right or all wrong, so there is nothing to rank"
     return "no reward model has been trained yet"
 

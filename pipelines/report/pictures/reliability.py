@@ -22,7 +22,7 @@ def bars(row: Row) -> list[Bar]:
 
 
 def _draw(run: Run, theme: style.Theme) -> Figure:
-    judged = [row for row in run.iterations if bars(row)]
+    judged = [row for row in run.begun if bars(row)]
     if not judged:
         why = (
             f"the policy is rewarded by {run.rewarded_by}, so no reward model is trained"

@@ -63,7 +63,7 @@ def _draw(run: Run, theme: style.Theme) -> Figure:
 def _mark_watch(axes: Axes, theme: style.Theme, run: Run) -> None:
     """Draw a dotted line where the watch first called for a new reward model."""
     spoken = {
-        (number(row, "iteration"), number(section(row, "watch"), "step")) for row in run.iterations
+        (number(row, "iteration"), number(section(row, "watch"), "step")) for row in run.begun
     }
     for place, row in enumerate(run.steps, start=1):
         if (number(row, "iteration"), number(row, "step")) in spoken:

@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -250,50 +249,6 @@ def test_rewards_of_the_verifiers_share_stay_those_of_the_same_questions(
     more = ("data.name=arithmetic", "data.limit=20")
     checked = optimize.reward_parts(job_of(tmp_path, data, *more))
     assert checked.check_steps is arithmetic.check_steps
-
-
-def following(job: Job) -> tuple[Any, Watching]:
-    config = job.config.optimize.watch
-    watching = Watching(config)
-    with job.progress.bar("optimize", 4, "steps") as bar:
-        return optimize.callback(StepLog(job, World(), 0), bar, watching, World()), watching
-
-
-def logged(follow: Any, step: int, **logs: float) -> SimpleNamespace:
-    control = SimpleNamespace(should_training_stop=False, should_save=True)
-    follow.on_log(None, SimpleNamespace(global_step=step), control, logs={"loss": 0.1, **logs})
-    return control
-
-
-def test_a_step_that_diverged_is_logged_and_ends_the_phase(tmp_path: Path, data: Path) -> None:
-    follow, _ = following(job_of(tmp_path, data))
-    logged(follow, 1)
-    with pytest.raises(policies.PolicyError, match="step 2 of iteration 1: grad_norm is not"):
-        logged(follow, 2, grad_norm=float("inf"))
-    assert [it["step"] for it in lines(tmp_path / "optimize" / "log" / "steps.jsonl")] == [1, 2]
-
-
-def test_the_watch_ends_a_phase_that_went_on_where_it_would_have_ended_it(
-    tmp_path: Path, data: Path
-) -> None:
-    when = "optimize.watch.retrain_when"
-    more = ("optimize.watch.action=stop", f"{when}.window=2", f"{when}.sure=0")
-    gaps = (0.0, 0.0, 0.5, 0.5)
-    for resumed_at in (0, 2):
-        follow, watching = following(job_of(tmp_path, data, *more))
-        before = [
-            {"loss": 0.1, "gap": gap, "step": step}
-            for step, gap in enumerate(gaps[:resumed_at], start=1)
-        ]
-        follow.on_train_begin(None, SimpleNamespace(log_history=before), None)
-        ended = []
-        for step, gap in enumerate(gaps[resumed_at:], start=resumed_at + 1):
-            control = logged(follow, step, gap=gap)
-            # No checkpoint there: a resume makes the step again, and stops at it again.
-            assert control.should_save is not control.should_training_stop
-            ended.append(control.should_training_stop)
-        assert watching.step == 3
-        assert ended == [False, False, True, True][resumed_at:]
 
 
 def test_the_ledger_and_its_cells_are_written_with_what_the_watch_said(

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from pipelines import artifacts
 from pipelines.report.intervals import wilson
 from reward_models.ledger import Judgement, Ledger
 
@@ -219,6 +220,40 @@ def _time(seconds: dict[str, float]) -> dict[str, Any]:
         if name in ("input/output", "other")
     )
     return {"phases": phases, "outside": {"seconds": outside, "share": outside / whole}}
+
+
+def write_under_way(path: Path, iteration: int, steps: int) -> None:
+    """Write an iteration whose reward model is retrained, and that is within its policy phase.
+
+    Behind its finished steps stands one that is only half written.
+    """
+    folder = path / "iterations" / f"{iteration:02d}"
+    diagnostics = {
+        "heldout_rows": 64,
+        "after": {"auroc": 0.875, "pair_accuracy": 0.75, "bins": []},
+        "gate": {"promoted": False, "reasons": ["brier is up"]},
+        "probes": {"results": [{"name": "thank you", "failed": True}]},
+    }
+    write_phase(folder / "retrain", 15.0, diagnostics=diagnostics, replay={"fresh": 640})
+    draw = random.Random(iteration)
+    rows = [_step(iteration, n, n, 0.5, "model", draw, False) for n in range(1, steps + 1)]
+    for row in rows:
+        del row["global_step"]  # a phase knows its own steps alone
+    log = artifacts.partial(folder / "optimize") / artifacts.LOG / "steps.jsonl"
+    write_lines(log, rows)
+    with log.open("a", encoding="utf-8") as out:
+        out.write('{"iteration": 1, "st')
+
+
+def write_phase(place: Path, seconds: float, **records: object) -> None:
+    """Write a finished phase with its records, and a clock that spent all in one part."""
+    folder = artifacts.start(place)
+    for name, record in records.items():
+        artifacts.write_json(folder / f"{name}.json", record)
+    (folder / artifacts.LOG).mkdir()
+    clock = {"forward-backward": {"seconds": seconds, "tokens": 0}}
+    artifacts.write_json(folder / artifacts.LOG / "time.json", clock)
+    artifacts.finish(place, place.name, {}, {}, lambda: {"seconds": seconds})
 
 
 def write_ledger(path: Path, iteration: int) -> None:

@@ -13,7 +13,12 @@ import yaml
 from pipelines import report
 from pipelines.report import page, samples
 from pipelines.report.run import read
-from tests.pipelines.report.synthetic_run import HOSTILE, write_run
+from tests.pipelines.report.synthetic_run import (
+    HOSTILE,
+    write_phase,
+    write_run,
+    write_under_way,
+)
 
 VOID = {"meta", "img", "source", "br", "hr", "link", "input"}
 
@@ -159,6 +164,45 @@ def test_any_state_of_a_run_gives_a_page(tmp_path: Path, state: str) -> None:
     text = parse(report.write(run).page).text
     assert ("No evaluation has finished yet." in text) is (state == "nothing")
     assert ("Left out:" in text) is (state != "unfinished")
+
+
+def test_the_first_policy_phase_is_seen_while_it_is_at_work(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", iterations=0, steps=20)
+    write_under_way(run, 1, steps=7)
+    made = report.write(run)
+    text = parse(made.page).text
+    assert "iteration 1: in progress, 7 of 20 steps" in text
+    assert "0 of 0" in text  # iterations that were evaluated
+    assert "1 (in progress)" in text
+    assert "Iteration 1: brier is up" in text
+    assert "Iteration 1: thank you" in text
+    assert "The rollouts of a policy phase are shown when it is finished." in text
+    assert "Over all finished phases." in text
+    drawn = {path.stem for path in made.pictures}
+    assert {"score_and_truth", "gap_by_distance", "kl", "disagreement"} <= drawn
+    assert {"reward_model_auroc", "reward_model_pairs", "time"} <= drawn
+    assert not [line for line in made.left_out if " yet" in line and "reliability" not in line]
+
+
+def test_the_watch_of_a_phase_at_work_is_not_said_to_be_silent(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", iterations=1, steps=3)
+    silent = "The watch has called for no new reward model"
+    assert f"{silent}." in page.render(read(run), [], [])
+    write_under_way(run, 2, steps=3)
+    assert f"{silent} in a finished policy phase." in page.render(read(run), [], [])
+    # What a finished one said is told before its policy is evaluated.
+    said = {"action": "stop", "step": 3, "reason": "the gap is wide", "stopped": True}
+    watch = {**said, "cells": {"liked wrong": 3}}
+    write_phase(run / "iterations" / "02" / "optimize", 1.0, watch=watch)
+    html = page.render(read(run), [], [])
+    assert "Iteration 2, step 3: the gap is wide; the phase ended there." in html
+    assert silent not in html
+
+
+def test_a_finished_run_says_nothing_of_progress(written: report.ReportFiles) -> None:
+    text = parse(written.page).text
+    assert "in progress" not in text
+    assert "Over the whole run." in text
 
 
 def test_shows_what_was_left_out_of_training_as_text(tmp_path: Path) -> None:

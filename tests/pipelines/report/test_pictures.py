@@ -14,7 +14,7 @@ from pipelines.report.pictures import ALL, NothingToDraw, Picture
 from pipelines.report.pictures.distance import to_initial
 from pipelines.report.pictures.duration import duration, shares
 from pipelines.report.run import Run, read
-from tests.pipelines.report.synthetic_run import write_lines, write_run
+from tests.pipelines.report.synthetic_run import write_lines, write_run, write_under_way
 
 BY_NAME = {picture.name: picture for picture in ALL}
 
@@ -206,3 +206,21 @@ def test_measures_that_were_not_logged_are_named(tmp_path: Path) -> None:
     found = reasons(read(tmp_path))
     assert "reward" not in found
     assert found["kl"] == "no policy step has logged kl, and no evaluation kl_initial"
+
+
+def test_an_iteration_under_way_is_drawn_as_far_as_it_has_come(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", iterations=1, steps=4)
+    write_under_way(folder, 2, steps=3)
+    found = read(folder)
+    (line,) = draw(BY_NAME["reward_model_pairs"], found).axes[0].lines
+    assert list(line.get_xydata()[-1]) == [2, 0.75]
+    (reward,) = draw(BY_NAME["reward"], found).axes[0].lines[:1]
+    assert list(reward.get_xdata()) == [1, 2, 3, 4, 5, 6, 7]
+    # The watch's line of a finished phase is drawn before its policy is evaluated.
+    watched = replace(found, under_way=[{"iteration": 2, "watch": {"step": 3, "reason": "far"}}])
+    axes = draw(BY_NAME["score_and_truth"], watched).axes[0]
+    dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert [line.get_xdata()[0] for line in dotted] == [7]
+    bins = {"reward_model": {"reliability": [[0.1, 0.2, 30]]}}
+    judged = replace(found, iterations=found.iterations[:1], under_way=[{"iteration": 1, **bins}])
+    assert "iteration 1" in texts(draw(BY_NAME["reward_model_reliability"], judged))

@@ -8,7 +8,12 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.report.run import NoRun, accuracy, damage, number, read
-from tests.pipelines.report.synthetic_run import write_lines, write_run
+from tests.pipelines.report.synthetic_run import (
+    write_lines,
+    write_phase,
+    write_run,
+    write_under_way,
+)
 
 
 def test_reads_what_was_written(tmp_path: Path) -> None:
@@ -43,6 +48,42 @@ def test_half_written_last_line_is_left_out_in_silence(tmp_path: Path) -> None:
     run = read(tmp_path)
     assert len(run.steps) == 1
     assert run.notes == ()
+
+
+def test_steps_of_a_phase_at_work_follow_those_of_finished_ones(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", iterations=1, steps=4)
+    write_under_way(run, 2, steps=3)
+    found = read(run)
+    at = [(row["global_step"], row["iteration"], row["step"]) for row in found.steps]
+    assert at == [(1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 1, 4), (5, 2, 1), (6, 2, 2), (7, 2, 3)]
+    assert found.progress() == ["iteration 2: in progress, 3 of 4 steps"]
+    assert found.notes == ()
+    # A phase that was finished since metrics/ was written is read where it lies then.
+    phase = run / "iterations" / "02" / "optimize"
+    phase.with_name("optimize.partial").rename(phase)
+    assert [row["global_step"] for row in read(run).steps] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_finished_phases_of_an_iteration_under_way_are_read(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", iterations=1)
+    write_under_way(run, 2, steps=0)
+    found = read(run)
+    (row,) = found.under_way
+    assert (row["reward_model"]["auroc"], row["seconds"]) == (0.875, {"retrain": 15.0})
+    assert found.begun == [*found.iterations, row]
+    assert [it["iteration"] for it in found.iterations] == [0, 1]
+    assert found.progress() == ["iteration 2: in progress"]
+    (run / "iterations/02/retrain/diagnostics.json").write_text("{", encoding="utf-8")
+    broken = read(run)
+    assert broken.under_way == []
+    assert "diagnostics.json is damaged" in broken.notes[0]
+
+
+def test_nothing_of_an_evaluated_iteration_is_under_way(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", iterations=2, steps=3)
+    assert read(run).progress() == []
+    write_phase(run / "iterations" / "03" / "evaluate", 1.0)
+    assert list(read(run).under_way) == []
 
 
 def test_broken_lines_are_named(tmp_path: Path) -> None:

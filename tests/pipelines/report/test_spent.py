@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.report import page, spent, terminal
+from pipelines.report.pictures.duration import shares
 from pipelines.report.run import Run, read
-from tests.pipelines.report.synthetic_run import write_lines, write_run
+from tests.pipelines.report.synthetic_run import write_lines, write_run, write_under_way
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,18 @@ def test_phases_by_part(run: Run) -> None:
     assert [row[0] for row in table.rows] == ["sample", "label", "retrain", "optimize", "evaluate"]
     assert table.rows[0][1] == "35 s"
     assert table.rows[1][1] == ""
+
+
+def test_finished_phases_of_an_iteration_under_way_count(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", iterations=1)
+    before = read(folder)
+    write_under_way(folder, 2, steps=3)
+    run = read(folder)
+    retrain = {row[0]: row[1:] for row in spent.by_phase(run).rows}["retrain"]
+    assert "29 s" in retrain  # 14 s of iteration 1, and 15 s
+    assert sum(shares(run).values()) == pytest.approx(sum(shares(before).values()) + 15)
+    # It is no whole iteration yet, of which anything could be a share.
+    assert spent.outside(run) == spent.outside(before)
 
 
 def test_outside_is_the_median_of_later_iterations(tmp_path: Path) -> None:

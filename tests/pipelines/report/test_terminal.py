@@ -11,7 +11,7 @@ from pipelines import report
 from pipelines.report import terminal
 from pipelines.report.run import read
 from pipelines.report.table import by_iteration, gap
-from tests.pipelines.report.synthetic_run import write_run
+from tests.pipelines.report.synthetic_run import write_run, write_under_way
 
 
 def shown(run: Path, width: int = 80) -> str:
@@ -58,6 +58,16 @@ def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
     text = report.summary(write_run(tmp_path / "run", iterations=1))
     assert "\x1b" not in text
     assert str(tmp_path / "run" / "metrics") in text
+
+
+def test_says_how_far_an_iteration_under_way_has_come(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", iterations=1, steps=9)
+    assert "in progress" not in shown(run)
+    write_under_way(run, 2, steps=4)
+    text = shown(run)
+    assert "iteration 2: in progress, 4 of 9 steps" in text
+    row = next(line.split() for line in text.splitlines() if line.split()[:1] == ["2"])
+    assert row[2:] == ["0.875", "0.750", "15", "s"]
 
 
 def test_before_the_first_evaluation(tmp_path: Path) -> None:

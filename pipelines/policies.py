@@ -14,7 +14,7 @@ from iterative_grpo import plugins, timing, tokenizing
 from iterative_grpo.context import positions
 from iterative_grpo.protocols import Engine, Samplings
 from iterative_grpo.types import Completion, Prompt
-from pipelines import building, engine_options
+from pipelines import building, engine_options, keywords
 from pipelines.artifacts import fingerprint_of, sha256
 from pipelines.config import Config, PolicySettings
 
@@ -60,7 +60,7 @@ def _load(path: str | Path, settings: PolicySettings, at: str) -> tuple[Any, Any
         raise adapter(path, model.config.name_or_path)
     check_weights(model.config, info, str(path))
     check_tokenizer(tokenizer, str(path), settings)
-    check_vocabulary(model, tokenizer, str(path))
+    check_vocabulary(model.get_input_embeddings().weight.shape[0], tokenizer, str(path))
     model.to(at).eval()
     check_finite(model, str(path))
     return model, tokenizer
@@ -241,7 +241,7 @@ def reason(name: str, error: Exception, of: str = "optimize/policy") -> str:
         return f"it is a phase's folder; look in {own}"
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         return "it has no config.json"
-    return first_line(error)
+    return first_line(error).removeprefix(f"{name}: ")
 
 
 def first_line(error: Exception) -> str:
@@ -256,7 +256,9 @@ def load_tokenizer(path: str | Path, settings: PolicySettings) -> Any:
             path, padding_side="left", trust_remote_code=settings.trust_remote_code
         )
     except (OSError, ValueError) as error:
-        raise PolicyError(f"policy {path}: its tokenizer cannot be loaded: {error}") from None
+        raise PolicyError(
+            f"policy {path}: its tokenizer cannot be loaded: {reason(str(path), error)}"
+        ) from None
     check_tokenizer(tokenizer, str(path), settings)
     return tokenizer
 
@@ -340,9 +342,13 @@ def check_tokenizer(tokenizer: Any, name: str, settings: PolicySettings) -> None
             "tokenizer.eos_token = ... and save the tokenizer beside the model"
         )
     if settings.pad_token is not None:
-        tokenizer.pad_token = settings.pad_token
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.unk_token_id:
-        shared = tokenizer.pad_token_id is not None
+        set_pad_token(tokenizer, name, settings.pad_token)
+        return
+    pad = tokenizer.pad_token_id
+    # Padding is masked by its place, so any special token serves. But TRL takes an output whose
+    # last token is the pad for a finished one, which EOS says rightly and an unknown word does not.
+    shared = pad is not None and pad == tokenizer.unk_token_id != tokenizer.eos_token_id
+    if pad is None or shared:
         found = (
             f"pads with its unknown token {tokenizer.pad_token!r}" if shared else "has no pad token"
         )
@@ -353,13 +359,29 @@ def check_tokenizer(tokenizer: Any, name: str, settings: PolicySettings) -> None
         )
 
 
-def check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
-    """Refuse a tokenizer whose words, EOS or pad token the model has no embedding of.
+def set_pad_token(tokenizer: Any, name: str, pad: str) -> None:
+    """Let a tokenizer pad with a token that the user chose; refuse one of texts, and no token."""
+    # Texts would lose any other: what is padding is left out where token ids are read as text.
+    special = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}
+    if pad in special:
+        tokenizer.pad_token = pad
+        return
+    # Of what is no token transformers makes the unknown one.
+    known = tokenizer.convert_tokens_to_ids(pad) not in (None, tokenizer.unk_token_id)
+    found = "is a word" if known else "is no token"
+    raise PolicyError(
+        f"policy.pad_token (of a command: --pad-token): {pad!r} {found} of this tokenizer, that of "
+        f"{name}.{keywords.hint(pad, sorted(special))} Expected one of its special tokens, such as "
+        f"EOS {tokenizer.eos_token!r}"
+    )
+
+
+def check_vocabulary(rows: int, tokenizer: Any, name: str) -> None:
+    """Refuse a tokenizer whose words, EOS or pad token a model of so many embeddings lacks.
 
     Other tokens may be added that a model never reads: Gemma's has one for images.
     """
     tokens = max(tokenizer.vocab_size, tokenizer.eos_token_id + 1, tokenizer.pad_token_id + 1)
-    rows = model.get_input_embeddings().weight.shape[0]
     if tokens > rows:
         raise PolicyError(
             f"{name}: its tokenizer has tokens up to id {tokens - 1}, its model embeddings of "

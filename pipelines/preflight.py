@@ -1,4 +1,4 @@
-"""What is checked before any compute is spent: fields, engine, data, golds, rewards, disk."""
+"""What is checked before any compute is spent: fields, engine, data, prompts, rewards, disk."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def check(config: Config, progress: Progress) -> None:
     if split.rejected:
         shown = "; ".join(split.rejected[:3])
         progress.note(f"left out for unreadable golds: {len(split.rejected)} ({shown})")
-    unloaded.check_prompt(config, split.problems[0])
+    for line in unloaded.check_prompts(config):
+        progress.note(line)
     sampler = trl_vllm.check(config, split.problems)
     if sampler is not None:
         progress.note(sampler)
@@ -186,8 +187,12 @@ def resumable(config: Config) -> None:
 
 
 def room(run_dir: Path) -> None:
-    """Refuse a disk that is as good as full."""
+    """Refuse a run folder that cannot be made, and a disk that is as good as full."""
     existing = next(p for p in (run_dir, *run_dir.absolute().parents) if p.exists())
+    if not existing.is_dir():
+        raise RunError(
+            f"run_dir {run_dir}: {existing} is a file, expected a folder; give another run_dir"
+        )
     free = shutil.disk_usage(existing).free
     if free < LEAST_DISK:
         raise RunError(

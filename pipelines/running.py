@@ -14,13 +14,19 @@ from pipelines.runs import Run
 def rehearse(config: Config, *, quiet: bool = False) -> None:
     """Print what a run would do, and check settings, data and models as it does; write nothing.
 
+    The tokenizer of a policy made on the spot is made here, too, for its prompts to be checked.
     What a run's folder was made with is compared phase by phase, when the run gets there.
     """
-    from pipelines import preflight
+    from pipelines import preflight, unloaded
+    from pipelines.phases import start
     from pipelines.plan import plan
 
     print(plan(config), flush=True)
-    preflight.check(config, Progress(quiet=quiet))
+    progress = Progress(quiet=quiet)
+    preflight.check(config, progress)
+    if config.policy.make is not None and not unloaded.started(config):
+        for line in start.rehearse(config):
+            progress.note(line)
 
 
 @undisturbed()

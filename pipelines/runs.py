@@ -35,6 +35,8 @@ PACKAGES = (
     "vllm",
 )
 
+_OF_A_RUN = ("run.json", "start", "iterations")
+
 LOCKED_BYTE = 2**30
 """What Windows locks of a lock file: far behind its text, which nobody else could read else."""
 
@@ -187,7 +189,7 @@ class Run:
 
 def check_folder(path: Path) -> None:
     """Refuse, by RunError, a folder that holds something and no run: a file of it might go."""
-    if not path.is_dir() or any((path / name).exists() for name in ("run.json", "iterations")):
+    if not path.is_dir() or any((path / name).exists() for name in _OF_A_RUN):
         return
     # A start that was cut off before its record leaves a lock and a folder with nothing in it.
     empty = [path / "metrics"] if not list((path / "metrics").glob("*")) else []

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from iterative_grpo import plugins, tokenizing
-from iterative_grpo.types import Problem
-from pipelines import building, keywords, places, policies, prompts, published
+from iterative_grpo.context import positions
+from pipelines import building, keywords, places, policies, published
 from pipelines.config import Config, Lora
-from pipelines.phases import sample
+from pipelines.phases import start
 from pipelines.policies import first_line, reason
 from reward_models import adapters
 from reward_models.encoding import UnfitTokenizer
@@ -67,22 +67,25 @@ def check_policy(config: Config, found: Any) -> None:
         check_policy_lora(config, config.policy.lora, model)
 
 
-def check_prompt(config: Config, problem: Problem) -> None:
-    """Refuse, by Unrenderable, a format that the named policy's tokenizer cannot render.
+def check_prompts(config: Config) -> list[str]:
+    """Refuse a named policy's tokenizer, or a question that it cannot render or that is too long.
 
-    The start phase renders all questions. It reads the weights before.
-    Raises PolicyError if there is no tokenizer.
+    Returns what is worth saying of the prompts. A policy that is made on the spot has no tokenizer
+    yet: the start phase checks it before the first step. A run with a copy of its policy is past
+    that.
+
+    Raises PolicyError for a tokenizer that is missing or unfit, Unrenderable and PromptTooLong for
+    a question.
     """
-    if config.policy.model is None:
-        return
-    try:
-        tokenizer = tokenizing.load(
-            config.policy.model, trust_remote_code=config.policy.trust_remote_code
-        )
-    except (OSError, ValueError) as error:
-        refuse_unless_started(config, error)
-        return
-    prompts.find(sample.prompt_name(config), config.data.path).render(problem, tokenizer)
+    if config.policy.model is None or started(config):
+        return []
+    name = str(config.policy.model)
+    found = named_config(config)
+    tokenizer = policies.load_tokenizer(name, config.policy)
+    rows = getattr(found.get_text_config(), "vocab_size", None)
+    if rows is not None:
+        policies.check_vocabulary(rows, tokenizer, name)
+    return start.check_prompts(config, tokenizer, positions(found))
 
 
 def policy_config(config: Config) -> Any:
@@ -91,7 +94,7 @@ def policy_config(config: Config) -> Any:
     A model with code of its own may not stand being made without memory: the start phase, the
     first, refuses it if it cannot be loaded.
     """
-    from transformers import AutoConfig, LlamaConfig
+    from transformers import LlamaConfig
 
     shape = config.policy.make
     if shape is not None:
@@ -104,8 +107,16 @@ def policy_config(config: Config) -> Any:
         )
     if config.policy.trust_remote_code:
         return None
+    return named_config(config)
+
+
+def named_config(config: Config) -> Any:
+    """Return the configuration of a named policy, None where it is gone and no longer needed."""
+    from transformers import AutoConfig
+
+    name, trust = str(config.policy.model), config.policy.trust_remote_code
     try:
-        return AutoConfig.from_pretrained(str(config.policy.model), trust_remote_code=False)
+        return AutoConfig.from_pretrained(name, trust_remote_code=trust)
     except (OSError, ValueError) as error:
         refuse_unless_started(config, error)
         return None
@@ -113,8 +124,13 @@ def policy_config(config: Config) -> Any:
 
 def refuse_unless_started(config: Config, error: Exception) -> None:
     """Raise PolicyError, but for a run that has a copy of its policy: it needs no original."""
-    if not places.phase(config.run_dir, 0, "start").exists():
+    if not started(config):
         raise policies.unloadable(str(config.policy.model), error) from None
+
+
+def started(config: Config) -> bool:
+    """Whether a run's start phase has been finished: it has a copy of its policy."""
+    return places.phase(config.run_dir, 0, "start").exists()
 
 
 def backbone_config(name: str) -> Any:

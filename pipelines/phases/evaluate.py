@@ -55,7 +55,7 @@ def run(job: Job) -> None:
     scorer = scoring.load(config.evaluate)  # first: an engine may take the memory that is free
     with policies.sampled_in(config, policy) as sampler:
         evaluate(
-            rendered_tasks(config, sampler),
+            rendered_tasks(config, sampler.tokenizer, sampler.context),
             sampler.engine,
             scorer,
             config.evaluate,
@@ -76,12 +76,12 @@ def run(job: Job) -> None:
     place.wait()
 
 
-def rendered_tasks(config: Config, sampler: Sampler) -> list[Rendered]:
-    """Return the tasks as the policy will see them."""
+def rendered_tasks(config: Config, tokenizer: Any, context: int | None) -> list[Rendered]:
+    """Return the tasks as a policy will see them."""
     from pipelines.evaluation.rendering import render
 
     room = config.evaluate.max_tokens or config.max_tokens
-    return [render(task, sampler.tokenizer, sampler.context, room) for task in tasks(config)]
+    return [render(task, tokenizer, context, room) for task in tasks(config)]
 
 
 def tasks(config: Config) -> list[Task]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from iterative_grpo.context import positions
@@ -12,7 +12,7 @@ from iterative_grpo.types import Problem, Sampling
 from pipelines import datasets, making, policies, prompts, questions, verifying, world
 from pipelines import warm_start as warming
 from pipelines.artifacts import LOG, write_json
-from pipelines.config import Config, WarmStart
+from pipelines.config import Config, Shape, WarmStart
 from pipelines.phases import sample
 from pipelines.runs import Job, Phase
 
@@ -38,29 +38,53 @@ def run(job: Job) -> None:
     if not world.current(config.launch.processes).first:
         return
     if config.policy.model is not None:
+        # Its prompts were checked before the run began, without its weights.
         model, tokenizer = policies.load(config.policy.model, config.policy)
-        check_prompts(job, model, tokenizer)
     else:
         model, tokenizer = make(job)
     policies.save(model, tokenizer, job.output / "policy")
 
 
-def check_prompts(job: Job, model: Any, tokenizer: Any) -> None:
-    """Render every question that an iteration may draw: one too long would end the run there."""
-    problems = questions.training(job.config).problems
-    rendered = sample.prompts_of(job.config, problems, tokenizer, positions(model.config))
-    for note in prompts.unknown_words(rendered, tokenizer):
-        job.progress.note(note)
+def check_prompts(config: Config, tokenizer: Any, context: int | None) -> list[str]:
+    """Render every question that a phase may ask: one too long would end the run there.
+
+    Returns what is worth saying of the training questions; evaluations say their own.
+    """
+    from pipelines.phases.evaluate import rendered_tasks
+
+    problems = questions.training(config).problems
+    rendered = sample.prompts_of(config, problems, tokenizer, context)
+    rendered_tasks(config, tokenizer, context)
+    return prompts.unknown_words(rendered, tokenizer)
+
+
+def rehearse(config: Config) -> list[str]:
+    """Refuse what `make` would stop at before the first step; return what it would say by then."""
+    tokenizer = make_tokenizer(config, demonstrations(config))
+    return check_prompts(config, tokenizer, shape_of(config).context)
 
 
 def make(job: Job) -> tuple[Any, Any]:
     """Make a small policy, and train it on demonstrations if a warm start is configured."""
     config = job.config
-    shape = config.policy.make
-    if shape is None:
-        raise ValueError("policy.make is not set")
+    shape = shape_of(config)
+    shown = demonstrations(config)
+    tokenizer = make_tokenizer(config, shown)
+    model: Any = making.make_policy(tokenizer, shape, job.seed)
+    for note in check_prompts(config, tokenizer, shape.context):
+        job.progress.note(note)
+    model.to(policies.device())
+    warm = config.policy.warm_start
+    if warm is not None:
+        form = prompts.find(sample.prompt_name(config), config.data.path)
+        pairs = [(form.render(problem, tokenizer), solution) for problem, solution in shown]
+        warm_start(job, model, tokenizer, pairs, warm)
+    return model.eval(), tokenizer
+
+
+def demonstrations(config: Config) -> list[tuple[Problem, str]]:
+    """Return the problems that a policy made on the spot may learn from, with their solutions."""
     module: Any = datasets.find(config.data.name)
-    problems = questions.training(config).problems
     draw = random.Random(f"demonstrations/{config.seed}")  # noqa: S311 - reproducible only
     show: Callable[[Problem], str] = module.demonstration
     if hasattr(module, "faulty_demonstration"):
@@ -69,33 +93,29 @@ def make(job: Job) -> tuple[Any, Any]:
             return str(module.faulty_demonstration(problem, draw))
 
     warm = config.policy.warm_start
-    shown = problems[: warm.demonstrations] if warm else problems
-    solutions = [show(problem) for problem in shown]
-    tokenizer = making.make_tokenizer(
-        shape.tokenizer,
-        [text for p, s in zip(shown, solutions, strict=True) for text in (f"{p.question}\n", s)],
-        shape.vocabulary,
+    problems = questions.training(config).problems
+    return [(each, show(each)) for each in (problems[: warm.demonstrations] if warm else problems)]
+
+
+def shape_of(config: Config) -> making.ModelShape:
+    """Return the size of a policy made on the spot; raise UnfitShape for one that cannot be."""
+    shape = _asked_for(config)
+    return making.ModelShape(
+        width=shape.width, layers=shape.layers, heads=shape.heads, context=shape.context
     )
-    model: Any = making.make_policy(
-        tokenizer,
-        making.ModelShape(
-            width=shape.width,
-            layers=shape.layers,
-            heads=shape.heads,
-            context=shape.context,
-        ),
-        job.seed,
-    )
-    check_prompts(job, model, tokenizer)
-    model.to(policies.device())
-    if warm is not None:
-        form = prompts.find(sample.prompt_name(config), config.data.path)
-        pairs = [
-            (form.render(problem, tokenizer), solution)
-            for problem, solution in zip(shown, solutions, strict=True)
-        ]
-        warm_start(job, model, tokenizer, pairs, warm)
-    return model.eval(), tokenizer
+
+
+def make_tokenizer(config: Config, shown: Sequence[tuple[Problem, str]]) -> Any:
+    """Train the tokenizer of a policy made on the spot, on its demonstrations."""
+    shape = _asked_for(config)
+    texts = [each for problem, text in shown for each in (f"{problem.question}\n", text)]
+    return making.make_tokenizer(shape.tokenizer, texts, shape.vocabulary)
+
+
+def _asked_for(config: Config) -> Shape:
+    if config.policy.make is None:
+        raise ValueError("policy.make is not set")
+    return config.policy.make
 
 
 def warm_start(

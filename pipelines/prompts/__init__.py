@@ -71,8 +71,11 @@ def stop_strings(name: str) -> tuple[str, ...]:
 def unknown_words(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return a note if prompts hold what the tokenizer writes as unknown, else nothing."""
     unknown = tokenizer.unk_token_id
+    # GPT-2's and OPT's is also what texts begin or end with; they write no word as unknown.
+    if unknown in (None, tokenizer.bos_token_id, tokenizer.eos_token_id):
+        return []
     strange = sum(unknown in prompt.token_ids for prompt in prompts)
-    if unknown is None or not strange:
+    if not strange:
         return []
     return [f"{strange:,} of {len(prompts):,} prompts hold words that the tokenizer does not know"]
 

@@ -8,9 +8,17 @@ from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, LlamaConfig
+from transformers import (
+    AutoTokenizer,
+    ByT5Tokenizer,
+    GemmaConfig,
+    GPT2Config,
+    LlamaConfig,
+    Qwen2Config,
+)
 
 from iterative_grpo import tokenizing
+from iterative_grpo.tokenizing import NoTokenizer
 from iterative_grpo.types import Problem
 from pipelines.prompts import make_prompts
 from reward_models.encoding import encode
@@ -89,3 +97,29 @@ def test_files_that_ask_for_none_or_have_a_template_are_left_as_they_are(
     ids = tokenizing.load(folder)("User: 1")["input_ids"]
     assert ids == AutoTokenizer.from_pretrained(folder)("User: 1")["input_ids"]
     assert ids.count(0) == begins
+
+
+@pytest.mark.parametrize("config", [GPT2Config, GemmaConfig, LlamaConfig, Qwen2Config])
+@pytest.mark.parametrize("told", [True, False], ids=["told", "bare"])
+def test_a_folder_without_a_tokenizer_has_none(config: Any, told: bool, tmp_path: Path) -> None:
+    config().save_pretrained(tmp_path)
+    if told:
+        text = '{"eos_token": "</s>"}'
+        (tmp_path / "tokenizer_config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(NoTokenizer, match=f"^{tmp_path}: no tokenizer in this folder"):
+        tokenizing.load(tmp_path)
+
+
+def test_a_tokenizer_over_bytes_needs_no_files_of_tokens(tmp_path: Path) -> None:
+    ByT5Tokenizer().save_pretrained(tmp_path)
+    assert not list(tmp_path.glob("tokenizer.*"))
+    assert tokenizing.load(tmp_path)("1")["input_ids"] == [52, 1]
+
+
+def test_a_damaged_or_absent_tokenizer_is_told_as_transformers_tells_it(tmp_path: Path) -> None:
+    folder = deepseek(tmp_path / "damaged")
+    (folder / "tokenizer_config.json").write_text("{", encoding="utf-8")
+    for name in (folder, tmp_path / "absent"):
+        with pytest.raises((OSError, ValueError)) as caught:
+            tokenizing.load(name)
+        assert not isinstance(caught.value, NoTokenizer)

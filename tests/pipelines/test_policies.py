@@ -90,19 +90,6 @@ def test_an_adapter_is_no_policy(tiny_policy: Maker, tmp_path: Path) -> None:
         policies.load(tmp_path / "adapter", PolicySettings())
 
 
-def test_a_tokenizer_that_pads_with_its_unknown_token_is_given_another(
-    tiny_policy: Maker,
-) -> None:
-    folder = tiny_policy()
-    _, tokenizer = policies.load(folder, PolicySettings())
-    tokenizer.unk_token = tokenizer.pad_token
-    tokenizer.save_pretrained(folder)
-    with pytest.raises(PolicyError, match=r"pads with its unknown token .* policy\.pad_token"):
-        policies.load(folder, PolicySettings())
-    _, tokenizer = policies.load(folder, PolicySettings(pad_token=tokenizer.eos_token))
-    assert tokenizer.pad_token_id == tokenizer.eos_token_id
-
-
 def test_a_reward_model_is_no_policy(tiny_policy: Maker, tmp_path: Path) -> None:
     policy = tiny_policy(0, torch.float32)
     RewardModel.from_backbone(policy).save(tmp_path / "judge")
@@ -410,23 +397,6 @@ def test_an_engine_of_checkpoints_that_does_not_start_is_told(
         broken = policies.sampled(folder, PolicySettings(), "late")
         with pytest.raises(PolicyError, match="configuration cannot be loaded"), broken:
             pass
-
-
-def test_a_tokenizer_alone_is_checked_too(tiny_policy: Maker) -> None:
-    folder = tiny_policy(0, torch.float32)
-    tokenizer = policies.load_tokenizer(folder, PolicySettings())
-    tokenizer.pad_token = None
-    for unknown in (None, "a"):
-        tokenizer.unk_token = unknown
-        tokenizer.save_pretrained(folder)
-        with pytest.raises(PolicyError, match=r"has no pad token; .* policy\.pad_token"):
-            policies.load_tokenizer(folder, PolicySettings())
-    named = policies.load_tokenizer(folder, PolicySettings(pad_token="<eos>"))
-    assert named.pad_token_id == named.eos_token_id
-    tokenizer.eos_token = None
-    tokenizer.save_pretrained(folder)
-    with pytest.raises(PolicyError, match="has no EOS token"):
-        policies.load_tokenizer(folder, PolicySettings())
 
 
 def test_words_without_an_embedding_are_refused(tiny_policy: Maker) -> None:

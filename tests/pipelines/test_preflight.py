@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 import transformers
+import yaml
 
-from pipelines import preflight, questions
+from pipelines import cli, places, preflight, questions, settings
 from pipelines.config import Config
 from pipelines.datasets import DataError
 from pipelines.keywords import UnfitValue, UnknownField
@@ -341,3 +342,82 @@ def test_room_is_looked_for_where_the_run_will_be(
     for run_dir in ("here", "here/new/run", "new"):
         preflight.room(Path(run_dir))
     assert looked_at == [Path("here"), tmp_path / "here", tmp_path]
+
+
+def without(*keys: str) -> Callable[[Path, Path], None]:
+    """Return what takes special tokens from a policy's tokenizer."""
+
+    def change(policy: Path, _: Path) -> None:
+        file = policy / "tokenizer_config.json"
+        told = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps({**told, **dict.fromkeys(keys)}), encoding="utf-8")
+
+    return change
+
+
+def smaller(policy: Path, _: Path) -> None:
+    file = policy / "config.json"
+    told = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(told | {"vocab_size": 20}), encoding="utf-8")
+
+
+def long_question(split: str) -> Callable[[Path, Path], None]:
+    """Return what adds a question to a split that has no room in the context."""
+
+    def change(_: Path, data: Path) -> None:
+        with (data / "gsm8k" / f"{split}.jsonl").open("a", encoding="utf-8") as rows:
+            rows.write(json.dumps({"question": "long " * 40, "answer": "#### 1"}) + "\n")
+
+    return change
+
+
+def a_file(_: Path, data: Path) -> None:
+    (data.parent / "run").touch()
+
+
+@pytest.mark.parametrize("dry", [True, False], ids=["dry", "run"])
+@pytest.mark.parametrize(
+    ("change", "more", "told"),
+    [
+        (without("pad_token"), (), "has no pad token; name one of its tokens"),
+        (without("eos_token"), (), "has no EOS token"),
+        (smaller, (), "its tokenizer has tokens up to id 27, its model embeddings of 20;"),
+        (long_question("train"), (), "gsm8k/train/96: its prompt has 2"),
+        (long_question("test"), (), "gsm8k/test/12: its prompt has 2"),
+        (without(), ("max_tokens=100",), "the answer needs up to 100, together more than"),
+        (without(), ("evaluate.max_tokens=100",), "gsm8k/test/10: its prompt has 39 tokens"),
+        (a_file, (), "is a file, expected a folder; give another run_dir"),
+        (a_file, ("run_dir={run}/below",), "/run/below: "),
+    ],
+    ids=["pad", "eos", "words", "train", "test", "context", "answers", "file", "below"],
+)
+def test_what_the_start_would_stop_at_is_refused_before_it_and_in_a_rehearsal(
+    change: Callable[[Path, Path], None],
+    more: tuple[str, ...],
+    told: str,
+    dry: bool,
+    tmp_path: Path,
+    tiny_policy: Callable[[int, torch.dtype], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    policy = tiny_policy(0, torch.float32)
+    (policy / "model.safetensors").unlink()  # no weights are read
+    change(policy, data)
+    own = {"model": str(policy)}
+    raw = {**toy.raw(tmp_path, data, policy=own), "reward": "verifier"}
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    given = [each.format(run=tmp_path / "run") for each in more]
+    code = cli.main(["run", str(file), "--quiet", *given, *(["--dry-run"] if dry else [])])
+    assert code == cli.REFUSED
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").is_dir()
+    if change is a_file:
+        return
+    # A run with a copy of its policy does not ask the original.
+    config = settings.load(raw, given)
+    places.phase(config.run_dir, 0, "start").mkdir(parents=True)
+    preflight.check(config, Progress(quiet=True))

@@ -384,7 +384,7 @@ def test_a_file_where_the_run_should_be_is_refused(
     (tmp_path / "taken").write_text("x", encoding="utf-8")
     config = write_config(tmp_path, data, "file")
     assert cli.main(["run", str(config), "--quiet", f"run_dir={tmp_path}/taken"]) == cli.REFUSED
-    assert "cannot be written to" in capsys.readouterr().err
+    assert "is a file, expected a folder" in capsys.readouterr().err
 
 
 @pytest.mark.slow

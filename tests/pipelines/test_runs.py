@@ -193,10 +193,12 @@ def test_a_start_that_was_cut_off_early_holds_nothing_yet(tmp_path: Path, data: 
     (config.run_dir / "lock").write_text("12345", encoding="utf-8")
     with open_run(config):
         assert (config.run_dir / "run.json").exists()
-    (config.run_dir / "run.json").unlink()
-    (config.run_dir / "iterations").mkdir()
-    with open_run(config):
-        assert (config.run_dir / "run.json").exists()
+    for phases in ("start", "iterations"):  # whose record was moved away
+        (config.run_dir / "run.json").unlink()
+        (config.run_dir / phases).mkdir()
+        with open_run(config):
+            assert (config.run_dir / "run.json").exists()
+        (config.run_dir / phases).rmdir()
 
 
 def test_a_lock_names_its_holder_alone(tmp_path: Path) -> None:

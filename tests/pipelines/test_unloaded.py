@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import (
+    AutoTokenizer,
     Llama4TextConfig,
     MambaConfig,
     MistralConfig,
@@ -17,11 +17,12 @@ from transformers import (
     T5Config,
 )
 
-from pipelines import cli, memory, questions, unloaded
+from pipelines import cli, memory, unloaded
 from pipelines.building import lora
 from pipelines.config import Config
 from pipelines.datasets import DataError
 from pipelines.policies import PolicyError
+from pipelines.prompts import PromptTooLong
 from pipelines.unloaded import UnfitModel
 from reward_models.model import RewardModel
 from tests.pipelines import toy
@@ -220,13 +221,12 @@ def test_a_policy_that_cannot_be_loaded_is_refused_until_the_run_has_a_copy(
         (policy / "config.json").write_text(text, encoding="utf-8")
     (policy / "tokenizer.json").unlink(missing_ok=True)
     config = configured(*named(policy), "reward=verifier", "policy.prompt=chat")
-    problem = questions.training(config).problems[0]
-    for check in (unloaded.check, partial(unloaded.check_prompt, problem=problem)):
-        with pytest.raises(PolicyError, match=r"policy\.model .* cannot be loaded"):
+    for check in (unloaded.check, unloaded.check_prompts):
+        with pytest.raises(PolicyError, match=r"^policy.* cannot be loaded"):
             check(config)
     (config.run_dir / "start").mkdir(parents=True)
     unloaded.check(config)
-    unloaded.check_prompt(config, problem)
+    assert unloaded.check_prompts(config) == []
 
 
 def test_nothing_is_said_of_a_model_with_code_of_its_own(
@@ -252,12 +252,24 @@ def test_a_policy_made_on_the_spot_has_the_shape_that_is_asked_for(
 def test_a_prompts_examples_are_read_where_the_data_are(
     configured: Callable[..., Config], policy: Path, data: Path, tmp_path: Path
 ) -> None:
-    config = configured(*named(policy), "policy.prompt=lm_eval_gsm8k", "max_tokens=2")
-    (problem, *_) = questions.training(config).problems
-    unloaded.check_prompt(config, problem)
+    made = ("data.name=arithmetic", "data.limit=9", "evaluate.tasks=[arithmetic/test]")
+    config = configured(*named(policy), *made, "policy.prompt=lm_eval_gsm8k")
+    with pytest.raises(PromptTooLong, match=r"its prompt has \d{3} tokens"):
+        unloaded.check_prompts(config)  # examples and all
     elsewhere = config.data.model_copy(update={"path": tmp_path})
     with pytest.raises(DataError):
-        unloaded.check_prompt(config.model_copy(update={"data": elsewhere}), problem)
+        unloaded.check_prompts(config.model_copy(update={"data": elsewhere}))
+
+
+def test_words_that_a_named_policys_tokenizer_does_not_know_are_told(
+    configured: Callable[..., Config], policy: Path
+) -> None:
+    assert unloaded.check_prompts(configured(*named(policy))) == []
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    tokenizer.unk_token = "a"
+    tokenizer.save_pretrained(policy)
+    (told,) = unloaded.check_prompts(configured(*named(policy)))
+    assert told == "91 of 91 prompts hold words that the tokenizer does not know"
 
 
 def test_a_start_is_a_whole_checkpoint_in_either_format(

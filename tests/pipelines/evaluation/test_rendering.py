@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from iterative_grpo.types import Prompt
 from pipelines import making
 from pipelines.evaluation.rendering import MOST_TOKENS, render
 from pipelines.evaluation.tasks import Task, load_task
-from pipelines.prompts import PromptTooLong
+from pipelines.prompts import PromptTooLong, unknown_words
 
 BYTES = making.make_tokenizer("bpe", [""], 260)
 LENGTHS = (50, 80, 60)
@@ -90,3 +91,11 @@ def test_words_that_the_tokenizer_does_not_know_are_told(task: Task) -> None:
     told, room = made.notes
     assert told == "1 of 2 prompts hold words that the tokenizer does not know"
     assert room.startswith("answers have at most ")
+
+
+@pytest.mark.parametrize("shared", ["bos_token", "eos_token"])
+def test_a_token_that_begins_or_ends_texts_is_no_unknown_word(shared: str, task: Task) -> None:
+    tokenizer = making.make_tokenizer("words", [f"{task.problems[0].question}\n"], 80)
+    setattr(tokenizer, shared, tokenizer.unk_token)
+    prompt = Prompt("a", (tokenizer.convert_tokens_to_ids(tokenizer.unk_token), 5))
+    assert unknown_words([prompt], tokenizer) == []

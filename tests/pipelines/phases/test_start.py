@@ -43,12 +43,17 @@ def job_of(folder: Path, data: Path, *more: str, phase: str = "start") -> Job:
     return Job(phase, 0, config, {}, output, Progress(quiet=True))
 
 
-def test_a_named_policy_is_asked_about_every_question_too(tmp_path: Path) -> None:
+def test_a_question_of_the_evaluation_that_is_too_long_is_told_before_the_warm_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = toy.write_data(tmp_path / "data")
-    policy = asked.write_policy(tmp_path) / "policy"
-    named = ("policy=null", f"policy.model={policy}", "max_tokens=4090")
-    with pytest.raises(PromptTooLong, match="its prompt has"):
-        start.run(job_of(tmp_path, data, *named))
+    job = job_of(tmp_path, data, "max_tokens=20")
+    begun(job, monkeypatch)
+    longer = job_of(tmp_path, data, "max_tokens=20", "evaluate.max_tokens=120")
+    for check in (start.make, lambda job: start.rehearse(job.config)):
+        with pytest.raises(PromptTooLong, match=r"gsm8k/test/.* the answer needs up to 120"):
+            check(longer)
+    assert start.rehearse(job.config) == []
 
 
 def test_a_warm_start_is_validated_greedily_on_validation_questions(tmp_path: Path) -> None:

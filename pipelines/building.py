@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pipelines.config import Config, Fit, RewardModelSettings
     from reward_models.training import TrainingSettings
 
+STARTS = ("policy", "scratch")
+"""What `reward_model.start` may be beside a model's path or name: of the policy's shape."""
+
 
 def splitter(config: Config) -> Splitter:
     """Return what cuts a solution into steps."""

@@ -60,8 +60,8 @@ def needed(config: Config) -> list[Needed] | None:
     kept, cached = None, 0.0
     if shape is not None:
         cached = cached_in_steps(config, shape)
-        low = optimize.bf16 or config.policy.dtype == "bfloat16"
-        kept = kept_of_token(shape, low=low, checkpointing=optimize.gradient_checkpointing)
+        checkpointing = optimize.gradient_checkpointing
+        kept = kept_of_token(shape, low=_computes_low(config), checkpointing=checkpointing)
         kept *= config.micro_batch * config.max_tokens
     of = f"{config.micro_batch:,} outputs of {config.max_tokens:,} tokens"
     found = [Needed("policy phases", state, kept, of, cached)]
@@ -117,7 +117,7 @@ def shape_of(config: Config) -> Shape | None:
 def judge_shape(config: Config) -> Shape | None:
     """Return the shape of the reward model that is trained."""
     start = config.reward_model.start
-    return shape_of(config) if start in ("policy", "scratch") else shape_in(configuration_of(start))
+    return shape_of(config) if start in building.STARTS else shape_in(configuration_of(start))
 
 
 def shape_in(found: Any) -> Shape | None:
@@ -142,13 +142,17 @@ def cached_in_steps(config: Config, shape: Shape) -> float:
     optimize = config.optimize
     if config.engine not in ("native", "native_graphs") or optimize.vllm != "off":
         return 0.0
-    low = optimize.bf16 or config.policy.dtype == "bfloat16"
-    token = 2 * shape.layers * shape.keys * (2 if low else 4)
+    token = 2 * shape.layers * shape.keys * (2 if _computes_low(config) else 4)
     outputs = -(-optimize.prompts * optimize.group_size // config.launch.processes)
     group = min(optimize.group_size, outputs)
     bound = float(config.engine_options.get("cache_gib", CACHE_GIB)) * 2**30
     most, least = (token * config.max_tokens * rows for rows in (outputs, group))
     return min(most, max(least, bound))
+
+
+def _computes_low(config: Config) -> bool:
+    """Whether the policy is computed, and sampled, in bfloat16."""
+    return config.optimize.bf16 or config.policy.dtype == "bfloat16"
 
 
 def kept_of_token(shape: Shape, *, low: bool, checkpointing: bool) -> float:
@@ -170,8 +174,9 @@ def judge_parameters(config: Config, policy: int | None) -> int | None:
     if not config.learns_reward:
         return 0
     start = config.reward_model.start
-    own = start in ("policy", "scratch")
-    return policy if own else parameters_of(start, "AutoModelForTokenClassification")
+    if start in building.STARTS:
+        return policy
+    return parameters_of(start, "AutoModelForTokenClassification")
 
 
 def count_parameters(config: Config) -> int | None:

@@ -14,14 +14,12 @@ from iterative_grpo import plugins, tokenizing
 from iterative_grpo.context import positions
 from pipelines import building, keywords, places, policies, published
 from pipelines.config import Config, Lora
+from pipelines.evaluation import scoring
 from pipelines.phases import start
 from pipelines.policies import first_line, reason
 from reward_models import adapters
 from reward_models.encoding import UnfitTokenizer
 from reward_models.model import UntrainedHead, check_heads
-
-STARTS = ("policy", "scratch")
-"""What `reward_model.start` may be beside a model's path or name."""
 
 
 class UnfitModel(ValueError):
@@ -32,7 +30,7 @@ def check(config: Config) -> None:
     """Raise UnfitModel or PolicyError for a model or adapter that a phase would stop at."""
     policy = policy_config(config)
     judge = policy
-    if config.learns_reward and config.reward_model.start not in STARTS:
+    if config.learns_reward and config.reward_model.start not in building.STARTS:
         # What the first reward model started from may be gone once there is one.
         trained = places.phase(config.run_dir, 1, "retrain").exists()
         judge = None if trained else backbone_config(config.reward_model.start)
@@ -141,7 +139,7 @@ def backbone_config(name: str) -> Any:
         found = AutoConfig.from_pretrained(name, trust_remote_code=False)
         tokenizing.load(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        hint = keywords.hint(name, STARTS)
+        hint = keywords.hint(name, building.STARTS)
         raise UnfitModel(
             f"reward_model.start {name} cannot be loaded: {reason(name, error)}.{hint} Expected "
             "scratch, policy, a folder with a transformers checkpoint, or a model's name on the hub"
@@ -218,12 +216,8 @@ def check_evaluation(config: Config) -> None:
     except (UntrainedHead, published.NoRewardModel, UnfitTokenizer) as error:
         raise UnfitModel(f"evaluate.reward_model: {first_line(error)}") from None
     except (OSError, ValueError) as error:
-        raise UnfitModel(
-            f"evaluate.reward_model {name} cannot be loaded: "
-            f"{reason(name, error, 'retrain/model')}. Expected a "
-            "reward model's folder, or a published one by its name together with "
-            "evaluate.reward_convention"
-        ) from None
+        told = scoring.unreadable(name, error, "evaluate.reward_convention")
+        raise UnfitModel(f"evaluate.reward_model {told}") from None
 
 
 def made(config: Any, kind: str) -> Any:

@@ -65,8 +65,8 @@ def supports(model: Any) -> bool:
     one_dtype = len({parameter.dtype for parameter in model.parameters()}) == 1
     one_device = len({parameter.device for parameter in model.parameters()}) == 1
     allowed = _JOINED_BYTES.get(model.device.type, _JOINED_BYTES_ELSEWHERE)
-    joined = (m for layer in model.model.layers for joined in _joined(layer) for m in joined)
-    small = sum(m.weight.nbytes for m in joined) <= allowed
+    joined = [group for layer in model.model.layers for group in _joined(layer)]
+    small = sum(module.weight.nbytes for group in joined for module in group) <= allowed
     return plain and one_dtype and one_device and small
 
 

@@ -9,6 +9,7 @@ file covers. `log/` holds what differs between equal evaluations: seconds.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,8 +51,8 @@ class Parts:
             label: what is being done.
         """
         left = sum(map(len, self.missing(questions, questions)))
-        rounds = -(-left // (place.size * at_once))
-        runs = self.missing(questions, -(-left // max(1, place.size * rounds)) or 1)
+        rounds = max(1, math.ceil(left / (place.size * at_once)))
+        runs = self.missing(questions, max(1, math.ceil(left / (place.size * rounds))))
         place.wait()  # nobody adds parts before everybody has seen the same ones missing
         with progress.bar(label, questions, "questions") as bar:
             bar.advance(questions - sum(map(len, runs)))

@@ -55,11 +55,15 @@ def load(settings: EvaluateSettings) -> Scorer | None:
     except (UntrainedHead, UnfitTokenizer, DamagedModel):
         raise
     except (OSError, ValueError) as error:
-        raise NoRewardModel(
-            f"reward model {name} cannot be loaded: "
-            f"{policies.reason(name, error, 'retrain/model')}. Expected a reward model's folder, "
-            "or a published one by its name together with its convention"
-        ) from None
+        raise NoRewardModel(f"reward model {unreadable(name, error, 'its convention')}") from None
+
+
+def unreadable(name: str, error: Exception, convention: str) -> str:
+    """Say why a reward model cannot be loaded, and what is expected; `convention` names a key."""
+    return (
+        f"{name} cannot be loaded: {policies.reason(name, error, 'retrain/model')}. Expected a "
+        f"reward model's folder, or a published one by its name together with {convention}"
+    )
 
 
 def score(
